@@ -1,0 +1,5 @@
+//! A WebSocket server on io_uring for hosts that hold hundreds of thousands of connections.
+
+pub mod collections;
+pub mod limits;
+pub mod protocol;
