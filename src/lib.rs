@@ -3,3 +3,4 @@
 pub mod collections;
 pub mod limits;
 pub mod protocol;
+pub mod ring;
