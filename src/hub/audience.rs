@@ -129,17 +129,20 @@ impl Audience {
     }
 
     /// The next member to serve and what it gets; ends the round behind the last.
-    pub fn next_in_round(&mut self, now: Duration) -> Option<(Key, Batch)> {
+    pub fn next_in_round(&mut self) -> Option<(Key, Batch)> {
         let round = self.round.as_mut()?;
         if round.next == round.end {
-            let served = round.end as u64;
             self.round = None;
-            self.not_before = now + gathering_time(served);
             return None;
         }
         let member = self.members[round.next];
         round.next += 1;
         Some((member, round.batch.clone()))
+    }
+
+    /// A round has ended at `now`: what is published from here on gathers for a while.
+    pub fn pace(&mut self, now: Duration) {
+        self.not_before = now + gathering_time(self.members.len() as u64);
     }
 }
 

@@ -173,6 +173,18 @@ impl Ring {
         }
     }
 
+    /// As [`submit`](Self::submit), if anything is queued; says whether there is something to
+    /// [`reap`](Self::reap).
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub fn submit_if_queued(&mut self) -> io::Result<bool> {
+        if !self.uring.submission().is_empty() || !self.overflow.is_empty() {
+            self.submit()?;
+        }
+        Ok(!self.early.is_empty() || !self.uring.completion().is_empty())
+    }
+
     /// As [`submit`](Self::submit), then waits until something completes or `timeout` passes.
     ///
     /// # Errors
