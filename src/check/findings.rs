@@ -141,7 +141,7 @@ fn kernel(host: &Host) -> Finding {
             Finding::fail(NAME, value, why, KERNEL_UPGRADE)
         }
         _ => {
-            let why = "of unknown age, though its io_uring has all that is needed";
+            let why = "not known to be 6.1 or later, though its io_uring has all that is needed";
             Finding::warn(NAME, value, why, KERNEL_UPGRADE)
         }
     }
@@ -339,13 +339,13 @@ fn memory(host: &Host, plan: &Plan) -> Option<Finding> {
         return Some(Finding::ok(name, size(most), why));
     }
     let why = format!("the plan takes about {} even when all are idle", size(needed));
-    let fewer = format!("ringwire --max-connections {}", most / EACH);
+    let fewer = format!("ringwire --max-connections {}", (most / EACH).max(1));
     let mend = if name == "memory" {
         fewer
     } else {
-        let wanted = size(needed.saturating_mul(2)).replace(" GiB", "G").replace(" MiB", "M");
+        let wanted = needed.saturating_mul(2).div_ceil(1 << 20);
         format!(
-            "systemctl set-property UNIT MemoryMax={wanted} (Docker: --memory={wanted}), or {fewer}"
+            "systemctl set-property UNIT MemoryMax={wanted}M (Docker: --memory={wanted}m), or {fewer}"
         )
     };
     Some(Finding::warn(name, size(most), why, mend))
@@ -375,3 +375,6 @@ fn size(bytes: u64) -> String {
 fn list(items: impl Iterator<Item = impl ToString>) -> String {
     items.map(|item| item.to_string()).collect::<Vec<_>>().join(",")
 }
+
+#[cfg(test)]
+mod tests;
