@@ -12,7 +12,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Deserializer, de};
 use tracing_subscriber::EnvFilter;
 
@@ -101,7 +101,10 @@ where
         Some(Action::Serve(settings)) => (settings, Command::Serve),
         Some(Action::Check(settings)) => (settings, Command::Check),
     };
-    let refuse = |message| CommandLine::command().error(ErrorKind::ValueValidation, message);
+    let refuse = |message: String| {
+        let message = format!("{}\n", message.trim_end());
+        clap::Error::raw(ErrorKind::ValueValidation, message)
+    };
     let settings = match settings.config.clone() {
         Some(path) => settings.or(read_file(&path).map_err(refuse)?),
         None => settings,

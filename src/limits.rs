@@ -35,6 +35,6 @@ pub const HEARTBEAT_MAX: Duration = Duration::from_secs(3600);
 /// Longest `--drain`: supervisors kill a process that takes longer to stop.
 pub const DRAIN_MAX: Duration = Duration::from_secs(3600);
 
-/// Open files of a shard that are not connections: its listeners, rings, eventfds, standard streams
-/// and logs, and a reserve to refuse with when the table is full. Each shard has a table of its own.
-pub const FILES_RESERVED_PER_SHARD: u64 = 64;
+/// Descriptors of a shard that are not connections: reserve, listeners, rings, and those of
+/// handshakes that are being refused.
+pub const DESCRIPTOR_RESERVE: u64 = 16;

@@ -113,7 +113,7 @@ impl Plan {
         let shards = (shards as u64).max(1);
         let connections = config.max_connections.map_or(CONNECTIONS_USUAL, |count| count as u64);
         let files_per_shard =
-            connections.div_ceil(shards).saturating_add(limits::FILES_RESERVED_PER_SHARD);
+            connections.div_ceil(shards).saturating_add(limits::DESCRIPTOR_RESERVE);
         Self { shards, connections, files_per_shard }
     }
 
@@ -196,7 +196,7 @@ fn open_files(host: &Host, plan: &Plan) -> Finding {
     const NAME: &str = "RLIMIT_NOFILE";
     let (soft, hard) = (host.open_files.soft, host.open_files.hard);
     let value = format!("{} soft, {} hard", or_unlimited(soft), or_unlimited(hard));
-    let usable = hard.unwrap_or(u64::MAX).saturating_sub(limits::FILES_RESERVED_PER_SHARD);
+    let usable = hard.unwrap_or(u64::MAX).saturating_sub(limits::DESCRIPTOR_RESERVE);
     let ceiling = usable.saturating_mul(plan.shards);
     if ceiling >= plan.connections {
         let held = if hard.is_some() { ceiling.to_string() } else { "any number of".to_owned() };

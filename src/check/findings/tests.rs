@@ -170,7 +170,7 @@ fn open_files_are_judged_for_each_shard() {
     let limited =
         |host: &mut Host| host.open_files = Limit { soft: Some(20_000), hard: Some(20_000) };
     let two = about_plan("RLIMIT_NOFILE", &config(2), limited);
-    assert_mend(&two, Level::Warn, "ulimit -n 50064");
+    assert_mend(&two, Level::Warn, "ulimit -n 50016");
     assert_mend(&two, Level::Warn, "--shards 6");
     assert_eq!(about_plan("RLIMIT_NOFILE", &config(5), limited).level, Level::Warn);
     assert_eq!(about_plan("RLIMIT_NOFILE", &config(6), limited).level, Level::Ok);
@@ -181,13 +181,13 @@ fn open_files_are_judged_for_each_shard() {
 #[test]
 fn the_files_of_kernel_and_host_are_judged_by_the_plan() {
     let config = Config { max_connections: Some(400_000), ..Config::default() };
-    let per_shard = about_plan("fs.nr_open", &config, |host| host.nr_open = Some(100_063));
-    assert_mend(&per_shard, Level::Warn, "fs.nr_open=100064");
-    let enough = about_plan("fs.nr_open", &config, |host| host.nr_open = Some(100_064));
+    let per_shard = about_plan("fs.nr_open", &config, |host| host.nr_open = Some(100_015));
+    assert_mend(&per_shard, Level::Warn, "fs.nr_open=100016");
+    let enough = about_plan("fs.nr_open", &config, |host| host.nr_open = Some(100_016));
     assert_eq!(enough.level, Level::Ok);
-    let host_wide = about_plan("fs.file-max", &config, |host| host.file_max = Some(400_255));
-    assert_mend(&host_wide, Level::Warn, "fs.file-max=800512");
-    let enough = about_plan("fs.file-max", &config, |host| host.file_max = Some(400_256));
+    let host_wide = about_plan("fs.file-max", &config, |host| host.file_max = Some(400_063));
+    assert_mend(&host_wide, Level::Warn, "fs.file-max=800128");
+    let enough = about_plan("fs.file-max", &config, |host| host.file_max = Some(400_064));
     assert_eq!(enough.level, Level::Ok);
 }
 
