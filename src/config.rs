@@ -1,6 +1,6 @@
 //! The settings of the server: flags, the configuration file, their defaults and bounds.
 //!
-//! Flags and file share one shape, [`Settings`], where everything is optional. A flag wins over the
+//! Flags and file share one shape, `Settings`, where everything is optional. A flag wins over the
 //! file, the file over the default; [`Config`] is what comes out, complete and within bounds.
 
 use std::ffi::OsString;
