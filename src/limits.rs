@@ -1,5 +1,7 @@
 //! Every bound of the program, each with the reason for its value.
 
+use std::time::Duration;
+
 /// Bytes of a request head, request line included. A browser with cookies stays under 4 KiB;
 /// the common servers stop at 4 to 8 KiB. More is answered with 431.
 pub const HEAD_BYTES_MAX: usize = 8 * 1024;
@@ -97,6 +99,21 @@ pub const HANDSHAKES_MAX: usize = 16 * 1024;
 
 /// Seconds from accept to the end of the handshake, whatever the peer sends meanwhile.
 pub const HANDSHAKE_SECONDS: u64 = 10;
+/// Bytes that `--max-message` may ask for. A message is assembled whole in memory, so one peer may
+/// hold this much; larger transfers belong in several messages.
+pub const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Shards of a process. Every pair of shards has a queue, so their number grows with the square.
+pub const SHARDS_MAX: usize = 1024;
+
+/// Shortest `--heartbeat`: below it the pings themselves are the load.
+pub const HEARTBEAT_MIN: Duration = Duration::from_secs(1);
+
+/// Longest `--heartbeat`: past it middleboxes have long forgotten the connection.
+pub const HEARTBEAT_MAX: Duration = Duration::from_secs(3600);
+
+/// Longest `--drain`: supervisors kill a process that takes longer to stop.
+pub const DRAIN_MAX: Duration = Duration::from_secs(3600);
 
 /// Descriptors of a shard that are not connections: reserve, listeners, rings, and those of
 /// handshakes that are being refused.

@@ -19,6 +19,7 @@
 mod completion;
 mod descriptors;
 mod host;
+pub mod probe;
 pub mod socket;
 mod token;
 mod wake;
