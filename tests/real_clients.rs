@@ -44,7 +44,7 @@ fn chromium_page() {
         &std::env::var_os("CHROMIUM").map_or_else(|| "/usr/bin/chromium".into(), PathBuf::from),
     );
     let checks = run_client("node".as_ref(), "chromium_echo.mjs");
-    assert_eq!(checks, 12);
+    assert_eq!(checks, 13);
 }
 
 /// Runs a program of `tests/clients/` against a server of its own and returns how many checks
