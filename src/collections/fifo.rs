@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 ///
 /// What an item weighs is said when it is pushed. An empty queue takes any item, or one larger than
 /// the bound could never pass; so at most one item is over it.
+#[derive(Debug)]
 pub struct Fifo<T> {
     items: VecDeque<(T, usize)>,
     bytes: usize,

@@ -50,6 +50,7 @@ impl Key {
 /// Generations are counted by the slab, not by the entry, which keeps no memory for vacant places.
 /// A stale key is mistaken for a live one only if it is kept over 2²⁸ − 1 insertions, and the last
 /// of them falls on its index.
+#[derive(Debug)]
 pub struct GenerationalSlab<T> {
     entries: Slab<Entry<T>>,
     capacity: usize,
@@ -58,6 +59,7 @@ pub struct GenerationalSlab<T> {
 
 /// That a generation is never zero is what lets `slab` mark a vacant place there: the entry costs
 /// 8 bytes more than its value, not 16.
+#[derive(Debug)]
 struct Entry<T> {
     generation: NonZeroU32,
     value: T,

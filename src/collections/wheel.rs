@@ -17,6 +17,7 @@ const NONE: u32 = u32::MAX;
 /// ahead, arms it again. This is also how activity costs nothing: a connection that just received
 /// something writes its new deadline down and leaves the wheel alone; when the old one fires, it
 /// is armed for the new. Only a deadline that moves *nearer* must be armed at once.
+#[derive(Debug)]
 pub struct Wheel {
     /// The first index in each slot, and last, at `due()`, of those whose time has come.
     heads: Vec<u32>,
@@ -28,7 +29,7 @@ pub struct Wheel {
 }
 
 /// A link in a circular list, in which the head's `previous` is the tail.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 struct Node {
     previous: u32,
     next: u32,

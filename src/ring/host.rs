@@ -2,13 +2,14 @@
 
 use std::future::Future;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 use io_uring::types::Fd;
 use io_uring::{cqueue, opcode};
+use tokio::io::unix::AsyncFd;
 use tokio_uring::{OneshotOutputTransform, UnsubmittedOneshot};
 
-use super::Interest;
+use super::{Interest, Wake};
 
 /// Entries of the queues of the runtime's own ring, powers of two.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +44,42 @@ pub fn run_hosted<F: Future>(sizes: HostSizes, main: F) -> io::Result<F::Output>
 pub async fn poll_once(socket: impl AsFd, interest: Interest) -> io::Result<()> {
     let poll = opcode::PollAdd::new(Fd(socket.as_fd().as_raw_fd()), interest.flags()).build();
     UnsubmittedOneshot::new((), Readiness, poll).submit().await
+}
+
+/// Waits for the rings of a [`Wake`] on the calling thread's runtime.
+#[derive(Debug)]
+pub struct Doorbell<'a>(AsyncFd<Bell<'a>>);
+
+impl<'a> Doorbell<'a> {
+    /// Listens for `wake` from now on.
+    ///
+    /// # Errors
+    /// As `epoll_ctl(2)`.
+    pub fn new(wake: &'a Wake) -> io::Result<Self> {
+        // SAFETY: the borrow keeps the wake, and with it the descriptor, open and the same for as
+        // long as the runtime looks at it.
+        let bell =
+            unsafe { AsyncFd::register_with_interest(Bell(wake), tokio::io::Interest::READABLE) };
+        Ok(Self(bell.map_err(|refused| refused.into_parts().1)?))
+    }
+
+    /// Waits until it was rung since the last time; rings that come later count for the next.
+    ///
+    /// # Errors
+    /// When the runtime is shutting down.
+    pub async fn rung(&self) -> io::Result<()> {
+        self.0.readable().await?.clear_ready();
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct Bell<'a>(&'a Wake);
+
+impl AsRawFd for Bell<'_> {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
 }
 
 struct Readiness;

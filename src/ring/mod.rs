@@ -28,6 +28,6 @@ pub use completion::{Completion, Interest, Ring, RingSizes, TimerSlot};
 pub use descriptors::{
     allowed_cpus, own_descriptor_table, pin_to_cpu, raise_descriptor_limit, thread_cpu_time,
 };
-pub use host::{HostSizes, poll_once, run_hosted};
+pub use host::{Doorbell, HostSizes, poll_once, run_hosted};
 pub use token::Token;
 pub use wake::Wake;

@@ -1,7 +1,7 @@
 //! The 64 bits that come back with a completion: kind, generation and slot of the operation.
 
 /// Bits of the generation; the rest of the upper half is the kind.
-pub const GENERATION_BITS: u32 = 28;
+const GENERATION_BITS: u32 = 28;
 
 /// Names an operation: `kind` (4 bits), `generation` (28 bits) and `index` (32 bits) of its slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -16,7 +16,12 @@ impl Shard {
     pub(super) fn arm_deadline(&mut self, key: Key) {
         let slot = self.slots.get_mut(key).expect("the caller holds a live key");
         slot.urgent = slot.connection.is_urgent();
-        let deadline = slot.connection.deadline(&self.workshop);
+        let mut deadline = slot.connection.deadline(&self.workshop);
+        if let Some(drain) = self.draining
+            && drain.deadline.wrapping_sub(deadline).cast_signed() < 0
+        {
+            deadline = drain.deadline;
+        }
         self.wheel.arm(key.index(), deadline);
     }
 
@@ -62,9 +67,6 @@ impl Shard {
         self.reply = reply;
         if self.perform_step(key) {
             self.arm_deadline(key);
-            if let Some(drain) = self.draining {
-                self.wheel.arm(key.index(), drain.deadline);
-            }
         }
     }
 
