@@ -33,7 +33,14 @@ impl Server {
     /// # Panics
     /// When the server ends, or stays silent for 30 seconds, before it listens.
     pub(crate) fn start(args: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ringwire"));
+        Self::start_under(&[], args)
+    }
+
+    /// Like [`Self::start`], under a program that ends by becoming the server: `prlimit …`.
+    pub(crate) fn start_under(wrapper: &[&str], args: &[&str]) -> Self {
+        let words = [wrapper, &[env!("CARGO_BIN_EXE_ringwire")]].concat();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]);
         for (flag, value) in [("--listen", "127.0.0.1:0"), ("--admin", "off")] {
             if !args.contains(&flag) {
                 command.args([flag, value]);
