@@ -240,8 +240,10 @@ fn whatever_a_peer_does_its_connection_ends() {
     // The peers still hold their sockets: it is the server that lets go.
     baseline.wait(server.pid(), admin, Duration::from_secs(14));
     let metrics = Metrics::scrape(admin);
-    assert_eq!(metrics.closed("client_close"), 32 + TIMES + WINDOWS);
-    assert_eq!(metrics.closed("protocol_error"), 2 * TIMES + WINDOWS);
+    assert_eq!(metrics.closed("client_close"), 32 + TIMES);
+    assert_eq!(metrics.closed("protocol_error"), 2 * TIMES);
+    // Nothing more is read from a peer that does not read, so its farewell is not seen.
+    assert_eq!(metrics.closed("slow_reader"), 2 * WINDOWS);
     assert_eq!(metrics.closed("peer_gone"), 6 * TIMES);
     drop(kept);
 }

@@ -212,9 +212,17 @@ impl Connection {
                     None => encode_frame(reply, OpCode::Pong, payload),
                 },
                 Ok(Some(Event::Pong(_))) => {}
-                Ok(Some(Event::Close { code, .. })) => self.on_close_frame(now, code, reply),
+                Ok(Some(Event::Close { code, reason })) => {
+                    if self.state == State::Open {
+                        answer_close(code, reason, reply);
+                        self.leave_open(now, State::Finishing, CloseReason::ClientClose);
+                    }
+                    self.state = State::Finishing;
+                }
                 Ok(None) => break,
-                Err(error) => self.fail(now, error.into(), error.close_code(), error.reason(), reply),
+                Err(error) => {
+                    self.fail(now, error.into(), error.close_code(), error.reason(), reply)
+                }
             }
         }
         self.note_message(now);
@@ -245,7 +253,7 @@ impl Connection {
         }
     }
 
-    /// Ends the connection without a word, for the end of a drain.
+    /// Ends the connection without a word.
     pub fn abort(&mut self, reason: CloseReason) {
         if self.state == State::Open {
             self.reason = reason;
@@ -262,8 +270,9 @@ impl Connection {
             return;
         }
         if let Some(backlog) = &self.backlog {
+            // What it did not take for so long it will not take with a Close frame behind it.
             if elapsed(now, backlog.progress()) >= STALL_TICKS_MAX {
-                self.fail_slow(now);
+                self.abort(CloseReason::SlowReader);
             }
         } else if self.in_message && elapsed(now, self.since) >= MESSAGE_TICKS_MAX {
             let reason = CloseReason::MessageDeadline;
@@ -393,19 +402,6 @@ impl Connection {
         self.backlog = None;
     }
 
-    fn on_close_frame(&mut self, now: Tick, code: Option<u16>, reply: &mut Vec<u8>) {
-        if self.state == State::Open {
-            // Section 5.5.1: the answer echoes the code; without one it is empty.
-            match code {
-                Some(code) => encode_close(reply, code, ""),
-                None => encode_frame(reply, OpCode::Close, b""),
-            }
-            self.leave_open(now, State::Finishing, CloseReason::ClientClose);
-        } else {
-            self.state = State::Finishing;
-        }
-    }
-
     fn fail(
         &mut self,
         now: Tick,
@@ -443,6 +439,14 @@ impl Connection {
 
     fn backlog_since(&mut self, now: Tick) -> &mut Backlog {
         self.backlog.get_or_insert_with(|| Box::new(Backlog::new(now)))
+    }
+}
+
+/// Section 5.5.1: the answer echoes the code and the reason; without a code it is empty.
+fn answer_close(code: Option<u16>, reason: &str, reply: &mut Vec<u8>) {
+    match code {
+        Some(code) => encode_close(reply, code, reason),
+        None => encode_frame(reply, OpCode::Close, b""),
     }
 }
 
