@@ -324,14 +324,14 @@ impl Decoder {
         if length > limits.message_bytes_max as u64 {
             return Err(ProtocolError::MessageTooBig);
         }
-        if !continues && fin {
-            return Ok(frame);
+        if !frame.is_unfragmented() {
+            self.begin_fragment(&frame, limits)?;
         }
-        self.begin_fragment(frame, limits)
+        Ok(frame)
     }
 
     /// Counts a fragment: its bytes with those before it, and itself, be it empty.
-    fn begin_fragment(&mut self, frame: Frame, limits: &Limits) -> Result<Frame, ProtocolError> {
+    fn begin_fragment(&mut self, frame: &Frame, limits: &Limits) -> Result<(), ProtocolError> {
         if self.message.is_none() {
             self.fragments = 0;
         }
@@ -349,7 +349,7 @@ impl Decoder {
             OpCode::Binary => self.message = Some(MessageKind::Binary),
             _ => {}
         }
-        Ok(frame)
+        Ok(())
     }
 
     /// Whether the frame is an event by itself, lies whole in the input and nothing of it was kept.
@@ -390,8 +390,7 @@ impl Decoder {
         pool: &mut AssemblyPool,
         limits: &Limits,
     ) -> Result<Option<Ready>, ProtocolError> {
-        let count = usize::try_from(frame.remaining)
-            .map_or(input.remaining(), |remaining| remaining.min(input.remaining()));
+        let count = frame.remaining.min(input.remaining() as u64) as usize;
         let range = input.take(count);
         let bytes = &mut input.bytes[range];
         mask::apply(bytes, frame.key);
