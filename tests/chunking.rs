@@ -7,9 +7,7 @@ use ringwire::protocol::{
     Limits, OpCode, encode_close, encode_fragment, encode_frame, encode_masked_frame,
 };
 
-use frames::{Heard, LIMITS, Receiver, hear};
-
-const KEY: [u8; 4] = [0x9A, 0x00, 0x5B, 0xFF];
+use frames::{Heard, KEY, LIMITS, Receiver, frame_to, hear};
 
 /// A stream of frames to an end with `role`, masked if that end is a server.
 struct Session {
@@ -28,8 +26,7 @@ impl Session {
     }
 
     fn fragment(mut self, fin: bool, opcode: OpCode, payload: impl AsRef<[u8]>) -> Self {
-        let key = (self.role == Server).then_some(KEY);
-        encode_fragment(&mut self.stream, fin, opcode, payload.as_ref(), key);
+        self.stream.extend(frame_to(self.role, fin, opcode, payload.as_ref()));
         self
     }
 
@@ -188,7 +185,7 @@ fn a_client_and_a_server_talk_through_any_chunks() {
                 let (first, rest) = payload.split_at(random.below(payload.len() + 1));
                 encode_fragment(&mut to_server, false, OpCode::Text, first, Some(key));
                 encode_fragment(&mut to_client, false, OpCode::Text, first, None);
-                encode_masked_frame(&mut to_server, last, rest, [0; 4]);
+                encode_masked_frame(&mut to_server, last, rest, KEY);
                 encode_frame(&mut to_client, last, rest);
             }
             said.push(Heard::Text(String::from_utf8(payload).expect("ASCII")));

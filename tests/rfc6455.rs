@@ -5,20 +5,11 @@ mod frames;
 use ringwire::protocol::ProtocolError::{self, *};
 use ringwire::protocol::Role::{self, Client, Server};
 use ringwire::protocol::{
-    AssemblyPool, CloseCode, Decoder, Input, Limits, OpCode, encode_fragment, encode_masked_frame,
+    AssemblyPool, CloseCode, Decoder, Input, Limits, OpCode, encode_masked_frame,
 };
 
 use frames::Heard::{Binary, Close, Failed, Ping, Pong, Text};
-use frames::{Heard, LIMITS, Receiver, hear};
-
-const KEY: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
-
-/// A frame as the peer of `role` must send it.
-fn frame_to(role: Role, fin: bool, opcode: OpCode, payload: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
-    encode_fragment(&mut out, fin, opcode, payload, (role == Server).then_some(KEY));
-    out
-}
+use frames::{Heard, KEY, LIMITS, Receiver, frame_to, hear};
 
 /// The first two bytes and the extended length as given, then the key if `role` needs one.
 fn raw_header(role: Role, first: u8, length: u8, extended: &[u8]) -> Vec<u8> {
@@ -29,10 +20,6 @@ fn raw_header(role: Role, first: u8, length: u8, extended: &[u8]) -> Vec<u8> {
         out.extend_from_slice(&KEY);
     }
     out
-}
-
-fn hear_all(role: Role, parts: &[Vec<u8>]) -> Vec<Heard> {
-    hear(role, &parts.concat())
 }
 
 /// The result of a header alone, at an end without limits.
@@ -133,7 +120,7 @@ fn section_5_2_payloads_of_every_length_form() {
 #[test]
 fn section_5_4_fragments_with_control_frames_between() {
     for role in [Server, Client] {
-        let heard = hear_all(
+        let heard = hear(
             role,
             &[
                 frame_to(role, false, OpCode::Text, "Zwölf ".as_bytes()),
@@ -142,7 +129,8 @@ fn section_5_4_fragments_with_control_frames_between() {
                 frame_to(role, true, OpCode::Pong, b"2"),
                 frame_to(role, true, OpCode::Continuation, "Boxkämpfer".as_bytes()),
                 frame_to(role, true, OpCode::Binary, b"next"),
-            ],
+            ]
+            .concat(),
         );
         let expected = [
             Ping(b"1".into()),
@@ -156,13 +144,14 @@ fn section_5_4_fragments_with_control_frames_between() {
 
 #[test]
 fn section_5_4_a_close_may_interrupt_a_message() {
-    let heard = hear_all(
+    let heard = hear(
         Server,
         &[
             frame_to(Server, false, OpCode::Text, b"never finished"),
             frame_to(Server, true, OpCode::Close, b"\x03\xE8bye"),
             frame_to(Server, true, OpCode::Continuation, b"too late"),
-        ],
+        ]
+        .concat(),
     );
     assert_eq!(heard, [Close(Some(1000), "bye".into())]);
 }
@@ -174,7 +163,7 @@ fn section_5_4_empty_fragments_make_an_empty_message() {
     {
         let first = frame_to(Server, false, opcode, b"");
         let last = frame_to(Server, true, OpCode::Continuation, b"");
-        assert_eq!(hear_all(Server, &[first, last]), [expected]);
+        assert_eq!(hear(Server, &[first, last].concat()), [expected]);
     }
 }
 
@@ -186,11 +175,14 @@ fn section_5_4_order_of_fragments() {
             assert_eq!(hear(Server, &stray), [Failed(ContinuationUnexpected)]);
 
             let whole = frame_to(Server, true, opcode, b"x");
-            assert_eq!(hear_all(Server, &[whole, stray])[1..], [Failed(ContinuationUnexpected)]);
+            assert_eq!(
+                hear(Server, &[whole, stray].concat())[1..],
+                [Failed(ContinuationUnexpected)]
+            );
 
             let open = frame_to(Server, false, opcode, b"x");
             let second = frame_to(Server, fin, opcode, b"y");
-            assert_eq!(hear_all(Server, &[open, second]), [Failed(ContinuationExpected)]);
+            assert_eq!(hear(Server, &[open, second].concat()), [Failed(ContinuationExpected)]);
         }
     }
 }
@@ -291,118 +283,6 @@ fn section_7_4_every_close_code() {
             assert_eq!(CloseCode(code).is_allowed_on_wire(), allowed);
         }
     }
-}
-
-/// Sequences that are not UTF-8, each at the end of a valid text.
-const BAD_UTF8: [&[u8]; 12] = [
-    b"\x80",
-    b"\xBF",
-    b"\xC0\xAF",
-    b"\xC1\xBF",
-    b"\xC3(",
-    b"\xE0\x80\xAF",
-    b"\xE0\x9F\xBF",
-    b"\xED\xA0\x80",
-    b"\xF0\x80\x80\xAF",
-    b"\xF4\x90\x80\x80",
-    b"\xF5\x80\x80\x80",
-    b"\xFF",
-];
-
-const GOOD_TEXT: &str = "aé語𝄞 κόσμε — Здравствуй, 世界! 🦀🦀";
-
-#[test]
-fn section_8_1_text_fails_at_its_first_bad_byte() {
-    let mut texts: Vec<Vec<u8>> = BAD_UTF8.map(|bad| [GOOD_TEXT.as_bytes(), bad].concat()).into();
-    for position in 0..GOOD_TEXT.len() {
-        for bad in [0xFF, 0x80, 0xC3, b'a'] {
-            let mut text = GOOD_TEXT.as_bytes().to_vec();
-            text[position] = bad;
-            texts.push(text);
-        }
-    }
-    for text in texts {
-        let Err(error) = str::from_utf8(&text) else { continue };
-        // The byte with which no continuation can be UTF-8 any more.
-        let bad_at = (0..text.len())
-            .find(|&end| str::from_utf8(&text[..=end]).is_err_and(|e| e.error_len().is_some()))
-            .expect("ends in an invalid sequence");
-        assert!(bad_at >= error.valid_up_to());
-        // A long frame, of which only this much arrives: one byte at a time.
-        let mut long = text.clone();
-        long.resize(1000, b'.');
-        let frame = frame_to(Server, true, OpCode::Text, &long);
-        let payload_at = frame.len() - long.len();
-        let mut receiver = Receiver::new(Server, LIMITS);
-        let failed_at = frame
-            .iter()
-            .position(|&byte| receiver.feed(&[byte]).is_err())
-            .expect("the text is invalid");
-        assert_eq!(failed_at - payload_at, bad_at, "{text:x?}");
-        assert_eq!(receiver.finish(), [Failed(TextInvalid)]);
-        assert_eq!(hear(Server, &frame), [Failed(TextInvalid)], "whole");
-        assert_eq!(hear(Server, &frame[..=payload_at + bad_at]), [Failed(TextInvalid)], "in part");
-    }
-}
-
-#[test]
-fn section_8_1_characters_may_be_cut_by_fragments() {
-    let text = GOOD_TEXT.as_bytes();
-    for cut in 0..=text.len() {
-        for second in cut..=text.len() {
-            let heard = hear_all(
-                Server,
-                &[
-                    frame_to(Server, false, OpCode::Text, &text[..cut]),
-                    frame_to(Server, false, OpCode::Continuation, &text[cut..second]),
-                    frame_to(Server, true, OpCode::Continuation, &text[second..]),
-                ],
-            );
-            assert_eq!(heard, [Text(GOOD_TEXT.into())], "{cut} {second}");
-        }
-    }
-}
-
-#[test]
-fn section_8_1_bad_text_across_fragments() {
-    for bad in BAD_UTF8 {
-        for cut in 0..=bad.len() {
-            let heard = hear_all(
-                Server,
-                &[
-                    frame_to(Server, false, OpCode::Text, &bad[..cut]),
-                    frame_to(Server, true, OpCode::Continuation, &bad[cut..]),
-                ],
-            );
-            assert_eq!(heard, [Failed(TextInvalid)], "{bad:x?} cut at {cut}");
-        }
-    }
-}
-
-#[test]
-fn section_8_1_a_message_may_not_end_inside_a_character() {
-    for end in 1..4 {
-        let begun = &"🦀".as_bytes()[..end];
-        let whole = frame_to(Server, true, OpCode::Text, begun);
-        assert_eq!(hear(Server, &whole), [Failed(TextInvalid)]);
-        let open = frame_to(Server, false, OpCode::Text, begun);
-        assert_eq!(hear(Server, &open), []);
-        let last = frame_to(Server, true, OpCode::Continuation, b"");
-        assert_eq!(hear_all(Server, &[open, last]), [Failed(TextInvalid)]);
-    }
-}
-
-#[test]
-fn section_8_1_binary_and_pings_are_any_bytes() {
-    let bytes: Vec<u8> = (0..=255).collect();
-    let binary = frame_to(Server, true, OpCode::Binary, &bytes);
-    let ping = frame_to(Server, true, OpCode::Ping, &bytes[200..]);
-    let first = frame_to(Server, false, OpCode::Binary, &bytes[..200]);
-    let last = frame_to(Server, true, OpCode::Continuation, &bytes[200..]);
-    assert_eq!(
-        hear_all(Server, &[binary, first, ping, last]),
-        [Binary(bytes.clone()), Ping(bytes[200..].into()), Binary(bytes)]
-    );
 }
 
 #[test]

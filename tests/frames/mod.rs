@@ -1,10 +1,14 @@
 //! Raw frames in, owned events out: what the tests of the decoder share.
 
 use ringwire::protocol::{
-    AssemblyPool, Decoder, Event, Input, Limits, MessageKind, ProtocolError, Role,
+    AssemblyPool, Decoder, Event, Input, Limits, MessageKind, OpCode, ProtocolError, Role,
+    encode_fragment,
 };
 
 pub(crate) const LIMITS: Limits = Limits { message_bytes_max: 70_000, fragments_max: 8 };
+
+/// The key of RFC 6455 section 5.7.
+pub(crate) const KEY: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
 
 /// An event that outlives its chunk.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -79,4 +83,11 @@ pub(crate) fn hear(role: Role, stream: &[u8]) -> Vec<Heard> {
     let mut receiver = Receiver::new(role, LIMITS);
     let _ = receiver.feed(stream);
     receiver.finish()
+}
+
+/// A frame as the peer of `role` must send it.
+pub(crate) fn frame_to(role: Role, fin: bool, opcode: OpCode, payload: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    encode_fragment(&mut out, fin, opcode, payload, (role == Role::Server).then_some(KEY));
+    out
 }
