@@ -22,13 +22,15 @@ mod close;
 mod decoder;
 mod encoder;
 mod error;
+mod event;
 mod header;
 pub mod mask;
 pub mod upgrade;
 
 pub use assembly::AssemblyPool;
 pub use close::CloseCode;
-pub use decoder::{Decoder, Event, Input, Limits};
+pub use decoder::Decoder;
 pub use encoder::{encode_close, encode_fragment, encode_frame, encode_masked_frame, header};
 pub use error::ProtocolError;
+pub use event::{Event, Input, Limits};
 pub use header::{MessageKind, OpCode, Role};
