@@ -1,5 +1,35 @@
 //! A WebSocket server on io_uring for hosts that hold hundreds of thousands of connections.
+//!
+//! # The map
+//!
+//! | folder | what it is | may use |
+//! |---|---|---|
+//! | [`protocol`] | RFC 6455 without I/O | `limits` |
+//! | [`collections`] | slab, wheel, queue | nothing |
+//! | [`connection`] | one connection's life, without I/O | `protocol`, `collections` |
+//! | [`hub`] | audiences and the plan of a fan-out | `collections` |
+//! | [`app`] | what a message means | `connection`, `protocol` |
+//! | [`ring`] | rings, sockets, descriptors: all unsafe code | `limits` |
+//! | [`mesh`] | the road between threads | `hub`, `ring` |
+//! | [`handshake`] | accept to 101, async on tokio-uring | all above |
+//! | [`shard`] | one core: the turn | all above |
+//! | [`observe`] | counters and the admin listener | `connection` |
+//! | [`server`] | threads, signals, drain | everything |
+//!
+//! `docs/ARCHITECTURE.md` follows a frame through them.
 
+pub mod app;
+pub mod check;
 pub mod collections;
+pub mod config;
+pub mod connection;
+pub mod handshake;
+pub mod hub;
 pub mod limits;
+pub mod mesh;
+pub mod observe;
 pub mod protocol;
+pub mod ring;
+pub mod server;
+pub mod shard;
+pub mod web;

@@ -1,5 +1,7 @@
 //! Every bound of the program, each with the reason for its value.
 
+use std::time::Duration;
+
 /// Bytes of a request head, request line included. A browser with cookies stays under 4 KiB;
 /// the common servers stop at 4 to 8 KiB. More is answered with 431.
 pub const HEAD_BYTES_MAX: usize = 8 * 1024;
@@ -16,3 +18,122 @@ pub const FRAGMENTS_MAX: u16 = 1024;
 
 /// Payload of a control frame (RFC 6455 section 5.5).
 pub const CONTROL_BYTES_MAX: usize = 125;
+
+/// Milliseconds of a tick, the unit of every deadline of a connection.
+pub const TICK_MILLISECONDS: u64 = 100;
+
+/// Ticks of a second.
+pub const TICKS_PER_SECOND: u32 = (1000 / TICK_MILLISECONDS) as u32;
+
+/// Ticks until a connection that was asked to go is reset: 5 s, within the 10 s that are promised
+/// for the whole way.
+pub const CLOSE_TICKS_MAX: u32 = 5 * TICKS_PER_SECOND;
+
+/// Ticks a message may take from its first byte to its last: 30 s.
+pub const MESSAGE_TICKS_MAX: u32 = 30 * TICKS_PER_SECOND;
+
+/// Ticks without a byte taken after which a peer that owes reading is dropped: 10 s.
+pub const STALL_TICKS_MAX: u32 = 10 * TICKS_PER_SECOND;
+
+/// What may be queued for a peer that does not keep up, beyond the socket's own buffer: at 10 MB/s
+/// a tenth of a second of pause, and 1 GiB for a thousand of them at once.
+pub const BACKLOG_BYTES_MAX: usize = 1024 * 1024;
+
+/// What a queued segment is charged beyond its bytes, so that many small ones are bounded too.
+pub const BACKLOG_SEGMENT_COST: usize = 64;
+
+/// Bytes that one read takes: large messages in few calls, and one buffer that stays in the
+/// second-level cache. A connection that fills it goes to the back of the line.
+pub const READ_BYTES: usize = 64 * 1024;
+
+/// Bytes kept by the reply buffer of a shard between reads; a larger reply gives its memory back.
+pub const REPLY_BYTES_KEPT: usize = 256 * 1024;
+
+/// Bytes of all unfinished messages of a shard. Past it the newcomer is refused with 1013.
+pub const ASSEMBLY_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Reads of one turn, 64 KiB each at most: at 3 µs for a small one, about a millisecond.
+pub const READS_PER_TURN: usize = 256;
+
+/// Completions taken in one turn.
+pub const COMPLETIONS_PER_TURN: usize = 4096;
+
+/// Envelopes of other threads taken in one turn.
+pub const ENVELOPES_PER_TURN: usize = 1024;
+
+/// Timers judged in one turn: at 3 µs for a ping, about 3 ms.
+pub const TIMERS_PER_TURN: usize = 1024;
+
+/// Slots of the timer wheel: 409 s of ticks; later deadlines are looked at once on the way.
+pub const WHEEL_SLOTS: usize = 4096;
+
+/// Sends of a fan-out in one turn: at 2.5 µs each, about a millisecond.
+pub const FANOUT_SENDS_PER_TURN: usize = 512;
+
+/// What one send of a fan-out costs, measured on loopback; decides how long messages gather.
+pub const FANOUT_SEND_NANOSECONDS: u64 = 2_500;
+
+/// Longest time that messages gather before they are fanned out.
+pub const FANOUT_GATHER_NANOSECONDS_MAX: u64 = 1_000_000;
+
+/// Fan-outs that cost less than this never wait.
+pub const FANOUT_FREE_NANOSECONDS: u64 = 50_000;
+
+/// Envelopes waiting for one shard.
+pub const INBOX_ENVELOPES_MAX: usize = 16 * 1024;
+
+/// Bytes of the envelopes waiting for one shard. A sender that finds it full stops reading from
+/// its connections until there is room: publishers are slowed down, nothing is dropped.
+pub const INBOX_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Connections waiting in the kernel to be accepted, per listener: a reconnect storm of one second.
+/// The kernel cuts it to `net.core.somaxconn`.
+pub const LISTEN_BACKLOG: i32 = 65_535;
+
+/// Connections accepted in one go before others get their share of the thread.
+pub const ACCEPTS_PER_TURN: usize = 64;
+
+/// Handshakes in progress on a shard. A silent one costs about 1 KiB. When a newcomer finds it
+/// full, the oldest, which has had its time, is ended.
+pub const HANDSHAKES_MAX: usize = 16 * 1024;
+
+/// Seconds from accept to the end of the handshake, whatever the peer sends meanwhile.
+pub const HANDSHAKE_SECONDS: u64 = 10;
+/// Bytes that `--max-message` may ask for. A message is assembled whole in memory, so one peer may
+/// hold this much; larger transfers belong in several messages.
+pub const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Shards of a process. Every pair of shards has a queue, so their number grows with the square.
+pub const SHARDS_MAX: usize = 1024;
+
+/// Shortest `--heartbeat`: below it the pings themselves are the load.
+pub const HEARTBEAT_MIN: Duration = Duration::from_secs(1);
+
+/// Longest `--heartbeat`: past it middleboxes have long forgotten the connection.
+pub const HEARTBEAT_MAX: Duration = Duration::from_secs(3600);
+
+/// Longest `--drain`: supervisors kill a process that takes longer to stop.
+pub const DRAIN_MAX: Duration = Duration::from_secs(3600);
+
+/// Descriptors of a shard that are not connections: reserve, listeners, rings, and those of
+/// handshakes that are being refused.
+pub const DESCRIPTOR_RESERVE: u64 = 16;
+
+/// Milliseconds between two attempts to accept while descriptors are used up, first and last of a
+/// doubling series. Service resumes within the last after some come free.
+pub const ACCEPT_PAUSE_MILLISECONDS: (u64, u64) = (10, 500);
+
+/// Submissions gathered by a shard's ring, and completions that wait for it.
+pub const RING_ENTRIES: (u32, u32) = (1024, 16 * 1024);
+
+/// The same for the runtime that hosts the shard: its operations are those of handshakes.
+pub const HOST_RING_ENTRIES: (u32, u32) = (512, 4096);
+/// First size of the buffer of an unfinished message, so that small fragments do not each grow it.
+pub const ASSEMBLY_BYTES_MIN: usize = 512;
+
+/// Largest buffer a shard keeps after its message is done: larger ones go back to the allocator.
+pub const ASSEMBLY_RETAINED_BYTES_MAX: usize = 64 * 1024;
+
+/// Buffers a shard keeps for the next unfinished messages: 4 MiB at most, and in practice the few
+/// that one turn needs.
+pub const ASSEMBLIES_RETAINED_MAX: usize = 64;

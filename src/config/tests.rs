@@ -1,0 +1,178 @@
+//! Tests of the settings.
+
+use super::*;
+
+fn command(args: &[&str]) -> Result<Command, clap::Error> {
+    parse(std::iter::once("ringwire").chain(args.iter().copied()))
+}
+
+fn config(args: &[&str]) -> Config {
+    match command(args) {
+        Ok(Command::Serve(config) | Command::Check(config)) => config,
+        Err(error) => panic!("{args:?}: {error}"),
+    }
+}
+
+fn refusal(args: &[&str]) -> String {
+    let error = command(args).expect_err("this command line is wrong");
+    assert_eq!(error.exit_code(), 2);
+    error.to_string()
+}
+
+/// A configuration file that lives as long as the value.
+struct File(PathBuf);
+
+impl File {
+    fn new(name: &str, text: &str) -> Self {
+        let name = format!("ringwire-config-{}-{name}.toml", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, text).expect("the temporary directory is writable");
+        Self(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().expect("the path was made from UTF-8")
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        // A left-over file harms nobody, and a panic here would hide the test's own.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn no_arguments_serve_with_the_defaults() {
+    assert_eq!(command(&[]).unwrap(), Command::Serve(Config::default()));
+    assert_eq!(command(&["serve"]).unwrap(), Command::Serve(Config::default()));
+    assert_eq!(command(&["check"]).unwrap(), Command::Check(Config::default()));
+}
+
+#[test]
+fn the_defaults_are_within_their_own_bounds() {
+    assert_eq!(Settings::default().into_config(), Ok(Config::default()));
+}
+
+#[test]
+fn flags_mean_the_same_with_and_without_serve() {
+    let flags = ["--listen", "127.0.0.1:1", "--listen", "[::1]:2", "--max-message", "64KiB"];
+    let bare = command(&flags).unwrap();
+    assert_eq!(bare, command(&[&["serve"], &flags[..]].concat()).unwrap());
+    let Command::Serve(config) = bare else { panic!("a bare command line serves") };
+    assert_eq!(config.listen, ["127.0.0.1:1".parse().unwrap(), "[::1]:2".parse().unwrap()]);
+    assert_eq!(config.max_message, 65_536);
+}
+
+#[test]
+fn every_flag_reaches_the_configuration() {
+    let line = "--shards 3 --app broadcast --admin off --heartbeat 2m --max-message 1048576 \
+                --max-connections 7 --drain 500ms --log-level ringwire=debug,warn";
+    let expected = Config {
+        shards: NonZeroUsize::new(3),
+        app: DefaultApp::Broadcast,
+        admin: None,
+        heartbeat: Duration::from_secs(120),
+        max_message: 1_048_576,
+        max_connections: Some(7),
+        drain: Duration::from_millis(500),
+        log_level: "ringwire=debug,warn".to_owned(),
+        ..Config::default()
+    };
+    assert_eq!(config(&line.split_whitespace().collect::<Vec<_>>()), expected);
+}
+
+#[test]
+fn the_file_knows_every_flag_and_flags_win() {
+    let file = File::new(
+        "all",
+        "listen = ['127.0.0.1:1', '127.0.0.1:2']\nshards = 3\napp = 'broadcast'\n\
+         admin = '[::1]:9'\nheartbeat = '1h'\nmax-message = 4096\nmax-connections = 7\n\
+         drain = '1s'\nlog-level = 'warn'\n",
+    );
+    let expected = Config {
+        listen: vec!["127.0.0.1:1".parse().unwrap(), "127.0.0.1:2".parse().unwrap()],
+        shards: NonZeroUsize::new(3),
+        app: DefaultApp::Broadcast,
+        admin: Some("[::1]:9".parse().unwrap()),
+        heartbeat: Duration::from_secs(3600),
+        max_message: 4096,
+        max_connections: Some(7),
+        drain: Duration::from_secs(1),
+        log_level: "warn".to_owned(),
+    };
+    assert_eq!(config(&["--config", file.path()]), expected);
+    let flags = ["check", "--config", file.path(), "--listen", "0.0.0.0:80", "--app", "echo"];
+    let won = config(&flags);
+    assert_eq!(won.listen, ["0.0.0.0:80".parse().unwrap()]);
+    assert_eq!((won.app, won.shards), (DefaultApp::Echo, NonZeroUsize::new(3)));
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_its_name_and_the_file() {
+    for key in ["heart-beat", "max_message", "config"] {
+        let file = File::new(key, &format!("shards = 1\n{key} = '30s'\n"));
+        let message = refusal(&["--config", file.path()]);
+        assert!(message.contains(&format!("unknown field `{key}`")), "{message}");
+        assert!(message.contains(file.path()) && message.contains("line 2"), "{message}");
+    }
+}
+
+#[test]
+fn a_bad_file_is_refused_with_the_place() {
+    for (name, text) in [
+        ("syntax", "shards = "),
+        ("type", "listen = 8080"),
+        ("zero", "shards = 0"),
+        ("value", "heartbeat = '30 seconds'"),
+        ("app", "app = 'telnet'"),
+        ("sign", "max-message = -1"),
+    ] {
+        let file = File::new(name, text);
+        let message = refusal(&["--config", file.path()]);
+        assert!(message.contains(file.path()) && message.contains("line 1"), "{message}");
+    }
+    let message = refusal(&["--config", "/nonexistent/ringwire.toml"]);
+    assert!(message.contains("cannot read") && message.contains("/nonexistent"), "{message}");
+}
+
+#[test]
+fn values_out_of_bounds_are_refused_by_name() {
+    for (flag, bad) in [
+        ("--heartbeat", "999ms"),
+        ("--heartbeat", "61m"),
+        ("--heartbeat", "off"),
+        ("--heartbeat", "30"),
+        ("--drain", "2h"),
+        ("--drain", "18446744073709551615h"),
+        ("--max-message", "0"),
+        ("--max-message", "65MiB"),
+        ("--max-message", "1MB"),
+        ("--max-message", "99999999999999999999"),
+        ("--max-connections", "0"),
+        ("--shards", "0"),
+        ("--shards", "1025"),
+        ("--admin", "on"),
+        ("--listen", "localhost"),
+        ("--log-level", "ringwire=loud"),
+    ] {
+        let message = refusal(&[flag, bad]);
+        let name = flag.trim_start_matches('-');
+        assert!(message.contains(name), "{flag} {bad}: {message}");
+    }
+    assert_eq!(config(&["--heartbeat", "1s"]).heartbeat, limits::HEARTBEAT_MIN);
+    assert_eq!(config(&["--max-message", "64MiB"]).max_message, limits::MESSAGE_BYTES_MAX);
+}
+
+#[test]
+fn an_empty_list_of_listeners_is_refused() {
+    let file = File::new("silent", "listen = []");
+    assert!(refusal(&["--config", file.path()]).contains("listen needs"));
+}
+
+#[test]
+fn help_is_no_error_to_the_shell() {
+    for line in [&["--help"][..], &["check", "--help"], &["--version"]] {
+        assert_eq!(command(line).unwrap_err().exit_code(), 0);
+    }
+}

@@ -1,0 +1,176 @@
+//! What a peer has not taken yet: shared and own bytes in order, bounded, and at most one pong.
+
+use std::collections::VecDeque;
+
+use bytes::{Buf, Bytes};
+
+use crate::collections::Tick;
+use crate::limits::{BACKLOG_BYTES_MAX, BACKLOG_SEGMENT_COST};
+use crate::protocol::{OpCode, encode_frame};
+
+/// The peer owes the reading of more than [`BACKLOG_BYTES_MAX`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Overflow;
+
+/// Bytes that wait for room in the socket. Exists only while there are any.
+#[derive(Debug)]
+pub struct Backlog {
+    segments: VecDeque<Bytes>,
+    cost: usize,
+    progress: Tick,
+    /// Whether a part of the first segment is already with the peer.
+    begun: bool,
+    /// Section 5.5.3: only the newest ping need be answered.
+    pong: Option<Box<[u8]>>,
+}
+
+impl Backlog {
+    pub(super) const fn new(now: Tick) -> Self {
+        Self { segments: VecDeque::new(), cost: 0, progress: now, begun: false, pong: None }
+    }
+
+    /// The segments to send, in order.
+    pub fn segments(&self) -> impl Iterator<Item = &[u8]> {
+        self.segments.iter().map(Bytes::as_ref)
+    }
+
+    /// When the peer last took a byte.
+    pub(super) const fn progress(&self) -> Tick {
+        self.progress
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.segments.is_empty()
+    }
+
+    /// Appends whole frames, or the rest of some of which the peer has `begun` to receive: only
+    /// an empty backlog takes such a rest.
+    pub(super) fn push(&mut self, bytes: Bytes, begun: bool) {
+        assert!(!begun || self.is_empty(), "a rest goes out before anything else");
+        self.begun |= begun;
+        self.cost += cost(&bytes);
+        self.segments.push_back(bytes);
+    }
+
+    pub(super) fn push_bounded(&mut self, bytes: Bytes, begun: bool) -> Result<(), Overflow> {
+        if !self.is_empty() && self.cost + cost(&bytes) > BACKLOG_BYTES_MAX {
+            return Err(Overflow);
+        }
+        self.push(bytes, begun);
+        Ok(())
+    }
+
+    pub(super) fn owe_pong(&mut self, payload: &[u8]) {
+        self.pong = Some(payload.into());
+    }
+
+    pub(super) fn advance(&mut self, now: Tick, mut sent: usize) {
+        if sent > 0 {
+            self.progress = now;
+        }
+        while sent > 0 {
+            let first = self.segments.front_mut().expect("no more was sent than was queued");
+            let part = sent.min(first.len());
+            sent -= part;
+            first.advance(part);
+            self.cost -= part;
+            self.begun = !first.is_empty();
+            if first.is_empty() {
+                self.segments.pop_front();
+                self.cost -= BACKLOG_SEGMENT_COST;
+            }
+        }
+        if self.is_empty() && let Some(payload) = self.pong.take() {
+            let mut frame = Vec::with_capacity(payload.len() + 2);
+            encode_frame(&mut frame, OpCode::Pong, &payload);
+            self.push(frame.into(), false);
+        }
+    }
+
+    /// Keeps only the segment that the peer has begun to receive, which ends at the end of a
+    /// frame, and appends `last`.
+    pub(super) fn cut(&mut self, last: Bytes) {
+        self.segments.truncate(usize::from(self.begun));
+        self.cost = self.segments.iter().map(cost).sum();
+        self.pong = None;
+        self.push(last, false);
+    }
+}
+
+fn cost(bytes: &Bytes) -> usize {
+    bytes.len() + BACKLOG_SEGMENT_COST
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flat(backlog: &Backlog) -> Vec<u8> {
+        backlog.segments().flatten().copied().collect()
+    }
+
+    #[test]
+    fn bytes_leave_in_order_whatever_the_socket_takes() {
+        let all: Vec<u8> = (0..=255).collect();
+        for step in 1..=40 {
+            let mut backlog = Backlog::new(0);
+            for part in all.chunks(17) {
+                backlog.push(Bytes::copy_from_slice(part), false);
+            }
+            let mut sent = Vec::new();
+            while !backlog.is_empty() {
+                let rest = flat(&backlog);
+                let taken = step.min(rest.len());
+                sent.extend_from_slice(&rest[..taken]);
+                backlog.advance(1, taken);
+            }
+            assert_eq!(sent, all);
+            assert_eq!(backlog.cost, 0);
+        }
+    }
+
+    #[test]
+    fn the_bound_holds_but_never_blocks_an_empty_backlog() {
+        let mut backlog = Backlog::new(0);
+        let large = Bytes::from(vec![0; BACKLOG_BYTES_MAX + 1]);
+        assert_eq!(backlog.push_bounded(large.clone(), false), Ok(()));
+        assert_eq!(backlog.push_bounded(Bytes::from_static(b"x"), false), Err(Overflow));
+        backlog.advance(1, large.len());
+        assert!(backlog.is_empty());
+        assert_eq!(backlog.cost, 0);
+    }
+
+    #[test]
+    fn a_cut_keeps_the_begun_segment_and_ends_with_the_last_word() {
+        let mut backlog = Backlog::new(0);
+        for part in ["first", "second", "third"] {
+            backlog.push(Bytes::from_static(part.as_bytes()), false);
+        }
+        backlog.advance(1, 2);
+        backlog.cut(Bytes::from_static(b"!"));
+        assert_eq!(flat(&backlog), b"rst!");
+
+        let mut rest = Backlog::new(0);
+        rest.push(Bytes::from_static(b"rest"), true);
+        rest.push(Bytes::from_static(b"second"), false);
+        rest.cut(Bytes::from_static(b"!"));
+        assert_eq!(flat(&rest), b"rest!");
+
+        let mut untouched = Backlog::new(0);
+        untouched.push(Bytes::from_static(b"first"), false);
+        untouched.cut(Bytes::from_static(b"!"));
+        assert_eq!(flat(&untouched), b"!");
+    }
+
+    #[test]
+    fn only_the_newest_pong_is_owed_and_it_comes_last() {
+        let mut backlog = Backlog::new(0);
+        backlog.push(Bytes::from_static(b"data"), false);
+        backlog.owe_pong(b"old");
+        backlog.owe_pong(b"new");
+        backlog.advance(1, 4);
+        assert_eq!(flat(&backlog), b"\x8a\x03new");
+        backlog.advance(1, 5);
+        assert!(backlog.is_empty());
+    }
+}

@@ -1,0 +1,453 @@
+//! One connection's life, without I/O: bytes, timers and progress in; replies and steps out.
+//!
+//! After every call that takes a `reply` buffer the caller sends what was put there, in order,
+//! then asks for the next [`Connection::step`] and performs it.
+//!
+//! ```text
+//!            close() / drain            peer's Close
+//!   Open ───────────────────▶ Closing ───────────────▶ Finishing ──(all sent)──▶ end
+//!    │ peer's Close (answered) ─────────────────────────▲
+//!    │ violation, slow reader        ┌──────────────────┐
+//!    ├──────────────────────▶ Failing ──(all sent)──▶ Lingering ──(peer's end)──▶ end
+//!    │ peer's end, reset
+//!    └──────────────────────────────────────────────────────────────────────────▶ end
+//! ```
+//!
+//! Every state but `Open` ends by itself [`CLOSE_TICKS_MAX`] after `Open` was left, by reset if
+//! need be: no peer can hold a connection that was asked to go.
+#![forbid(unsafe_code)]
+
+mod backlog;
+
+use bytes::{Buf, Bytes};
+
+pub use backlog::{Backlog, Overflow};
+
+use crate::collections::Tick;
+use crate::limits::{CLOSE_TICKS_MAX, MESSAGE_TICKS_MAX, STALL_TICKS_MAX};
+use crate::protocol::{
+    AssemblyPool, CloseCode, Decoder, Event, Input, Limits, MessageKind, OpCode, ProtocolError,
+    Role, encode_close, encode_frame,
+};
+
+/// Why a connection ended, as counted in `connections_closed_total{reason}`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum CloseReason {
+    /// The peer began the closing handshake.
+    ClientClose,
+    /// The server is going away (1001).
+    GoingAway,
+    /// A violation of the framing rules (1002).
+    ProtocolError,
+    /// Text that is not UTF-8 (1007).
+    InvalidPayload,
+    /// Too many fragments (1008).
+    Policy,
+    /// A message over the limit (1009).
+    TooBig,
+    /// More was queued for the peer than it may owe, or it took nothing for too long (1008).
+    SlowReader,
+    /// No byte came for two heartbeats.
+    Heartbeat,
+    /// A message was not finished in time (1008).
+    MessageDeadline,
+    /// The peer's end of stream or a reset, without a Close frame.
+    PeerGone,
+    /// The shard's memory for unfinished messages was used up (1013).
+    Overloaded,
+}
+
+impl CloseReason {
+    /// All of them, in the order of their discriminants.
+    pub const ALL: [Self; 11] = [
+        Self::ClientClose,
+        Self::GoingAway,
+        Self::ProtocolError,
+        Self::InvalidPayload,
+        Self::Policy,
+        Self::TooBig,
+        Self::SlowReader,
+        Self::Heartbeat,
+        Self::MessageDeadline,
+        Self::PeerGone,
+        Self::Overloaded,
+    ];
+
+    /// The value of the label.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::ClientClose => "client_close",
+            Self::GoingAway => "going_away",
+            Self::ProtocolError => "protocol_error",
+            Self::InvalidPayload => "invalid_payload",
+            Self::Policy => "policy",
+            Self::TooBig => "too_big",
+            Self::SlowReader => "slow_reader",
+            Self::Heartbeat => "heartbeat",
+            Self::MessageDeadline => "message_deadline",
+            Self::PeerGone => "peer_gone",
+            Self::Overloaded => "overloaded",
+        }
+    }
+}
+
+impl From<ProtocolError> for CloseReason {
+    fn from(error: ProtocolError) -> Self {
+        match error.close_code() {
+            CloseCode::INVALID_PAYLOAD => Self::InvalidPayload,
+            CloseCode::POLICY => Self::Policy,
+            CloseCode::TOO_BIG => Self::TooBig,
+            CloseCode::TRY_AGAIN => Self::Overloaded,
+            _ => Self::ProtocolError,
+        }
+    }
+}
+
+/// A whole message from the peer.
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a> {
+    /// Text, which is then valid UTF-8, or binary.
+    pub kind: MessageKind,
+    /// The unmasked payload.
+    pub payload: &'a [u8],
+}
+
+/// What the owner of the socket has to do now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// Wait for bytes, room or time.
+    Wait,
+    /// End the sending direction, go on reading.
+    ShutWrite,
+    /// Release everything and close the socket.
+    Close,
+    /// As `Close`, by reset: the peer does not take what is still owed.
+    Abort,
+}
+
+/// What the connections of a shard share while bytes are worked on.
+#[derive(Debug)]
+pub struct Workshop {
+    /// Buffers of unfinished messages.
+    pub pool: AssemblyPool,
+    /// Limits of messages.
+    pub limits: Limits,
+    /// Silence after which a peer is pinged; after twice that it is gone.
+    pub heartbeat: Tick,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+enum State {
+    Open,
+    Closing,
+    Finishing,
+    Failing,
+    Lingering,
+    Ended,
+    Aborted,
+}
+
+/// One connection. Its size is paid by every idle one.
+#[derive(Debug)]
+pub struct Connection {
+    decoder: Decoder,
+    backlog: Option<Box<Backlog>>,
+    /// When the last byte came.
+    heard: Tick,
+    /// While open: when the unfinished message began. Later: when `Open` was left.
+    since: Tick,
+    state: State,
+    reason: CloseReason,
+    pinged: bool,
+    in_message: bool,
+    /// 256ths of an eighth of the heartbeat by which this connection is pinged early.
+    early: u8,
+}
+
+impl Connection {
+    /// A connection whose handshake has just ended. `seed` spreads the pings of connections that
+    /// fell silent at the same moment over an eighth of the heartbeat.
+    #[must_use]
+    pub const fn new(now: Tick, seed: u32) -> Self {
+        Self {
+            decoder: Decoder::new(Role::Server),
+            backlog: None,
+            heard: now,
+            since: now,
+            state: State::Open,
+            reason: CloseReason::PeerGone,
+            pinged: false,
+            in_message: false,
+            // The multiplier spreads consecutive seeds evenly (Knuth, 6.4).
+            early: (seed.wrapping_mul(0x9E37_79B1) >> 24) as u8,
+        }
+    }
+
+    /// Works on bytes from the peer: every whole message goes to `deliver` together with `reply`;
+    /// control frames are answered here.
+    pub fn on_received(
+        &mut self,
+        now: Tick,
+        bytes: &mut [u8],
+        workshop: &mut Workshop,
+        reply: &mut Vec<u8>,
+        mut deliver: impl FnMut(Message<'_>, &mut Vec<u8>),
+    ) {
+        self.heard = now;
+        self.pinged = false;
+        let mut input = Input::new(bytes);
+        while matches!(self.state, State::Open | State::Closing) {
+            match self.decoder.next(&mut input, &mut workshop.pool, &workshop.limits) {
+                Ok(Some(Event::Message { kind, payload })) => {
+                    // Section 5.5.1: after our Close no more data is sent, so none is asked for.
+                    if self.state == State::Open {
+                        deliver(Message { kind, payload }, reply);
+                    }
+                }
+                Ok(Some(Event::Ping(payload))) => match &mut self.backlog {
+                    Some(backlog) => backlog.owe_pong(payload),
+                    None => encode_frame(reply, OpCode::Pong, payload),
+                },
+                Ok(Some(Event::Pong(_))) => {}
+                Ok(Some(Event::Close { code, .. })) => self.on_close_frame(now, code, reply),
+                Ok(None) => break,
+                Err(error) => self.fail(now, error.into(), error.close_code(), error.reason(), reply),
+            }
+        }
+        self.note_message(now);
+    }
+
+    /// The peer will send no more.
+    pub fn on_end(&mut self) {
+        self.state = State::Ended;
+    }
+
+    /// The connection is broken.
+    pub fn on_broken(&mut self) {
+        self.state = State::Aborted;
+    }
+
+    /// Begins the closing handshake, if none has begun.
+    pub fn close(
+        &mut self,
+        now: Tick,
+        reason: CloseReason,
+        code: CloseCode,
+        text: &str,
+        reply: &mut Vec<u8>,
+    ) {
+        if self.state == State::Open {
+            encode_close(reply, code.0, text);
+            self.leave_open(now, State::Closing, reason);
+        }
+    }
+
+    /// Ends the connection without a word, for the end of a drain.
+    pub fn abort(&mut self, reason: CloseReason) {
+        if self.state == State::Open {
+            self.reason = reason;
+        }
+        self.state = State::Aborted;
+    }
+
+    /// The deadline came, or an earlier one of the clamped wheel: judges what is due.
+    pub fn on_timer(&mut self, now: Tick, workshop: &Workshop, reply: &mut Vec<u8>) {
+        if self.state != State::Open {
+            if elapsed(now, self.since) >= CLOSE_TICKS_MAX {
+                self.state = State::Aborted;
+            }
+            return;
+        }
+        if let Some(backlog) = &self.backlog {
+            if elapsed(now, backlog.progress()) >= STALL_TICKS_MAX {
+                self.fail_slow(now);
+            }
+        } else if self.in_message && elapsed(now, self.since) >= MESSAGE_TICKS_MAX {
+            let reason = CloseReason::MessageDeadline;
+            self.fail(now, reason, CloseCode::POLICY, "message not finished in time", reply);
+        } else if elapsed(now, self.heard) >= workshop.heartbeat.saturating_mul(2) {
+            self.reason = CloseReason::Heartbeat;
+            self.state = State::Aborted;
+        } else if elapsed(now, self.heard) >= self.silence(workshop) && !self.pinged {
+            self.pinged = true;
+            encode_frame(reply, OpCode::Ping, b"");
+        }
+    }
+
+    /// When [`on_timer`](Self::on_timer) has something to judge.
+    #[must_use]
+    pub fn deadline(&self, workshop: &Workshop) -> Tick {
+        if self.state != State::Open {
+            return self.since.wrapping_add(CLOSE_TICKS_MAX);
+        }
+        if let Some(backlog) = &self.backlog {
+            return backlog.progress().wrapping_add(STALL_TICKS_MAX);
+        }
+        let silence =
+            if self.pinged { workshop.heartbeat.saturating_mul(2) } else { self.silence(workshop) };
+        let heartbeat = self.heard.wrapping_add(silence);
+        let message = self.since.wrapping_add(MESSAGE_TICKS_MAX);
+        if self.in_message && message.wrapping_sub(heartbeat).cast_signed() < 0 {
+            message
+        } else {
+            heartbeat
+        }
+    }
+
+    /// The next thing to do for the owner of the socket.
+    pub fn step(&mut self) -> Step {
+        match self.state {
+            State::Finishing if self.backlog.is_none() => {
+                self.state = State::Ended;
+                Step::Close
+            }
+            State::Failing if self.backlog.is_none() => {
+                self.state = State::Lingering;
+                Step::ShutWrite
+            }
+            State::Ended => Step::Close,
+            State::Aborted => Step::Abort,
+            _ => Step::Wait,
+        }
+    }
+
+    /// Whether bytes of the peer are wanted. Not while it owes us the reading of earlier replies:
+    /// TCP then slows it down, and what we keep for it stays bounded.
+    #[must_use]
+    pub const fn wants_bytes(&self) -> bool {
+        self.backlog.is_none()
+    }
+
+    /// Whether messages may still be sent.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.state == State::Open
+    }
+
+    /// Whether its next deadline is closer than the heartbeat's.
+    #[must_use]
+    pub fn is_urgent(&self) -> bool {
+        self.state != State::Open || self.backlog.is_some() || self.in_message
+    }
+
+    /// Why it ended, or would.
+    #[must_use]
+    pub const fn reason(&self) -> CloseReason {
+        self.reason
+    }
+
+    /// What waits for room in the socket.
+    pub fn backlog(&mut self) -> Option<&mut Backlog> {
+        self.backlog.as_deref_mut()
+    }
+
+    /// Keeps the rest of a reply of which the socket took `sent` bytes. Bounded by what one read
+    /// can cause, since none follows before it is sent.
+    pub fn keep_reply(&mut self, now: Tick, reply: &[u8], sent: usize) {
+        self.backlog_since(now).push(Bytes::copy_from_slice(&reply[sent..]), sent > 0);
+    }
+
+    /// Keeps the rest of a publication of which the socket took `sent` bytes.
+    ///
+    /// # Errors
+    /// When the peer owes too much: what it has not begun to receive is dropped then, and the
+    /// connection is failing.
+    pub fn keep_publication(
+        &mut self,
+        now: Tick,
+        mut frames: Bytes,
+        sent: usize,
+    ) -> Result<(), Overflow> {
+        frames.advance(sent);
+        if self.backlog_since(now).push_bounded(frames, sent > 0).is_err() {
+            self.fail_slow(now);
+            return Err(Overflow);
+        }
+        Ok(())
+    }
+
+    /// The socket took `sent` bytes of the backlog.
+    pub fn on_backlog_sent(&mut self, now: Tick, sent: usize) {
+        let backlog = self.backlog.as_mut().expect("bytes were sent from a backlog");
+        backlog.advance(now, sent);
+        if backlog.is_empty() {
+            self.backlog = None;
+        }
+    }
+
+    /// Drops what the peer does not read, but for the frames it has begun to receive, and says
+    /// why behind them.
+    fn fail_slow(&mut self, now: Tick) {
+        let mut close = Vec::new();
+        encode_close(&mut close, CloseCode::POLICY.0, "slow reader");
+        self.backlog_since(now).cut(close.into());
+        self.leave_open(now, State::Failing, CloseReason::SlowReader);
+    }
+
+    /// Gives the buffers back; the last call.
+    pub fn release(&mut self, workshop: &mut Workshop) {
+        self.decoder.release(&mut workshop.pool);
+        self.backlog = None;
+    }
+
+    fn on_close_frame(&mut self, now: Tick, code: Option<u16>, reply: &mut Vec<u8>) {
+        if self.state == State::Open {
+            // Section 5.5.1: the answer echoes the code; without one it is empty.
+            match code {
+                Some(code) => encode_close(reply, code, ""),
+                None => encode_frame(reply, OpCode::Close, b""),
+            }
+            self.leave_open(now, State::Finishing, CloseReason::ClientClose);
+        } else {
+            self.state = State::Finishing;
+        }
+    }
+
+    fn fail(
+        &mut self,
+        now: Tick,
+        reason: CloseReason,
+        code: CloseCode,
+        text: &str,
+        reply: &mut Vec<u8>,
+    ) {
+        if self.state == State::Open {
+            encode_close(reply, code.0, text);
+            self.leave_open(now, State::Failing, reason);
+        } else {
+            self.state = State::Failing;
+        }
+    }
+
+    fn leave_open(&mut self, now: Tick, state: State, reason: CloseReason) {
+        self.state = state;
+        self.reason = reason;
+        self.since = now;
+    }
+
+    fn note_message(&mut self, now: Tick) {
+        let in_message = self.decoder.in_message();
+        if in_message && !self.in_message && self.state == State::Open {
+            self.since = now;
+        }
+        self.in_message = in_message;
+    }
+
+    fn silence(&self, workshop: &Workshop) -> Tick {
+        let heartbeat = workshop.heartbeat;
+        heartbeat - (u64::from(heartbeat) * u64::from(self.early) / (8 * 256)) as Tick
+    }
+
+    fn backlog_since(&mut self, now: Tick) -> &mut Backlog {
+        self.backlog.get_or_insert_with(|| Box::new(Backlog::new(now)))
+    }
+}
+
+/// Ticks from `earlier` to `now`; 0 if the clock of the turn lags behind.
+fn elapsed(now: Tick, earlier: Tick) -> Tick {
+    let ticks = now.wrapping_sub(earlier);
+    if ticks.cast_signed() < 0 { 0 } else { ticks }
+}

@@ -1,0 +1,79 @@
+//! Accepting: in bursts, with room for others between them, and calmly when descriptors run out.
+
+use std::fs::File;
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::desk::Desk;
+use super::reception::receive_guest;
+use crate::limits::{ACCEPT_PAUSE_MILLISECONDS, ACCEPTS_PER_TURN};
+use crate::protocol::upgrade::{Refusal, refuse};
+use crate::ring::{Interest, poll_once, socket};
+
+/// Accepts from `listener` and starts a handshake for each connection until the desk closes.
+pub async fn accept_connections(listener: OwnedFd, desk: Rc<Desk>) {
+    let mut doorkeeper = Doorkeeper { reserve: reserve(), pause: Duration::ZERO };
+    while !desk.is_closed() {
+        let ready = tokio::select! {
+            ready = poll_once(&listener, Interest::Read) => ready,
+            () = desk.closed() => break,
+        };
+        if ready.is_err() || doorkeeper.accept_burst(&listener, &desk).is_err() {
+            doorkeeper.wait_for_descriptors(&listener, &desk).await;
+        } else {
+            doorkeeper.pause = Duration::ZERO;
+        }
+    }
+    // The poll that may still wait in the kernel would keep a socket that is only closed listening.
+    socket::shut_down(&listener, Shutdown::Both);
+}
+
+struct Doorkeeper {
+    /// A descriptor kept free, to tell those who come when there is no other.
+    reserve: Option<File>,
+    pause: Duration,
+}
+
+impl Doorkeeper {
+    fn accept_burst(&self, listener: &OwnedFd, desk: &Rc<Desk>) -> io::Result<()> {
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Some(socket) = socket::accept(listener)? else { return Ok(()) };
+            tokio_uring::spawn(receive_guest(socket, Rc::clone(desk)));
+        }
+        Ok(())
+    }
+
+    /// Refuses who waits now, then pauses: twice as long each time in a row.
+    async fn wait_for_descriptors(&mut self, listener: &OwnedFd, desk: &Desk) {
+        let (first, last) = ACCEPT_PAUSE_MILLISECONDS;
+        if self.pause.is_zero() {
+            tracing::warn!(
+                "cannot accept: out of file descriptors; raise LimitNOFILE (ulimit -n) or lower --max-connections"
+            );
+        }
+        desk.counters().accept_errors.add(1);
+        self.refuse_waiting(listener);
+        self.pause = (self.pause * 2)
+            .clamp(Duration::from_millis(first), Duration::from_millis(last));
+        tokio::time::sleep(self.pause).await;
+    }
+
+    fn refuse_waiting(&mut self, listener: &OwnedFd) {
+        let mut answer = Vec::new();
+        refuse(&mut answer, &Refusal::Unavailable);
+        self.reserve = None;
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Ok(Some(socket)) = socket::accept(listener) else { break };
+            // Whether it arrives is up to the peer: the connection ends either way.
+            let _ = socket::send(&socket, &answer);
+        }
+        self.reserve = reserve();
+    }
+}
+
+fn reserve() -> Option<File> {
+    File::open("/dev/null").ok()
+}

@@ -1,0 +1,13 @@
+//! From accept to adoption: short, branchy, sometimes slow work, as async tasks on tokio-uring.
+//!
+//! A task reads the request when bytes are there, answers it, and hands an upgraded socket to the
+//! shard together with what followed the request. It never holds a buffer while it waits: a silent
+//! peer costs its task and its descriptor. All of them share one kind of deadline, counted from
+//! accept; who passes it is shut down, and the task sees the end of the stream.
+
+mod desk;
+mod listener;
+mod reception;
+
+pub use desk::{Adoption, Desk, DeskPlan};
+pub use listener::accept_connections;

@@ -1,0 +1,171 @@
+//! The members of an audience on one shard, what was published to them, and when it goes out.
+//!
+//! Messages gather in one buffer of encoded frames. A *round* takes all of it and hands the same
+//! shared bytes to each member once. While a round is on, the members stand in three zones:
+//!
+//! ```text
+//!   0 ……… next ……… end ……… len
+//!   served │ waiting │ came after the round began
+//! ```
+//!
+//! A member that leaves is replaced from its own zone, so that nobody is served twice or left out.
+//!
+//! Pacing: sending costs a system call per member whatever the size, so while rounds are
+//! expensive, messages gather for half the cost of a round (1 ms at most) after each. A message
+//! that comes later than that finds nothing to wait for and goes out at once.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::collections::Key;
+use crate::limits::{
+    FANOUT_FREE_NANOSECONDS, FANOUT_GATHER_NANOSECONDS_MAX, FANOUT_SEND_NANOSECONDS,
+};
+
+/// A member's place; changes when others leave, and the audience tells.
+pub type Seat = u32;
+
+/// Encoded frames that go to every member in one piece.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Whole frames, one after the other.
+    pub frames: Bytes,
+    /// How many.
+    pub count: u32,
+}
+
+#[derive(Debug)]
+struct Round {
+    batch: Batch,
+    next: usize,
+    end: usize,
+}
+
+/// Members of one shard and their messages.
+#[derive(Debug, Default)]
+pub struct Audience {
+    members: Vec<Key>,
+    gathered: BytesMut,
+    count: u32,
+    round: Option<Round>,
+    /// Since the start of the shard.
+    not_before: Duration,
+}
+
+impl Audience {
+    /// Members on this shard.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether nobody is here.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// Adds a member. It hears what is published from now on.
+    pub fn join(&mut self, member: Key) -> Seat {
+        self.members.push(member);
+        (self.members.len() - 1) as Seat
+    }
+
+    /// Removes the member on `seat` and calls `moved` for each member that changed its seat.
+    pub fn leave(&mut self, seat: Seat, mut moved: impl FnMut(Key, Seat)) {
+        let mut hole = seat as usize;
+        if let Some(round) = &mut self.round {
+            for border in [&mut round.next, &mut round.end] {
+                if hole < *border {
+                    *border -= 1;
+                    let filler = *border;
+                    hole = fill(&mut self.members, hole, filler, &mut moved);
+                }
+            }
+        }
+        let last = self.members.len() - 1;
+        fill(&mut self.members, hole, last, &mut moved);
+        self.members.pop();
+    }
+
+    /// Adds `count` encoded frames behind all that were published before.
+    pub fn publish(&mut self, frames: &[u8], count: u32) {
+        self.gathered.extend_from_slice(frames);
+        self.count += count;
+    }
+
+    /// Takes everything that was published and not sent, for an owner that passes it on.
+    pub fn take_gathered(&mut self) -> Option<Batch> {
+        if self.count == 0 {
+            return None;
+        }
+        let frames = self.gathered.split().freeze();
+        Some(Batch { frames, count: std::mem::take(&mut self.count) })
+    }
+
+    /// When the next round may begin, or go on. `None`: there is nothing to send.
+    #[must_use]
+    pub fn due(&self) -> Option<Duration> {
+        if self.round.is_some() {
+            Some(Duration::ZERO)
+        } else {
+            (self.count > 0).then_some(self.not_before)
+        }
+    }
+
+    /// Begins a round with `batch`. One that is still on must have ended.
+    pub fn begin_round(&mut self, batch: Batch) {
+        assert!(self.round.is_none(), "one round at a time keeps the order");
+        if !self.members.is_empty() {
+            self.round = Some(Round { batch, next: 0, end: self.members.len() });
+        }
+    }
+
+    /// Whether a round is on.
+    #[must_use]
+    pub const fn in_round(&self) -> bool {
+        self.round.is_some()
+    }
+
+    /// The next member to serve and what it gets; ends the round behind the last.
+    pub fn next_in_round(&mut self) -> Option<(Key, Batch)> {
+        let round = self.round.as_mut()?;
+        if round.next == round.end {
+            self.round = None;
+            return None;
+        }
+        let member = self.members[round.next];
+        round.next += 1;
+        Some((member, round.batch.clone()))
+    }
+
+    /// A round has ended at `now`: what is published from here on gathers for a while.
+    pub fn pace(&mut self, now: Duration) {
+        self.not_before = now + gathering_time(self.members.len() as u64);
+    }
+}
+
+/// How long messages gather after a round to so many members.
+fn gathering_time(members: u64) -> Duration {
+    let cost = members * FANOUT_SEND_NANOSECONDS;
+    if cost < FANOUT_FREE_NANOSECONDS {
+        Duration::ZERO
+    } else {
+        Duration::from_nanos((cost / 2).min(FANOUT_GATHER_NANOSECONDS_MAX))
+    }
+}
+
+/// Moves the member at `filler` into `hole`; the hole is then where the filler was.
+fn fill(
+    members: &mut [Key],
+    hole: usize,
+    filler: usize,
+    moved: &mut impl FnMut(Key, Seat),
+) -> usize {
+    if hole != filler {
+        members[hole] = members[filler];
+        moved(members[hole], hole as Seat);
+    }
+    filler
+}

@@ -1,0 +1,255 @@
+//! The process: shards on their threads, signals and the admin listener on this one.
+
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+
+use crate::app::Endpoint;
+use crate::check::EXIT_CANNOT_RUN;
+use crate::config::{Config, DefaultApp};
+use crate::connection::Workshop;
+use crate::limits::{
+    ASSEMBLY_BYTES_MAX, DESCRIPTOR_RESERVE, FRAGMENTS_MAX, TICK_MILLISECONDS,
+};
+use crate::mesh::{Envelope, Mesh};
+use crate::observe::{self, ShardCounters};
+use crate::protocol::{AssemblyPool, Limits};
+use crate::ring::probe::probe;
+use crate::ring::{allowed_cpus, raise_descriptor_limit, socket};
+use crate::shard::{self, ShardPlan};
+
+/// Runs the server until it is told to end. Prints one line per listener when all shards accept.
+#[must_use]
+pub fn run(config: &Config) -> ExitCode {
+    let features = match probe() {
+        Ok(features) => features,
+        Err(error) => {
+            eprintln!("ringwire: {error}");
+            return ExitCode::from(EXIT_CANNOT_RUN);
+        }
+    };
+    match Server::start(config) {
+        Ok(server) => {
+            println!("io_uring: {features}");
+            server.serve()
+        }
+        Err(error) => {
+            eprintln!("ringwire: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What the threads of the shards tell this one.
+enum Report {
+    Started,
+    Ended(usize, io::Result<()>),
+}
+
+struct Server {
+    control: tokio::runtime::Runtime,
+    signals: Signals,
+    mesh: Arc<Mesh>,
+    counters: Arc<[ShardCounters]>,
+    reports: mpsc::UnboundedReceiver<Report>,
+    listen: Vec<SocketAddr>,
+    admin: Option<std::net::TcpListener>,
+    drain: Duration,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Server {
+    /// Everything that can fail for a reason the user can mend, before the first thread starts.
+    fn start(config: &Config) -> io::Result<Self> {
+        let descriptors = raise_descriptor_limit();
+        // The runtime comes first: its signal pipe must be in the tables the shards copy.
+        let control = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let signals = {
+            let _entered = control.enter();
+            Signals {
+                terminate: signal(SignalKind::terminate())?,
+                interrupt: signal(SignalKind::interrupt())?,
+            }
+        };
+        let listen = claim_all(&config.listen)?;
+        let admin = config.admin.map(bind_admin).transpose()?;
+        let cpus = allowed_cpus()?;
+        let shards = config.shards.map_or(cpus.len(), NonZeroUsize::get);
+        let mesh = Arc::new(Mesh::new(shards)?);
+        let counters: Arc<[ShardCounters]> = (0..shards).map(|_| ShardCounters::default()).collect();
+        let (reporter, reports) = mpsc::unbounded_channel();
+        let connections_max = connections_per_shard(config, shards, descriptors);
+        for number in 0..shards {
+            let plan = ShardPlan {
+                number,
+                cpu: cpus[number % cpus.len()],
+                listen: listen.clone(),
+                root: endpoint(config.app),
+                connections_max,
+                workshop: workshop(config),
+                mesh: Arc::clone(&mesh),
+                counters: Arc::clone(&counters),
+            };
+            let reporter = reporter.clone();
+            thread::Builder::new().name(format!("shard-{number}")).spawn(move || {
+                let started = || drop(reporter.send(Report::Started));
+                let ended = shard::run(plan, started);
+                // Nobody listens any more only when the process is ending.
+                let _ = reporter.send(Report::Ended(number, ended));
+            })?;
+        }
+        let drain = config.drain;
+        Ok(Self { control, signals, mesh, counters, reports, listen, admin, drain })
+    }
+
+    fn serve(self) -> ExitCode {
+        let Self { control, signals, mesh, counters, reports, listen, admin, drain } = self;
+        let outcome = control.block_on(async {
+            let mut watch = Watch { signals, reports, mesh, running: 0 };
+            watch.await_start().await?;
+            for address in listen {
+                println!("listening on ws://{address}");
+            }
+            if let Some(listener) = admin {
+                println!("admin on http://{}", listener.local_addr()?);
+                let listener = TcpListener::from_std(listener)?;
+                tokio::spawn(observe::serve(listener, counters));
+            }
+            println!("{} shards", watch.mesh.shards());
+            watch.until_drained(drain).await
+        });
+        match outcome {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("ringwire: {error}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+/// What the control thread waits for.
+struct Watch {
+    signals: Signals,
+    reports: mpsc::UnboundedReceiver<Report>,
+    mesh: Arc<Mesh>,
+    running: usize,
+}
+
+impl Watch {
+    async fn await_start(&mut self) -> io::Result<()> {
+        while self.running < self.mesh.shards() {
+            match self.reports.recv().await {
+                Some(Report::Started) => self.running += 1,
+                Some(Report::Ended(number, ended)) => return Err(broken(number, ended)),
+                None => unreachable!("a thread reports its end"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Serves until the first signal, then lets everybody go; the second signal ends at once.
+    async fn until_drained(&mut self, grace: Duration) -> io::Result<()> {
+        let mut draining = false;
+        while self.running > 0 {
+            tokio::select! {
+                report = self.reports.recv() => match report {
+                    Some(Report::Ended(_, Ok(()))) if draining => self.running -= 1,
+                    Some(Report::Ended(number, ended)) => return Err(broken(number, ended)),
+                    Some(Report::Started) | None => unreachable!("every shard has started"),
+                },
+                () = self.signals.any() => {
+                    if draining {
+                        tracing::info!("second signal: ending now");
+                        return Ok(());
+                    }
+                    draining = true;
+                    tracing::info!("draining for at most {grace:?}");
+                    self.begin_drain(grace);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn begin_drain(&self, grace: Duration) {
+        for shard in 0..self.mesh.shards() {
+            let mut envelope = Envelope::Drain(grace);
+            // Full for as long as the shard takes to empty it: it does not wait for us.
+            while let Err(refused) = self.mesh.send(shard, envelope) {
+                envelope = refused;
+                thread::yield_now();
+            }
+        }
+    }
+}
+
+impl Signals {
+    async fn any(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+fn broken(number: usize, ended: io::Result<()>) -> io::Error {
+    let cause = ended.err().unwrap_or_else(|| io::Error::other("ended by itself"));
+    io::Error::new(cause.kind(), format!("shard {number}: {cause}"))
+}
+
+fn claim_all(addresses: &[SocketAddr]) -> io::Result<Vec<SocketAddr>> {
+    let claim = |address: &SocketAddr| {
+        socket::claim(*address).map_err(|error| cannot_listen(*address, &error))
+    };
+    addresses.iter().map(claim).collect()
+}
+
+fn bind_admin(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let listener = std::net::TcpListener::bind(address).map_err(|error| {
+        let message = format!("{}: choose another --admin, or --admin off", cannot_listen(address, &error));
+        io::Error::new(error.kind(), message)
+    })?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+fn cannot_listen(address: SocketAddr, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
+}
+
+/// Each shard has a table of descriptors of its own, so each may hold what the limit allows.
+fn connections_per_shard(config: &Config, shards: usize, descriptors: u64) -> usize {
+    let inherited = std::fs::read_dir("/proc/self/fd").map_or(64, Iterator::count) as u64;
+    let allowed = descriptors.saturating_sub(inherited + DESCRIPTOR_RESERVE).max(1);
+    let allowed = usize::try_from(allowed).unwrap_or(usize::MAX);
+    config.max_connections.map_or(allowed, |asked| asked.div_ceil(shards).min(allowed))
+}
+
+const fn endpoint(app: DefaultApp) -> Endpoint {
+    match app {
+        DefaultApp::Echo => Endpoint::Echo,
+        DefaultApp::Broadcast => Endpoint::Broadcast,
+    }
+}
+
+fn workshop(config: &Config) -> Workshop {
+    let heartbeat = config.heartbeat.as_millis() as u64 / TICK_MILLISECONDS;
+    Workshop {
+        pool: AssemblyPool::new(ASSEMBLY_BYTES_MAX),
+        limits: Limits { message_bytes_max: config.max_message, fragments_max: FRAGMENTS_MAX },
+        heartbeat: u32::try_from(heartbeat).expect("the heartbeat is at most an hour"),
+    }
+}

@@ -1,0 +1,28 @@
+//! The rounds of the audience: one send per member and round.
+
+use super::Shard;
+use crate::limits::FANOUT_SENDS_PER_TURN;
+
+impl Shard {
+    /// Sends what is due to the audience; says whether the round goes on in the next turn.
+    pub(super) fn fan_out(&mut self) -> bool {
+        if self.audience.due().is_none_or(|due| due > self.clock.now) {
+            return false;
+        }
+        if !self.audience.in_round()
+            && let Some(batch) = self.audience.take_gathered()
+        {
+            self.audience.begin_round(batch);
+        }
+        for _ in 0..FANOUT_SENDS_PER_TURN {
+            let Some((member, batch)) = self.audience.next_in_round() else {
+                // The round took its time: what gathers now waits from here on.
+                self.clock.read();
+                self.audience.pace(self.clock.now);
+                return false;
+            };
+            self.transmit_batch(member, &batch);
+        }
+        true
+    }
+}

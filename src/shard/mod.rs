@@ -1,0 +1,273 @@
+//! One core: its connections, and the turn that moves them all.
+//!
+//! # A turn
+//!
+//! ```text
+//!   adopt finished handshakes → completions (bounded) → reads (bounded) → inbox (bounded)
+//!     → timers (bounded) → fan-out (bounded) → submit
+//! ```
+//!
+//! Then the thread goes back to its host, which runs handshakes and sleeps until the shard's
+//! doorbell rings; a turn that left work behind rings it itself. The clock is read once per turn.
+//!
+//! Whatever may wait in the inbox about a connection was put there before the connection could
+//! see its 101: it takes its seat first and is answered then.
+
+mod fan_out;
+mod run;
+mod slot;
+mod terminate;
+mod timers;
+mod transfer;
+
+use std::collections::VecDeque;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+pub use run::{ShardPlan, run};
+
+use crate::collections::{GenerationalSlab, Key, Tick, Wheel};
+use crate::connection::{Connection, Workshop};
+use crate::handshake::{Adoption, Desk};
+use crate::hub::Audience;
+use crate::limits::{
+    COMPLETIONS_PER_TURN, ENVELOPES_PER_TURN, READ_BYTES, TICK_MILLISECONDS, WHEEL_SLOTS,
+};
+use crate::mesh::{Envelope, Mesh};
+use crate::observe::ShardCounters;
+use crate::ring::{Completion, Interest, Ring, Token};
+use slot::{NO_SEAT, Slot};
+
+/// Where the broadcast audience gets its order.
+const HOME: usize = 0;
+
+/// Kinds of the tokens of this ring.
+mod kind {
+    pub(super) const POLL: u8 = 0;
+    pub(super) const CANCEL: u8 = 1;
+    pub(super) const TICK: u8 = 2;
+    pub(super) const PACE: u8 = 3;
+}
+
+struct Shard {
+    number: usize,
+    ring: Ring,
+    slots: GenerationalSlab<Slot>,
+    wheel: Wheel,
+    workshop: Workshop,
+    /// Connections with bytes to read, each once, in turn.
+    readable: VecDeque<Key>,
+    /// The one buffer that is read into.
+    received: Box<[u8]>,
+    /// The one buffer that answers are put into.
+    reply: Vec<u8>,
+    /// Frames published in this turn, and how many.
+    publications: Vec<u8>,
+    published: u32,
+    audience: Audience,
+    /// Envelopes that found their inbox full. While there are any, nothing is read.
+    unsent: VecDeque<(usize, Envelope)>,
+    mesh: Arc<Mesh>,
+    desk: Rc<Desk>,
+    counters: Arc<[ShardCounters]>,
+    draining: Option<Drain>,
+    clock: Clock,
+    ticking: bool,
+    pacing: bool,
+    completions: Vec<Completion>,
+    envelopes: Vec<Envelope>,
+    adoptions: Vec<Adoption>,
+    adopted: u32,
+}
+
+/// How far a drain is.
+#[derive(Clone, Copy, Debug)]
+struct Drain {
+    /// When who is still here is cut off.
+    deadline: Tick,
+}
+
+/// Time since the shard began, read once per turn.
+#[derive(Debug)]
+struct Clock {
+    start: Instant,
+    now: Duration,
+}
+
+impl Clock {
+    fn read(&mut self) {
+        self.now = self.start.elapsed();
+    }
+
+    /// Wraps after 13 years; ticks are compared by their distance.
+    fn tick(&self) -> Tick {
+        (self.now.as_millis() as u64 / TICK_MILLISECONDS) as Tick
+    }
+}
+
+impl Shard {
+    fn new(plan: ShardPlan, ring: Ring, desk: Rc<Desk>) -> Self {
+        Self {
+            number: plan.number,
+            ring,
+            slots: GenerationalSlab::with_capacity(plan.connections_max),
+            wheel: Wheel::new(WHEEL_SLOTS),
+            workshop: plan.workshop,
+            readable: VecDeque::new(),
+            received: vec![0; READ_BYTES].into(),
+            reply: Vec::new(),
+            publications: Vec::new(),
+            published: 0,
+            audience: Audience::default(),
+            unsent: VecDeque::new(),
+            mesh: plan.mesh,
+            desk,
+            counters: plan.counters,
+            draining: None,
+            clock: Clock { start: Instant::now(), now: Duration::ZERO },
+            ticking: false,
+            pacing: false,
+            completions: Vec::with_capacity(COMPLETIONS_PER_TURN),
+            envelopes: Vec::new(),
+            adoptions: Vec::new(),
+            adopted: 0,
+        }
+    }
+
+    /// One turn. Says whether work was left that nobody else will wake us for.
+    fn turn(&mut self) -> io::Result<bool> {
+        self.clock.read();
+        self.counters().turns.add(1);
+        self.adopt();
+        self.ring.submit()?;
+        let more_completions = self.take_completions();
+        self.send_unsent();
+        self.read_readable();
+        self.pass_on_publications();
+        let more_envelopes = self.take_envelopes();
+        let more_timers = self.fire_timers();
+        let more_sends = self.fan_out();
+        self.start_timers();
+        let more_submitted = self.ring.submit_if_queued()?;
+        self.publish_gauges();
+        Ok(more_completions
+            || more_envelopes
+            || more_timers
+            || more_sends
+            || more_submitted
+            || (!self.readable.is_empty() && self.unsent.is_empty()))
+    }
+
+    /// Whether everybody has left a shard that was asked to end.
+    fn is_finished(&self) -> bool {
+        self.draining.is_some() && self.slots.is_empty() && self.desk.is_empty()
+    }
+
+    fn adopt(&mut self) {
+        let mut adoptions = std::mem::take(&mut self.adoptions);
+        self.desk.take_adopted(&mut adoptions);
+        for adoption in adoptions.drain(..) {
+            self.adopt_one(adoption);
+        }
+        self.adoptions = adoptions;
+    }
+
+    fn adopt_one(&mut self, adoption: Adoption) {
+        let Adoption { socket, endpoint, response, mut leftover } = adoption;
+        let now = self.clock.tick();
+        self.adopted = self.adopted.wrapping_add(1);
+        let slot = Slot::new(socket, Connection::new(now, self.adopted), endpoint);
+        let Ok(key) = self.slots.insert(slot) else {
+            unreachable!("the desk admits no more connections than there are slots");
+        };
+        self.counters().opened.add(1);
+        let slot = self.slots.get_mut(key).expect("it was inserted just now");
+        self.ring.poll_multishot(&slot.socket, Interest::ReadWrite, poll_token(key));
+        if endpoint.app().has_audience() {
+            slot.seat = self.audience.join(key);
+        }
+        self.arm_deadline(key);
+        self.transmit_reply(key, &response, 0);
+        if !leftover.is_empty() {
+            self.work_on(key, &mut leftover);
+        }
+        self.perform_step(key);
+    }
+
+    fn take_completions(&mut self) -> bool {
+        let mut completions = std::mem::take(&mut self.completions);
+        self.ring.reap(COMPLETIONS_PER_TURN, &mut completions);
+        let full = completions.len() == COMPLETIONS_PER_TURN;
+        for completion in completions.drain(..) {
+            match completion.token.kind() {
+                kind::POLL => self.on_poll(&completion),
+                kind::TICK => self.ticking = false,
+                kind::PACE => self.pacing = false,
+                // The cancelled poll has a last completion of its own.
+                _ => {}
+            }
+        }
+        self.completions = completions;
+        full
+    }
+
+    fn on_poll(&mut self, completion: &Completion) {
+        let token = completion.token;
+        let key = Key::from_parts(token.index(), token.generation());
+        let Some(slot) = self.slots.get_mut(key) else {
+            unreachable!("a slot is free only after the last completion of its poll");
+        };
+        slot.polled = completion.more;
+        if slot.ended {
+            if !completion.more {
+                self.free(key);
+            }
+            return;
+        }
+        if !completion.more {
+            // The kernel ended the poll, for want of room in the completion queue.
+            self.ring.poll_multishot(&slot.socket, Interest::ReadWrite, token);
+            slot.polled = true;
+        }
+        slot.hung_up |= completion.hung_up();
+        if completion.writable() && slot.connection.backlog().is_some() {
+            self.flush_backlog(key);
+        }
+        if completion.readable() {
+            self.mark_readable(key);
+        }
+    }
+
+    fn take_envelopes(&mut self) -> bool {
+        let mut envelopes = std::mem::take(&mut self.envelopes);
+        let more = self.mesh.take(self.number, ENVELOPES_PER_TURN, &mut envelopes);
+        for envelope in envelopes.drain(..) {
+            match envelope {
+                Envelope::Publish(batch) => self.order_publication(batch),
+                Envelope::Deliver(batch) => self.audience.publish(&batch.frames, batch.count),
+                Envelope::Drain(grace) => self.begin_drain(grace),
+            }
+        }
+        self.envelopes = envelopes;
+        more
+    }
+
+    fn publish_gauges(&self) {
+        let counters = self.counters();
+        counters.connections.set(self.slots.len() as u64);
+        counters.audience.set(self.audience.len() as u64);
+        counters.assembly_bytes.set(self.workshop.pool.bytes_in_use() as u64);
+        counters.completion_pressure.set(self.ring.pressure());
+        self.desk.set_connections(self.slots.len());
+    }
+
+    fn counters(&self) -> &ShardCounters {
+        &self.counters[self.number]
+    }
+}
+
+fn poll_token(key: Key) -> Token {
+    Token::new(kind::POLL, key.generation(), key.index())
+}

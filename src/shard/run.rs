@@ -1,0 +1,82 @@
+//! The thread of a shard: its processor, its descriptors, its host, and the loop of turns.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::Shard;
+use crate::app::Endpoint;
+use crate::connection::Workshop;
+use crate::handshake::{Desk, DeskPlan, accept_connections};
+use crate::limits::{HOST_RING_ENTRIES, LISTEN_BACKLOG, RING_ENTRIES};
+use crate::mesh::Mesh;
+use crate::observe::ShardCounters;
+use crate::ring::{
+    Doorbell, HostSizes, Ring, RingSizes, own_descriptor_table, pin_to_cpu, run_hosted, socket,
+};
+
+/// Everything a shard is told before it starts.
+#[derive(Debug)]
+pub struct ShardPlan {
+    /// Counted from 0.
+    pub number: usize,
+    /// The processor it stays on.
+    pub cpu: usize,
+    /// Where it listens, each address shared with the other shards.
+    pub listen: Vec<SocketAddr>,
+    /// What an upgrade on `/` gets.
+    pub root: Endpoint,
+    /// Connections it takes.
+    pub connections_max: usize,
+    /// Limits and heartbeat of its connections.
+    pub workshop: Workshop,
+    /// The way to the other shards.
+    pub mesh: Arc<Mesh>,
+    /// The counters of all shards; it writes its own.
+    pub counters: Arc<[ShardCounters]>,
+}
+
+/// Runs a shard on the calling thread until it was drained. Calls `started` when it accepts.
+///
+/// # Errors
+/// When it cannot start: a listener cannot be bound, a ring cannot be made. Or when the kernel
+/// refuses to go on with the ring.
+pub fn run(plan: ShardPlan, started: impl FnOnce()) -> io::Result<()> {
+    pin_to_cpu(plan.cpu)?;
+    own_descriptor_table()?;
+    let (submissions, completions) = HOST_RING_ENTRIES;
+    run_hosted(HostSizes { submissions, completions }, live(plan, started))?
+}
+
+async fn live(plan: ShardPlan, started: impl FnOnce()) -> io::Result<()> {
+    let (submissions, completions) = RING_ENTRIES;
+    let ring = Ring::new(RingSizes { submissions, completions })?;
+    let mesh = Arc::clone(&plan.mesh);
+    let wake = mesh.wake(plan.number);
+    ring.ring_on_completion(wake)?;
+    let doorbell = Doorbell::new(wake)?;
+    let desk = Rc::new(Desk::new(DeskPlan {
+        shard: plan.number,
+        root: plan.root,
+        connections_max: plan.connections_max,
+        counters: Arc::clone(&plan.counters),
+        mesh: Arc::clone(&plan.mesh),
+    }));
+    for address in &plan.listen {
+        let listener = socket::listen(*address, LISTEN_BACKLOG)?;
+        tokio_uring::spawn(accept_connections(listener, Rc::clone(&desk)));
+    }
+    tokio_uring::spawn(Rc::clone(&desk).sweep());
+    let mut shard = Shard::new(plan, ring, desk);
+    started();
+    loop {
+        if shard.turn()? {
+            wake.ring();
+        }
+        if shard.is_finished() {
+            return Ok(());
+        }
+        doorbell.rung().await?;
+    }
+}

@@ -1,0 +1,50 @@
+//! What a connection owns on its shard.
+
+use std::os::fd::OwnedFd;
+
+use crate::app::Endpoint;
+use crate::connection::Connection;
+use crate::hub::Seat;
+
+/// The seat of a connection that is in no audience.
+pub(super) const NO_SEAT: Seat = Seat::MAX;
+
+/// One established connection. Every byte here is paid by each idle one.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) connection: Connection,
+    pub(super) socket: OwnedFd,
+    pub(super) seat: Seat,
+    pub(super) endpoint: Endpoint,
+    /// The kernel holds a poll on the socket.
+    pub(super) polled: bool,
+    /// The key is in the queue of readable connections.
+    pub(super) queued: bool,
+    /// Bytes may be there that were not read, because the peer owes us reading.
+    pub(super) unread: bool,
+    /// The peer has sent its last byte: only the end of the stream is the end of reading.
+    pub(super) hung_up: bool,
+    /// The deadline in the wheel is that of something other than the heartbeat.
+    pub(super) urgent: bool,
+    /// Released; the socket is closed with the last completion of the poll.
+    pub(super) ended: bool,
+}
+
+impl Slot {
+    pub(super) fn new(socket: OwnedFd, connection: Connection, endpoint: Endpoint) -> Self {
+        Self {
+            connection,
+            socket,
+            seat: NO_SEAT,
+            endpoint,
+            polled: true,
+            queued: false,
+            unread: false,
+            hung_up: false,
+            urgent: false,
+            ended: false,
+        }
+    }
+}
+
+const _: () = assert!(size_of::<Slot>() <= 112, "an idle connection is cheap");

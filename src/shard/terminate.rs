@@ -1,0 +1,56 @@
+//! The one way out of a connection: release, cancel the poll, wait for its last word, close.
+
+use std::net::Shutdown;
+
+use super::{NO_SEAT, Shard, kind, poll_token};
+use crate::collections::Key;
+use crate::connection::Step;
+use crate::ring::{Token, socket};
+
+impl Shard {
+    /// Does what the connection asks for; says whether it is still there.
+    pub(super) fn perform_step(&mut self, key: Key) -> bool {
+        let Some(slot) = self.slots.get_mut(key) else { return false };
+        if slot.ended {
+            return false;
+        }
+        match slot.connection.step() {
+            Step::Wait => return true,
+            Step::ShutWrite => {
+                socket::shut_down(&slot.socket, Shutdown::Write);
+                self.mark_readable(key);
+                return true;
+            }
+            Step::Close => {}
+            Step::Abort => socket::abort_on_close(&slot.socket),
+        }
+        self.terminate(key);
+        false
+    }
+
+    fn terminate(&mut self, key: Key) {
+        let slot = self.slots.get_mut(key).expect("the caller holds a live key");
+        slot.ended = true;
+        slot.connection.release(&mut self.workshop);
+        let (seat, polled) = (slot.seat, slot.polled);
+        self.wheel.disarm(key.index());
+        if seat != NO_SEAT {
+            let slots = &mut self.slots;
+            self.audience.leave(seat, |member, seat| {
+                slots.get_mut(member).expect("a member of the audience is alive").seat = seat;
+            });
+        }
+        if polled {
+            self.ring.cancel(poll_token(key), Token::new(kind::CANCEL, 0, 0));
+        } else {
+            self.free(key);
+        }
+    }
+
+    /// Closes the socket, which nothing in the kernel refers to any more.
+    pub(super) fn free(&mut self, key: Key) {
+        let slot = self.slots.remove(key).expect("the caller holds a live key");
+        assert!(slot.ended && !slot.polled, "close comes after the last completion");
+        self.counters().count_closed(slot.connection.reason());
+    }
+}

@@ -1,0 +1,109 @@
+//! Deadlines of connections in the wheel, and the two timers that wake the shard for them.
+
+use std::time::Duration;
+
+use super::{Drain, Shard, kind};
+use crate::collections::{Key, Tick};
+use crate::connection::CloseReason;
+use crate::limits::{TICK_MILLISECONDS, TIMERS_PER_TURN};
+use crate::protocol::CloseCode;
+use crate::ring::{TimerSlot, Token};
+
+const TICK_TIMER: TimerSlot = TimerSlot(0);
+const PACE_TIMER: TimerSlot = TimerSlot(1);
+
+impl Shard {
+    pub(super) fn arm_deadline(&mut self, key: Key) {
+        let slot = self.slots.get_mut(key).expect("the caller holds a live key");
+        slot.urgent = slot.connection.is_urgent();
+        let mut deadline = slot.connection.deadline(&self.workshop);
+        if let Some(drain) = self.draining
+            && drain.deadline.wrapping_sub(deadline).cast_signed() < 0
+        {
+            deadline = drain.deadline;
+        }
+        self.wheel.arm(key.index(), deadline);
+    }
+
+    /// Activity does not re-arm: only when something more urgent than the heartbeat began does the
+    /// deadline move.
+    pub(super) fn arm_if_urgent(&mut self, key: Key) {
+        let slot = self.slots.get_mut(key).expect("the caller holds a live key");
+        if slot.connection.is_urgent() && !slot.urgent {
+            self.arm_deadline(key);
+        }
+    }
+
+    /// Judges the connections whose deadline has come; says whether there are more.
+    pub(super) fn fire_timers(&mut self) -> bool {
+        let now = self.clock.tick();
+        for _ in 0..TIMERS_PER_TURN {
+            let Some(index) = self.wheel.pop_due(now) else { return false };
+            let key = self.slots.key_at(index).expect("only live connections have a deadline");
+            self.fire(key, now);
+        }
+        true
+    }
+
+    fn fire(&mut self, key: Key, now: Tick) {
+        let mut reply = std::mem::take(&mut self.reply);
+        let slot = self.slots.get_mut(key).expect("the caller holds a live key");
+        match self.draining {
+            Some(drain) if drain.deadline.wrapping_sub(now).cast_signed() <= 0 => {
+                slot.connection.abort(CloseReason::GoingAway);
+            }
+            Some(_) => slot.connection.close(
+                now,
+                CloseReason::GoingAway,
+                CloseCode::GOING_AWAY,
+                "server is going away",
+                &mut reply,
+            ),
+            None => {}
+        }
+        slot.connection.on_timer(now, &self.workshop, &mut reply);
+        self.transmit_reply(key, &reply, 0);
+        reply.clear();
+        self.reply = reply;
+        if self.perform_step(key) {
+            self.arm_deadline(key);
+        }
+    }
+
+    /// Stops accepting and spreads the farewells over the first half of `grace`, so that not
+    /// everybody reconnects elsewhere in the same moment. Nine tenths of it must do for all.
+    pub(super) fn begin_drain(&mut self, grace: Duration) {
+        let now = self.clock.tick();
+        let ticks = (grace.as_millis() as u64 / TICK_MILLISECONDS) as Tick;
+        self.draining = Some(Drain { deadline: now.wrapping_add(ticks / 10 * 9) });
+        self.desk.close();
+        let spread = (ticks / 2).max(1);
+        let keys: Vec<Key> = self.slots.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            let slot = self.slots.get(key).expect("listed just now");
+            if !slot.ended {
+                // Consecutive slots are spread evenly (Knuth, 6.4).
+                let share = key.index().wrapping_mul(0x9E37_79B1) % spread;
+                self.wheel.arm(key.index(), now.wrapping_add(share));
+            }
+        }
+    }
+
+    /// Has the ring wake us for the next tick and for the next round of the audience.
+    pub(super) fn start_timers(&mut self) {
+        if !self.ticking && !self.wheel.is_empty() {
+            self.ticking = true;
+            let next = Duration::from_millis((u64::from(self.clock.tick()) + 1) * TICK_MILLISECONDS);
+            let delay = next.saturating_sub(self.clock.now);
+            self.ring.timer(TICK_TIMER, delay, Token::new(kind::TICK, 0, 0));
+        }
+        if !self.pacing
+            && !self.audience.in_round()
+            && let Some(due) = self.audience.due()
+        {
+            self.pacing = true;
+            let delay = due.saturating_sub(self.clock.now);
+            self.ring.timer(PACE_TIMER, delay, Token::new(kind::PACE, 0, 0));
+        }
+    }
+}
