@@ -1,4 +1,4 @@
-//! The opening handshake (RFC 6455 section 4) between ends that mean well, and the scanner of heads.
+//! The opening handshake (RFC 6455 section 4) between honest ends, and the scanner of heads.
 
 mod heads;
 

@@ -221,7 +221,7 @@ impl Connection {
                 }
                 Ok(None) => break,
                 Err(error) => {
-                    self.fail(now, error.into(), error.close_code(), error.reason(), reply)
+                    self.fail(now, error.into(), error.close_code(), error.reason(), reply);
                 }
             }
         }
