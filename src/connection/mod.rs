@@ -207,11 +207,14 @@ impl Connection {
                         deliver(Message { kind, payload }, reply);
                     }
                 }
-                Ok(Some(Event::Ping(payload))) => match &mut self.backlog {
-                    Some(backlog) => backlog.owe_pong(payload),
-                    None => encode_frame(reply, OpCode::Pong, payload),
-                },
-                Ok(Some(Event::Pong(_))) => {}
+                Ok(Some(Event::Ping(payload))) if self.state == State::Open => {
+                    match &mut self.backlog {
+                        Some(backlog) => backlog.owe_pong(payload),
+                        None => encode_frame(reply, OpCode::Pong, payload),
+                    }
+                }
+                // A Close is the last frame we send, so a later ping has no answer.
+                Ok(Some(Event::Ping(_) | Event::Pong(_))) => {}
                 Ok(Some(Event::Close { code, reason })) => {
                     if self.state == State::Open {
                         answer_close(code, reason, reply);
@@ -422,6 +425,10 @@ impl Connection {
         self.state = state;
         self.reason = reason;
         self.since = now;
+        if let Some(backlog) = &mut self.backlog {
+            // It would go out behind the Close.
+            backlog.forget_pong();
+        }
     }
 
     fn note_message(&mut self, now: Tick) {
