@@ -227,6 +227,9 @@ impl Connection {
                     self.fail(now, error.into(), error.close_code(), error.reason(), reply)
                 }
             }
+            // What begins behind a finished message has its own time. A control frame between
+            // fragments does not end theirs.
+            self.in_message &= self.decoder.in_message();
         }
         self.note_message(now);
     }
