@@ -390,6 +390,9 @@ impl Connection {
         backlog.advance(now, sent);
         if backlog.is_empty() {
             self.backlog = None;
+            // Nothing was read and no ping was sent meanwhile: its silence counts from here.
+            self.heard = now;
+            self.pinged = false;
         }
     }
 
