@@ -342,12 +342,6 @@ impl Connection {
         self.state == State::Open
     }
 
-    /// Whether its next deadline is closer than the heartbeat's.
-    #[must_use]
-    pub fn is_urgent(&self) -> bool {
-        self.state != State::Open || self.backlog.is_some() || self.in_message
-    }
-
     /// Why it ended, or would.
     #[must_use]
     pub const fn reason(&self) -> CloseReason {
