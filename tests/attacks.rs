@@ -92,8 +92,9 @@ fn pings_nobody_reads_leave_one_pong_pending() {
     let before = resident_bytes(server.pid());
 
     for first in (0..PINGS).step_by(1000) {
-        let pings = (first..first + 1000).flat_map(|number| frame(PING, &number.to_be_bytes()));
-        client.send(&pings.collect::<Vec<u8>>());
+        let pings =
+            (first..first + 1000).map(|number| frame(PING, &number.to_be_bytes().repeat(30)));
+        client.send(&pings.collect::<Vec<_>>().concat());
     }
     let growth = growth_since(before, &server);
     assert!(growth < 16 * MIB, "{growth} bytes for pongs that wait");
@@ -103,7 +104,7 @@ fn pings_nobody_reads_leave_one_pong_pending() {
     while last != Some(PINGS - 1) {
         let frame = client.read_frame().expect("the flood is answered");
         assert_eq!(frame.first, PONG);
-        let number = frame.payload.as_slice().try_into().map(u32::from_be_bytes).ok();
+        let number = frame.payload.first_chunk().map(|number| u32::from_be_bytes(*number));
         assert!(number > last, "pong {number:?} after pong {last:?}");
         last = number;
     }
@@ -111,7 +112,6 @@ fn pings_nobody_reads_leave_one_pong_pending() {
 }
 
 #[test]
-#[ignore = "waits for the 30 s deadline of a message"]
 fn a_message_must_be_complete_within_thirty_seconds() {
     let server = Server::start(&["--shards", "1", "--admin", "127.0.0.1:0", "--heartbeat", "60s"]);
     let mut client = RawClient::open(server.address(), "/echo");

@@ -224,7 +224,7 @@ impl Connection {
                 }
                 Ok(None) => break,
                 Err(error) => {
-                    self.fail(now, error.into(), error.close_code(), error.reason(), reply)
+                    self.fail(now, error.into(), error.close_code(), error.reason(), reply);
                 }
             }
             // What begins behind a finished message has its own time. A control frame between

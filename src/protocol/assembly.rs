@@ -64,6 +64,7 @@ impl Assembly {
 /// together, so that many peers that each stay under their limit cannot exhaust it.
 #[derive(Debug)]
 pub struct AssemblyPool {
+    #[expect(clippy::vec_box, reason = "decoders hold boxes: a loan must not move or allocate")]
     free: Vec<Box<Assembly>>,
     bytes_in_use: usize,
     bytes_max: usize,

@@ -6,79 +6,9 @@ use simdutf8::basic;
 
 use super::assembly::Assembly;
 use super::header::{HEADER_BYTES_MAX, Header};
-use super::{AssemblyPool, MessageKind, OpCode, ProtocolError, Role, close, mask};
-
-/// What a connection may send at most.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Limits {
-    /// Bytes of a message, all fragments together: more is [`ProtocolError::MessageTooBig`].
-    pub message_bytes_max: usize,
-    /// Frames of a message, empty ones included: more is [`ProtocolError::FragmentsTooMany`].
-    pub fragments_max: u16,
-}
-
-/// What the peer said. It borrows the received chunk or the decoder until the next call.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Event<'a> {
-    /// A whole message; the payload of a [`MessageKind::Text`] is valid UTF-8.
-    Message {
-        /// Text or binary.
-        kind: MessageKind,
-        /// The bytes of all its frames.
-        payload: &'a [u8],
-    },
-    /// To be answered with a pong of the same payload (RFC 6455 section 5.5.2).
-    Ping(&'a [u8]),
-    /// The answer to a ping, or unsolicited.
-    Pong(&'a [u8]),
-    /// The peer's last frame: answer with a close, unless one was sent before, and end the
-    /// connection (RFC 6455 section 5.5.1).
-    Close {
-        /// The peer's reason as a number; `None` when the frame was empty.
-        code: Option<u16>,
-        /// The peer's reason in words, at most 123 bytes.
-        reason: &'a str,
-    },
-}
-
-/// A received chunk and how much of it was used. Payloads are unmasked in place.
-#[derive(Debug)]
-pub struct Input<'a> {
-    bytes: &'a mut [u8],
-    at: usize,
-}
-
-impl<'a> Input<'a> {
-    /// Wraps bytes as they came from the peer.
-    #[inline]
-    pub const fn new(bytes: &'a mut [u8]) -> Self {
-        Self { bytes, at: 0 }
-    }
-
-    /// Whether all bytes were used.
-    #[inline]
-    pub const fn is_empty(&self) -> bool {
-        self.remaining() == 0
-    }
-
-    /// Bytes not used yet.
-    #[inline]
-    pub const fn remaining(&self) -> usize {
-        self.bytes.len() - self.at
-    }
-
-    #[inline]
-    fn rest(&self) -> &[u8] {
-        &self.bytes[self.at..]
-    }
-
-    #[inline]
-    fn take(&mut self, count: usize) -> Range<usize> {
-        let start = self.at;
-        self.at += count;
-        start..self.at
-    }
-}
+use super::{
+    AssemblyPool, Event, Input, Limits, MessageKind, OpCode, ProtocolError, Role, close, mask,
+};
 
 /// Where in the stream of frames a decoder is.
 #[derive(Clone, Copy, Debug)]
@@ -248,7 +178,7 @@ impl Decoder {
                 }
                 Phase::Payload(frame) => frame,
                 Phase::Closed => {
-                    input.at = input.bytes.len();
+                    input.take(input.remaining());
                     return Ok(None);
                 }
                 Phase::Failed(error) => return Err(error),
@@ -324,14 +254,14 @@ impl Decoder {
         if length > limits.message_bytes_max as u64 {
             return Err(ProtocolError::MessageTooBig);
         }
-        if !continues && fin {
-            return Ok(frame);
+        if !frame.is_unfragmented() {
+            self.begin_fragment(&frame, limits)?;
         }
-        self.begin_fragment(frame, limits)
+        Ok(frame)
     }
 
     /// Counts a fragment: its bytes with those before it, and itself, be it empty.
-    fn begin_fragment(&mut self, frame: Frame, limits: &Limits) -> Result<Frame, ProtocolError> {
+    fn begin_fragment(&mut self, frame: &Frame, limits: &Limits) -> Result<(), ProtocolError> {
         if self.message.is_none() {
             self.fragments = 0;
         }
@@ -349,7 +279,7 @@ impl Decoder {
             OpCode::Binary => self.message = Some(MessageKind::Binary),
             _ => {}
         }
-        Ok(frame)
+        Ok(())
     }
 
     /// Whether the frame is an event by itself, lies whole in the input and nothing of it was kept.
@@ -390,8 +320,7 @@ impl Decoder {
         pool: &mut AssemblyPool,
         limits: &Limits,
     ) -> Result<Option<Ready>, ProtocolError> {
-        let count = usize::try_from(frame.remaining)
-            .map_or(input.remaining(), |remaining| remaining.min(input.remaining()));
+        let count = frame.remaining.min(input.remaining() as u64) as usize;
         let range = input.take(count);
         let bytes = &mut input.bytes[range];
         mask::apply(bytes, frame.key);

@@ -7,7 +7,7 @@ use crate::app::Effects;
 use crate::collections::Key;
 use crate::connection::Message;
 use crate::hub::Batch;
-use crate::limits::{READS_PER_TURN, REPLY_BYTES_KEPT};
+use crate::limits::{GATHERED_BYTES_MAX, PUBLICATION_BYTES_MAX, READS_PER_TURN, REPLY_BYTES_KEPT};
 use crate::mesh::Envelope;
 use crate::ring::socket::{self, Received, Sent};
 
@@ -26,10 +26,10 @@ impl Shard {
     }
 
     /// Reads once from each connection that has bytes, in turn, so that a busy one cannot starve
-    /// the others. Not while an inbox is full: then TCP slows the publishers down.
+    /// the others. Not while publications pile up: then TCP slows the publishers down.
     pub(super) fn read_readable(&mut self) {
         for _ in 0..READS_PER_TURN {
-            if !self.unsent.is_empty() {
+            if !self.takes_publications() {
                 return;
             }
             let Some(key) = self.readable.pop_front() else { return };
@@ -39,6 +39,9 @@ impl Shard {
                 if !slot.ended {
                     self.read_once(key);
                 }
+            }
+            if self.publications.len() >= PUBLICATION_BYTES_MAX {
+                self.pass_on_publications();
             }
         }
     }
@@ -192,6 +195,18 @@ impl Shard {
         } else {
             self.send(HOME, Envelope::Publish(batch));
         }
+    }
+
+    /// Whether what is published finds room on its way to the members here and on other shards.
+    pub(super) fn takes_publications(&self) -> bool {
+        self.unsent.is_empty() && self.audience.gathered_bytes() < GATHERED_BYTES_MAX
+    }
+
+    /// Whether envelopes may be taken from the inbox. Members' shards only wait for their own
+    /// rounds; the home waits for them too. Nobody waits for the home in turn, so all go on.
+    pub(super) fn takes_envelopes(&self) -> bool {
+        let room = self.audience.gathered_bytes() < GATHERED_BYTES_MAX;
+        room && (self.number != HOME || self.unsent.is_empty())
     }
 
     /// At the home: gives `batch` its place in the order and passes it on to every shard.

@@ -91,10 +91,12 @@ impl Refusal {
                 "The values of Origin and Authorization must be ASCII, and sent once."
             }
             Self::ConnectionHeader => {
-                "The Connection header must contain \"Upgrade\": is a proxy in front of the server that drops it?"
+                "The Connection header must contain \"Upgrade\": \
+                 does a proxy in front of the server drop it?"
             }
             Self::UpgradeHeader => {
-                "The Upgrade header must contain \"websocket\": is a proxy in front of the server that drops it?"
+                "The Upgrade header must contain \"websocket\": \
+                 does a proxy in front of the server drop it?"
             }
             Self::Key => "The request must have exactly one Sec-WebSocket-Key: 16 bytes in base64.",
             Self::Subprotocol => "Sec-WebSocket-Protocol must be a comma-separated list of tokens.",
