@@ -74,8 +74,8 @@ impl Decoder {
     /// keeps its buffer until the next call.
     ///
     /// Text fails at its first byte that cannot be UTF-8, and a length at its header, without
-    /// waiting for the rest of the frame. The result does not depend on how the stream is cut into
-    /// chunks.
+    /// waiting for the rest of the frame. How the stream is cut into chunks changes nothing, except
+    /// that only what is cut needs memory and can be [`ProtocolError::Overloaded`].
     ///
     /// # Errors
     ///
@@ -301,9 +301,7 @@ impl Decoder {
     ) -> Result<Option<Ready>, ProtocolError> {
         let range = input.take(frame.remaining as usize);
         let payload = &mut input.bytes[range.clone()];
-        if self.role == Role::Server {
-            mask::apply(payload, frame.key);
-        }
+        self.unmask(payload, frame.key);
         if frame.opcode == OpCode::Text && basic::from_utf8(payload).is_err() {
             return Err(ProtocolError::TextInvalid);
         }
@@ -323,7 +321,7 @@ impl Decoder {
         let count = frame.remaining.min(input.remaining() as u64) as usize;
         let range = input.take(count);
         let bytes = &mut input.bytes[range];
-        mask::apply(bytes, frame.key);
+        self.unmask(bytes, frame.key);
         frame.key = mask::advance(frame.key, count);
         frame.remaining -= count as u64;
         if frame.opcode.is_control() {
@@ -344,6 +342,13 @@ impl Decoder {
         }
         let opcode = self.message.take().map_or(frame.opcode, OpCode::from);
         Ok(Some(Ready { opcode, payload: Place::Message }))
+    }
+
+    #[inline]
+    fn unmask(&self, payload: &mut [u8], key: [u8; 4]) {
+        if self.role == Role::Server {
+            mask::apply(payload, key);
+        }
     }
 
     fn keep_control(&mut self, bytes: &[u8], pool: &mut AssemblyPool) -> Result<(), ProtocolError> {
