@@ -462,3 +462,6 @@ fn elapsed(now: Tick, earlier: Tick) -> Tick {
     let ticks = now.wrapping_sub(earlier);
     if ticks.cast_signed() < 0 { 0 } else { ticks }
 }
+
+#[cfg(test)]
+mod tests;
