@@ -207,11 +207,14 @@ impl Connection {
                         deliver(Message { kind, payload }, reply);
                     }
                 }
-                Ok(Some(Event::Ping(payload))) => match &mut self.backlog {
-                    Some(backlog) => backlog.owe_pong(payload),
-                    None => encode_frame(reply, OpCode::Pong, payload),
-                },
-                Ok(Some(Event::Pong(_))) => {}
+                Ok(Some(Event::Ping(payload))) if self.state == State::Open => {
+                    match &mut self.backlog {
+                        Some(backlog) => backlog.owe_pong(payload),
+                        None => encode_frame(reply, OpCode::Pong, payload),
+                    }
+                }
+                // A Close is the last frame we send, so a later ping has no answer.
+                Ok(Some(Event::Ping(_) | Event::Pong(_))) => {}
                 Ok(Some(Event::Close { code, reason })) => {
                     if self.state == State::Open {
                         answer_close(code, reason, reply);
@@ -224,6 +227,9 @@ impl Connection {
                     self.fail(now, error.into(), error.close_code(), error.reason(), reply);
                 }
             }
+            // What begins behind a finished message has its own time. A control frame between
+            // fragments does not end theirs.
+            self.in_message &= self.decoder.in_message();
         }
         self.note_message(now);
     }
@@ -336,12 +342,6 @@ impl Connection {
         self.state == State::Open
     }
 
-    /// Whether its next deadline is closer than the heartbeat's.
-    #[must_use]
-    pub fn is_urgent(&self) -> bool {
-        self.state != State::Open || self.backlog.is_some() || self.in_message
-    }
-
     /// Why it ended, or would.
     #[must_use]
     pub const fn reason(&self) -> CloseReason {
@@ -384,6 +384,9 @@ impl Connection {
         backlog.advance(now, sent);
         if backlog.is_empty() {
             self.backlog = None;
+            // Nothing was read and no ping was sent meanwhile: its silence counts from here.
+            self.heard = now;
+            self.pinged = false;
         }
     }
 
@@ -422,6 +425,10 @@ impl Connection {
         self.state = state;
         self.reason = reason;
         self.since = now;
+        if let Some(backlog) = &mut self.backlog {
+            // It would go out behind the Close.
+            backlog.forget_pong();
+        }
     }
 
     fn note_message(&mut self, now: Tick) {
@@ -455,3 +462,6 @@ fn elapsed(now: Tick, earlier: Tick) -> Tick {
     let ticks = now.wrapping_sub(earlier);
     if ticks.cast_signed() < 0 { 0 } else { ticks }
 }
+
+#[cfg(test)]
+mod tests;

@@ -86,7 +86,7 @@ impl Shard {
         reply.clear();
         reply.shrink_to(REPLY_BYTES_KEPT);
         self.reply = reply;
-        self.arm_if_urgent(key);
+        self.hasten_deadline(key);
     }
 
     /// Sends `reply`, or queues what the socket does not take. It holds `messages` messages.
@@ -107,7 +107,7 @@ impl Shard {
                 counters.bytes_sent.add(count as u64);
                 if count < reply.len() {
                     slot.connection.keep_reply(now, reply, count);
-                    self.arm_deadline(key);
+                    self.hasten_deadline(key);
                 }
             }
             Sent::Broken => slot.connection.on_broken(),
@@ -142,7 +142,7 @@ impl Shard {
         if slot.connection.keep_publication(now, batch.frames.clone(), count).is_ok() {
             counters.messages_sent.add(u64::from(batch.count));
         }
-        self.arm_deadline(key);
+        self.hasten_deadline(key);
     }
 
     /// Sends what waited for room; when all is gone, reading goes on.
