@@ -62,7 +62,7 @@ pub struct Decoder {
 }
 
 // One sits in every idle connection.
-const _: () = assert!(size_of::<Decoder>() <= 56);
+const _: () = assert!(size_of::<Decoder>() <= 40);
 
 impl Decoder {
     /// A decoder for what this end receives after the upgrade.
