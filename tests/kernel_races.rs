@@ -180,7 +180,7 @@ fn part(race: Race, round: u32, mut socket: TcpStream, peer: Option<TcpStream>) 
     if let Some(mut peer) = peer {
         let read = peer.read(&mut byte).map_err(|error| error.kind());
         assert_eq!(read, Ok(0), "round {round}, {race:?}: the close sends a FIN");
-        // Leaves no address waiting behind.
+        // Spares the address its wait, unless the peer was the first to hang up.
         abort_on_close(&peer);
     }
 }
