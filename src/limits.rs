@@ -111,3 +111,13 @@ pub const RING_ENTRIES: (u32, u32) = (1024, 16 * 1024);
 
 /// The same for the runtime that hosts the shard: its operations are those of handshakes.
 pub const HOST_RING_ENTRIES: (u32, u32) = (512, 4096);
+
+/// First size of the buffer of an unfinished message, so that small fragments do not each grow it.
+pub const ASSEMBLY_BYTES_MIN: usize = 512;
+
+/// Largest buffer a shard keeps after its message is done: larger ones go back to the allocator.
+pub const ASSEMBLY_RETAINED_BYTES_MAX: usize = 64 * 1024;
+
+/// Buffers a shard keeps for the next unfinished messages: 4 MiB at most, and in practice the few
+/// that one turn needs.
+pub const ASSEMBLIES_RETAINED_MAX: usize = 64;

@@ -1,0 +1,465 @@
+//! Bytes in, events out: frames, fragments, limits and text, cut anywhere.
+
+use std::ops::Range;
+
+use simdutf8::basic;
+
+use super::assembly::Assembly;
+use super::header::{HEADER_BYTES_MAX, Header};
+use super::{AssemblyPool, MessageKind, OpCode, ProtocolError, Role, close, mask};
+
+/// What a connection may send at most.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Bytes of a message, all fragments together: more is [`ProtocolError::MessageTooBig`].
+    pub message_bytes_max: usize,
+    /// Frames of a message, empty ones included: more is [`ProtocolError::FragmentsTooMany`].
+    pub fragments_max: u16,
+}
+
+/// What the peer said. It borrows the received chunk or the decoder until the next call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Event<'a> {
+    /// A whole message; the payload of a [`MessageKind::Text`] is valid UTF-8.
+    Message {
+        /// Text or binary.
+        kind: MessageKind,
+        /// The bytes of all its frames.
+        payload: &'a [u8],
+    },
+    /// To be answered with a pong of the same payload (RFC 6455 section 5.5.2).
+    Ping(&'a [u8]),
+    /// The answer to a ping, or unsolicited.
+    Pong(&'a [u8]),
+    /// The peer's last frame: answer with a close, unless one was sent before, and end the
+    /// connection (RFC 6455 section 5.5.1).
+    Close {
+        /// The peer's reason as a number; `None` when the frame was empty.
+        code: Option<u16>,
+        /// The peer's reason in words, at most 123 bytes.
+        reason: &'a str,
+    },
+}
+
+/// A received chunk and how much of it was used. Payloads are unmasked in place.
+#[derive(Debug)]
+pub struct Input<'a> {
+    bytes: &'a mut [u8],
+    at: usize,
+}
+
+impl<'a> Input<'a> {
+    /// Wraps bytes as they came from the peer.
+    #[inline]
+    pub const fn new(bytes: &'a mut [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    /// Whether all bytes were used.
+    #[inline]
+    pub const fn is_empty(&self) -> bool {
+        self.remaining() == 0
+    }
+
+    /// Bytes not used yet.
+    #[inline]
+    pub const fn remaining(&self) -> usize {
+        self.bytes.len() - self.at
+    }
+
+    #[inline]
+    fn rest(&self) -> &[u8] {
+        &self.bytes[self.at..]
+    }
+
+    #[inline]
+    fn take(&mut self, count: usize) -> Range<usize> {
+        let start = self.at;
+        self.at += count;
+        start..self.at
+    }
+}
+
+/// Where in the stream of frames a decoder is.
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    /// In front of a header or inside it.
+    Header { bytes: [u8; HEADER_BYTES_MAX], len: u8 },
+    /// Inside a payload.
+    Payload(Frame),
+    /// After a close frame: what follows is ignored (RFC 6455 section 5.5.1).
+    Closed,
+    /// After an error, for good.
+    Failed(ProtocolError),
+}
+
+/// A frame whose header was read and whose payload is not complete.
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    /// Bytes of payload still to come.
+    remaining: u64,
+    /// Begins at the next byte of payload.
+    key: [u8; 4],
+    opcode: OpCode,
+    fin: bool,
+}
+
+const BETWEEN_FRAMES: Phase = Phase::Header { bytes: [0; HEADER_BYTES_MAX], len: 0 };
+
+/// A complete message or control frame, and where its payload lies.
+struct Ready {
+    /// Never a continuation: a message carries the opcode of its first frame.
+    opcode: OpCode,
+    payload: Place,
+}
+
+enum Place {
+    Input(Range<usize>),
+    Message,
+    Control,
+}
+
+/// The receiving half of one connection. It holds no buffer between messages.
+#[derive(Debug)]
+pub struct Decoder {
+    phase: Phase,
+    assembly: Option<Box<Assembly>>,
+    /// Frames of the open message so far.
+    fragments: u16,
+    /// The type of the open message: set between its first frame and its last.
+    message: Option<MessageKind>,
+    role: Role,
+}
+
+// One sits in every idle connection.
+const _: () = assert!(size_of::<Decoder>() <= 56);
+
+impl Decoder {
+    /// A decoder for what this end receives after the upgrade.
+    pub const fn new(role: Role) -> Self {
+        Self { phase: BETWEEN_FRAMES, assembly: None, fragments: 0, message: None, role }
+    }
+
+    /// The next event, or `None` when the input is used up. Call it until then: a delivered message
+    /// keeps its buffer until the next call.
+    ///
+    /// Text fails at its first byte that cannot be UTF-8, and a length at its header, without
+    /// waiting for the rest of the frame. The result does not depend on how the stream is cut into
+    /// chunks.
+    ///
+    /// # Errors
+    ///
+    /// A broken rule or limit ends the connection: every later call returns the same error. After a
+    /// close event every later call ignores its input and returns `Ok(None)`.
+    pub fn next<'a>(
+        &'a mut self,
+        input: &'a mut Input<'_>,
+        pool: &mut AssemblyPool,
+        limits: &Limits,
+    ) -> Result<Option<Event<'a>>, ProtocolError> {
+        if self.assembly.is_some() {
+            self.forget_delivered(pool);
+        }
+        let ready = match self.advance(input, pool, limits) {
+            Ok(Some(ready)) => ready,
+            Ok(None) => return Ok(None),
+            Err(error) => {
+                self.release(pool);
+                self.phase = Phase::Failed(error);
+                return Err(error);
+            }
+        };
+        let payload = match (ready.payload, &self.assembly) {
+            (Place::Input(range), _) => &input.bytes[range],
+            (Place::Message, Some(assembly)) => assembly.message(),
+            (Place::Control, Some(assembly)) => assembly.control(),
+            // Only empty fragments.
+            (_, None) => &[],
+        };
+        Ok(Some(match ready.opcode {
+            OpCode::Text => Event::Message { kind: MessageKind::Text, payload },
+            OpCode::Binary => Event::Message { kind: MessageKind::Binary, payload },
+            OpCode::Ping => Event::Ping(payload),
+            OpCode::Pong => Event::Pong(payload),
+            OpCode::Close => {
+                let parsed = close::parse(payload);
+                self.phase = parsed.map_or_else(Phase::Failed, |_| Phase::Closed);
+                self.message = None;
+                let (code, reason) = parsed?;
+                Event::Close { code, reason }
+            }
+            OpCode::Continuation => unreachable!("a message carries the opcode of its first frame"),
+        }))
+    }
+
+    /// Whether a frame or a fragmented message has begun and is unfinished; a part of a header
+    /// counts. Such a connection owes bytes and deserves a deadline.
+    pub const fn in_message(&self) -> bool {
+        match self.phase {
+            Phase::Header { len, .. } => len > 0 || self.message.is_some(),
+            Phase::Payload(_) => true,
+            Phase::Closed | Phase::Failed(_) => false,
+        }
+    }
+
+    /// Gives the buffers back. To be called when the connection ends; whatever was unfinished is
+    /// lost, and what comes after is ignored.
+    pub fn release(&mut self, pool: &mut AssemblyPool) {
+        if let Some(assembly) = self.assembly.take() {
+            pool.release(assembly);
+        }
+        self.message = None;
+        if !matches!(self.phase, Phase::Failed(_)) {
+            self.phase = Phase::Closed;
+        }
+    }
+
+    /// Frees what the previous event borrowed.
+    fn forget_delivered(&mut self, pool: &mut AssemblyPool) {
+        match (&self.phase, &mut self.assembly) {
+            (Phase::Payload(_), _) => {}
+            (_, Some(assembly)) if self.message.is_some() => assembly.clear_control(),
+            (_, assembly) => {
+                if let Some(assembly) = assembly.take() {
+                    pool.release(assembly);
+                }
+            }
+        }
+    }
+
+    /// Goes through frames until one completes an event or the input is used up.
+    fn advance(
+        &mut self,
+        input: &mut Input<'_>,
+        pool: &mut AssemblyPool,
+        limits: &Limits,
+    ) -> Result<Option<Ready>, ProtocolError> {
+        loop {
+            let frame = match self.phase {
+                Phase::Header { bytes, len } => {
+                    let header = match len {
+                        0 => self.read_header(input)?,
+                        _ => self.resume_header(bytes, len, input)?,
+                    };
+                    match header {
+                        Some(header) => self.begin_frame(&header, limits)?,
+                        None => return Ok(None),
+                    }
+                }
+                Phase::Payload(frame) => frame,
+                Phase::Closed => {
+                    input.at = input.bytes.len();
+                    return Ok(None);
+                }
+                Phase::Failed(error) => return Err(error),
+            };
+            let ready = if self.is_whole(&frame, input) {
+                self.take_whole(frame, input)?
+            } else {
+                self.take_part(frame, input, pool, limits)?
+            };
+            if ready.is_some() || matches!(self.phase, Phase::Payload(_)) {
+                return Ok(ready);
+            }
+        }
+    }
+
+    /// Reads a header that begins in this input; keeps the part of one that does not end in it.
+    #[inline]
+    fn read_header(&mut self, input: &mut Input<'_>) -> Result<Option<Header>, ProtocolError> {
+        let rest = input.rest();
+        if let Some(header) = Header::parse(self.role, rest)? {
+            input.take(header.size);
+            return Ok(Some(header));
+        }
+        let mut bytes = [0; HEADER_BYTES_MAX];
+        let count = rest.len();
+        bytes[..count].copy_from_slice(rest);
+        input.take(count);
+        self.phase = Phase::Header { bytes, len: count as u8 };
+        Ok(None)
+    }
+
+    /// Completes a header that began in an earlier input.
+    #[cold]
+    fn resume_header(
+        &mut self,
+        mut bytes: [u8; HEADER_BYTES_MAX],
+        len: u8,
+        input: &mut Input<'_>,
+    ) -> Result<Option<Header>, ProtocolError> {
+        let mut len = usize::from(len);
+        // Twice at most: the second byte tells how many follow.
+        loop {
+            let missing = Header::size(&bytes[..len]) - len;
+            let count = missing.min(input.remaining());
+            bytes[len..len + count].copy_from_slice(&input.rest()[..count]);
+            input.take(count);
+            len += count;
+            let header = Header::parse(self.role, &bytes[..len])?;
+            if header.is_some() || input.is_empty() {
+                self.phase = Phase::Header { bytes, len: len as u8 };
+                return Ok(header);
+            }
+        }
+    }
+
+    /// Checks a header against the open message and the limits (RFC 6455 sections 5.4 and 10.4).
+    #[inline]
+    fn begin_frame(&mut self, header: &Header, limits: &Limits) -> Result<Frame, ProtocolError> {
+        let &Header { opcode, fin, length, key, .. } = header;
+        let frame = Frame { remaining: length, key, opcode, fin };
+        if opcode.is_control() {
+            return Ok(frame);
+        }
+        let continues = opcode == OpCode::Continuation;
+        if continues != self.message.is_some() {
+            return Err(if continues {
+                ProtocolError::ContinuationUnexpected
+            } else {
+                ProtocolError::ContinuationExpected
+            });
+        }
+        // Compared as declared, before any arithmetic or cast.
+        if length > limits.message_bytes_max as u64 {
+            return Err(ProtocolError::MessageTooBig);
+        }
+        if !continues && fin {
+            return Ok(frame);
+        }
+        self.begin_fragment(frame, limits)
+    }
+
+    /// Counts a fragment: its bytes with those before it, and itself, be it empty.
+    fn begin_fragment(&mut self, frame: Frame, limits: &Limits) -> Result<Frame, ProtocolError> {
+        if self.message.is_none() {
+            self.fragments = 0;
+        }
+        if self.fragments >= limits.fragments_max {
+            return Err(ProtocolError::FragmentsTooMany);
+        }
+        self.fragments += 1;
+        let received = self.assembly.as_ref().map_or(0, |assembly| assembly.message().len() as u64);
+        match received.checked_add(frame.remaining) {
+            Some(total) if total <= limits.message_bytes_max as u64 => {}
+            _ => return Err(ProtocolError::MessageTooBig),
+        }
+        match frame.opcode {
+            OpCode::Text => self.message = Some(MessageKind::Text),
+            OpCode::Binary => self.message = Some(MessageKind::Binary),
+            _ => {}
+        }
+        Ok(frame)
+    }
+
+    /// Whether the frame is an event by itself, lies whole in the input and nothing of it was kept.
+    #[inline]
+    fn is_whole(&self, frame: &Frame, input: &Input<'_>) -> bool {
+        frame.remaining <= input.remaining() as u64
+            && match &self.assembly {
+                None => frame.opcode.is_control() || frame.is_unfragmented(),
+                Some(assembly) => frame.opcode.is_control() && assembly.control().is_empty(),
+            }
+    }
+
+    /// Unmasks and checks a frame in place.
+    #[inline]
+    fn take_whole(
+        &mut self,
+        frame: Frame,
+        input: &mut Input<'_>,
+    ) -> Result<Option<Ready>, ProtocolError> {
+        let range = input.take(frame.remaining as usize);
+        let payload = &mut input.bytes[range.clone()];
+        if self.role == Role::Server {
+            mask::apply(payload, frame.key);
+        }
+        if frame.opcode == OpCode::Text && basic::from_utf8(payload).is_err() {
+            return Err(ProtocolError::TextInvalid);
+        }
+        self.phase = BETWEEN_FRAMES;
+        Ok(Some(Ready { opcode: frame.opcode, payload: Place::Input(range) }))
+    }
+
+    /// Keeps what has arrived of a fragment or of a frame that is not complete; `Ready` when that
+    /// completes an event.
+    fn take_part(
+        &mut self,
+        mut frame: Frame,
+        input: &mut Input<'_>,
+        pool: &mut AssemblyPool,
+        limits: &Limits,
+    ) -> Result<Option<Ready>, ProtocolError> {
+        let count = usize::try_from(frame.remaining)
+            .map_or(input.remaining(), |remaining| remaining.min(input.remaining()));
+        let range = input.take(count);
+        let bytes = &mut input.bytes[range];
+        mask::apply(bytes, frame.key);
+        frame.key = mask::advance(frame.key, count);
+        frame.remaining -= count as u64;
+        if frame.opcode.is_control() {
+            self.keep_control(bytes, pool)?;
+        } else {
+            self.keep_data(&frame, bytes, pool, limits)?;
+        }
+        if frame.remaining > 0 {
+            self.phase = Phase::Payload(frame);
+            return Ok(None);
+        }
+        self.phase = BETWEEN_FRAMES;
+        if frame.opcode.is_control() {
+            return Ok(Some(Ready { opcode: frame.opcode, payload: Place::Control }));
+        }
+        if !frame.fin {
+            return Ok(None);
+        }
+        let opcode = self.message.take().map_or(frame.opcode, OpCode::from);
+        Ok(Some(Ready { opcode, payload: Place::Message }))
+    }
+
+    fn keep_control(&mut self, bytes: &[u8], pool: &mut AssemblyPool) -> Result<(), ProtocolError> {
+        if !bytes.is_empty() {
+            assembly(&mut self.assembly, pool)?.append_control(bytes);
+        }
+        Ok(())
+    }
+
+    /// Appends to the message and validates text as far as it came.
+    fn keep_data(
+        &mut self,
+        frame: &Frame,
+        bytes: &[u8],
+        pool: &mut AssemblyPool,
+        limits: &Limits,
+    ) -> Result<(), ProtocolError> {
+        if !bytes.is_empty() {
+            let assembly = assembly(&mut self.assembly, pool)?;
+            pool.append(assembly, bytes, limits.message_bytes_max)?;
+        }
+        let is_text = frame.opcode == OpCode::Text || self.message == Some(MessageKind::Text);
+        match &mut self.assembly {
+            Some(assembly) if is_text => assembly.validate_text(frame.fin && frame.remaining == 0),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Frame {
+    /// A whole message in one frame.
+    #[inline]
+    fn is_unfragmented(&self) -> bool {
+        self.fin && self.opcode != OpCode::Continuation
+    }
+}
+
+/// The connection's buffer, borrowed from the pool when it has none.
+fn assembly<'a>(
+    slot: &'a mut Option<Box<Assembly>>,
+    pool: &mut AssemblyPool,
+) -> Result<&'a mut Assembly, ProtocolError> {
+    let assembly = match slot.take() {
+        Some(assembly) => assembly,
+        None => pool.acquire()?,
+    };
+    Ok(slot.insert(assembly))
+}
