@@ -34,7 +34,7 @@ pub(crate) fn live(choices: &mut impl Choices, operations: usize) {
     // Half of all lives last: nobody ends them and the peer keeps to the rules.
     world.calm = choices.below(2) == Some(0);
     // In some, the peer reads too little of too much.
-    world.crowded = choices.below(8) == Some(0);
+    world.crowded = choices.below(32) == Some(0);
     for operation in 0..operations {
         if world.operate(choices).is_none() || world.ended {
             break;
