@@ -312,6 +312,14 @@ fn section_10_4_limit_of_a_message() {
 }
 
 #[test]
+fn section_10_4_every_message_counts_its_own_fragments() {
+    let first = frame_to(Server, false, OpCode::Binary, b"a");
+    let last = frame_to(Server, true, OpCode::Continuation, b"b");
+    let messages = [first, last].concat().repeat(usize::from(LIMITS.fragments_max));
+    assert_eq!(hear(Server, &messages), vec![Binary(b"ab".into()); 8]);
+}
+
+#[test]
 fn section_10_4_the_running_total_cannot_wrap() {
     let huge = raw_header(Server, 0x00, 127, &((1_u64 << 63) - 1).to_be_bytes());
     for (message_bytes_max, expected) in

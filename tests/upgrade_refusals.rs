@@ -121,6 +121,8 @@ fn bad_upgrade_fields() -> Vec<(&'static str, u16, Vec<u8>)> {
         ("no Upgrade", 400, without(UPGRADE)),
         ("Upgrade: h2c", 400, with("Upgrade: h2c")),
         ("Upgrade: websockets", 400, with("Upgrade: websockets")),
+        ("only a key", 400, head(&[LINE, HOST, KEY_FIELD])),
+        ("only a version", 400, head(&[LINE, HOST, VERSION])),
         ("no version", 426, without(VERSION)),
         ("version 8", 426, with("Sec-WebSocket-Version: 8")),
         ("version 0", 426, with("Sec-WebSocket-Version: 0")),

@@ -62,7 +62,7 @@ pub struct Decoder {
 }
 
 // One sits in every idle connection.
-const _: () = assert!(size_of::<Decoder>() <= 56);
+const _: () = assert!(size_of::<Decoder>() <= 40);
 
 impl Decoder {
     /// A decoder for what this end receives after the upgrade.
@@ -167,9 +167,10 @@ impl Decoder {
         loop {
             let frame = match self.phase {
                 Phase::Header { bytes, len } => {
-                    let header = match len {
-                        0 => self.read_header(input)?,
-                        _ => self.resume_header(bytes, len, input)?,
+                    let header = if len == 0 {
+                        self.read_header(input)?
+                    } else {
+                        self.resume_header(bytes, len, input)?
                     };
                     match header {
                         Some(header) => self.begin_frame(&header, limits)?,

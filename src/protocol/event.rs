@@ -7,9 +7,11 @@ use super::MessageKind;
 /// What a connection may send at most.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
-    /// Bytes of a message, all fragments together: more is [`ProtocolError::MessageTooBig`].
+    /// Bytes of a message, all fragments together: more is
+    /// [`ProtocolError::MessageTooBig`](super::ProtocolError::MessageTooBig).
     pub message_bytes_max: usize,
-    /// Frames of a message, empty ones included: more is [`ProtocolError::FragmentsTooMany`].
+    /// Frames of a message, empty ones included: more is
+    /// [`ProtocolError::FragmentsTooMany`](super::ProtocolError::FragmentsTooMany).
     pub fragments_max: u16,
 }
 

@@ -2,6 +2,10 @@
 
 use std::fmt;
 
+use crate::limits::{HEAD_BYTES_MAX, HEADER_FIELDS_MAX};
+
+const _: () = assert!(HEAD_BYTES_MAX == 8192 && HEADER_FIELDS_MAX == 64, "as the details tell");
+
 /// A reason not to upgrade, written by [`refuse`](super::refuse).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -40,9 +44,9 @@ pub enum Refusal {
     WebSocketVersion,
     /// Too many requests or connections of this client.
     TooMany,
-    /// The head exceeds [`HEAD_BYTES_MAX`](crate::limits::HEAD_BYTES_MAX).
+    /// The head exceeds [`HEAD_BYTES_MAX`].
     HeadTooLarge,
-    /// More fields than [`HEADER_FIELDS_MAX`](crate::limits::HEADER_FIELDS_MAX).
+    /// More fields than [`HEADER_FIELDS_MAX`].
     FieldsTooMany,
     /// The server is full or about to stop.
     Unavailable,

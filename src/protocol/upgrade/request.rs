@@ -1,5 +1,7 @@
 //! The request (RFC 6455 section 4.2.1), and what makes two readers disagree about where it ends.
 
+use std::fmt;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
@@ -24,7 +26,7 @@ pub enum Request<'a> {
 }
 
 /// A valid request to speak WebSocket. It borrows the head.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct UpgradeRequest<'a> {
     /// Begins with `/`, not decoded.
     pub path: &'a str,
@@ -66,6 +68,18 @@ impl<'a> UpgradeRequest<'a> {
     /// The value of `Sec-WebSocket-Key`: 16 bytes in base64.
     pub(super) fn key(&self) -> &'a [u8] {
         self.key
+    }
+}
+
+/// Without the query and the fields: both may hold credentials, which no log should show.
+impl fmt::Debug for UpgradeRequest<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("UpgradeRequest")
+            .field("path", &self.path)
+            .field("host", &self.host)
+            .field("origin", &self.origin)
+            .finish_non_exhaustive()
     }
 }
 
