@@ -17,9 +17,6 @@ use crate::stats::Stats;
 /// How often the main thread looks around while it waits.
 const LOOK_AROUND: Duration = Duration::from_millis(100);
 
-/// Time that messages on their way have, after the last was sent.
-const SETTLE_TIME: Duration = Duration::from_secs(10);
-
 /// Time the server has to clean up, before it is looked at for the last time.
 const CLEAN_UP_TIME: Duration = Duration::from_secs(1);
 
@@ -152,7 +149,7 @@ impl Lead<'_> {
             measured = began.elapsed();
             samples.measured = Some((begin, self.sample()));
             self.enter(Phase::Settle);
-            self.wait(Some(SETTLE_TIME), |lead| lead.settled == lead.workers || lead.is_over());
+            self.wait(Some(common.settle), |lead| lead.settled == lead.workers || lead.is_over());
         }
         self.enter(Phase::Leave);
         self.wait(None, |lead| lead.ended == lead.workers);
