@@ -32,6 +32,8 @@ pub(crate) struct Sample {
     pub(crate) own: ProcessSample,
     /// The kernel.
     pub(crate) kernel: KernelSample,
+    /// Time that all processors have worked, for whatever process.
+    pub(crate) machine_busy: Option<Duration>,
 }
 
 /// The machine, from the first connection to after the last.
@@ -213,6 +215,7 @@ fn sample(server: Option<&Process>) -> Sample {
         server: server.and_then(Process::sample),
         own: Process::own().sample().unwrap_or_default(),
         kernel: probe::kernel(),
+        machine_busy: probe::machine_busy(),
     }
 }
 

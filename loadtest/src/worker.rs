@@ -174,8 +174,11 @@ impl<S: Scenario> Turns<S> {
                 ran: thread_cpu_time().saturating_sub(ran),
             });
         }
-        if phase == Phase::Leave && self.begun {
-            self.scenario.finish(&mut self.connections.stats);
+        if phase == Phase::Leave {
+            self.connections.abandon();
+            if self.begun {
+                self.scenario.finish(&mut self.connections.stats);
+            }
         }
         self.phase = phase;
         self.began = now;
