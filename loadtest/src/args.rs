@@ -79,6 +79,9 @@ pub(crate) struct Common {
     /// Time of load that is not measured, in front of --duration
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
     pub(crate) warmup: Duration,
+    /// Time that messages on their way have after --duration, before they count as missing
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    pub(crate) settle: Duration,
     /// Connections started per second, all workers together, or max
     #[arg(long, value_name = "R", default_value = "max")]
     pub(crate) connect_rate: ConnectRate,

@@ -86,6 +86,27 @@ pub(crate) fn kernel() -> KernelSample {
     }
 }
 
+/// Time that all processors together have worked since they started, for whatever process; `None`
+/// when it cannot be read. What a hypervisor took away counts as well.
+pub(crate) fn machine_busy() -> Option<Duration> {
+    let ticks = busy_ticks(&fs::read_to_string("/proc/stat").ok()?)?;
+    Some(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
+}
+
+/// The first line of `/proc/stat` is `cpu user nice system idle iowait irq softirq steal guest…`,
+/// and `user` includes `guest`.
+fn busy_ticks(stat: &str) -> Option<u64> {
+    let line = stat.lines().next()?.strip_prefix("cpu ")?;
+    let ticks: Option<Vec<u64>> =
+        line.split_ascii_whitespace().take(8).map(|word| word.parse().ok()).collect();
+    match ticks?[..] {
+        [user, nice, system, _, _, irq, softirq, steal] => {
+            Some(user + nice + system + irq + softirq + steal)
+        }
+        _ => None,
+    }
+}
+
 /// Bytes of memory that are free for new work.
 pub(crate) fn memory_available() -> Option<u64> {
     kibibytes(&fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")
@@ -130,6 +151,15 @@ mod tests {
         assert_eq!(socket_count(sockets, "inuse"), 12);
         assert_eq!(socket_count(sockets, "mem"), 269);
         assert_eq!(kibibytes("MemTotal: 5 kB\nSlab:   10 kB\n", "Slab:"), Some(10 * 1024));
+    }
+
+    #[test]
+    fn idle_processors_are_not_busy() {
+        assert_eq!(
+            busy_ticks("cpu  1 20 300 999 999 4000 50000 600000 7 7\ncpu0 1"),
+            Some(654_321)
+        );
+        assert_eq!(busy_ticks("cpu 1 2 3"), None);
     }
 
     #[test]

@@ -17,9 +17,6 @@ use crate::stats::Stats;
 /// How often the main thread looks around while it waits.
 const LOOK_AROUND: Duration = Duration::from_millis(100);
 
-/// Time that messages on their way have, after the last was sent.
-const SETTLE_TIME: Duration = Duration::from_secs(10);
-
 /// Time the server has to clean up, before it is looked at for the last time.
 const CLEAN_UP_TIME: Duration = Duration::from_secs(1);
 
@@ -35,6 +32,8 @@ pub(crate) struct Sample {
     pub(crate) own: ProcessSample,
     /// The kernel.
     pub(crate) kernel: KernelSample,
+    /// Time that all processors have worked, for whatever process.
+    pub(crate) machine_busy: Option<Duration>,
 }
 
 /// The machine, from the first connection to after the last.
@@ -152,7 +151,7 @@ impl Lead<'_> {
             measured = began.elapsed();
             samples.measured = Some((begin, self.sample()));
             self.enter(Phase::Settle);
-            self.wait(Some(SETTLE_TIME), |lead| lead.settled == lead.workers || lead.is_over());
+            self.wait(Some(common.settle), |lead| lead.settled == lead.workers || lead.is_over());
         }
         self.enter(Phase::Leave);
         self.wait(None, |lead| lead.ended == lead.workers);
@@ -216,6 +215,7 @@ fn sample(server: Option<&Process>) -> Sample {
         server: server.and_then(Process::sample),
         own: Process::own().sample().unwrap_or_default(),
         kernel: probe::kernel(),
+        machine_busy: probe::machine_busy(),
     }
 }
 

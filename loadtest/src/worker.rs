@@ -174,8 +174,11 @@ impl<S: Scenario> Turns<S> {
                 ran: thread_cpu_time().saturating_sub(ran),
             });
         }
-        if phase == Phase::Leave && self.begun {
-            self.scenario.finish(&mut self.connections.stats);
+        if phase == Phase::Leave {
+            self.connections.abandon();
+            if self.begun {
+                self.scenario.finish(&mut self.connections.stats);
+            }
         }
         self.phase = phase;
         self.began = now;
@@ -266,8 +269,10 @@ impl<S: Scenario> Turns<S> {
 
     fn publish_progress(&self) {
         let progress = &self.worker.control.progress[self.worker.plan.index];
-        let settled = u64::from(self.started).saturating_sub(self.connections.pending as u64);
-        progress.settled.store(settled, Ordering::Relaxed);
+        if self.phase == Phase::Connect {
+            let settled = u64::from(self.started) - self.connections.pending as u64;
+            progress.settled.store(settled, Ordering::Relaxed);
+        }
         progress.messages.store(self.connections.stats.messages_total, Ordering::Relaxed);
     }
 

@@ -2,7 +2,8 @@
 
 use std::fmt::{Display, Formatter, Result};
 
-use super::{Connections, Generator, Kernel, Messages, Percentiles, Report, Server, Verdict};
+use super::figures::{Connections, Generator, Kernel, Messages, Percentiles, Server};
+use super::{Report, Verdict};
 
 /// Columns of a label.
 const LABEL: usize = 14;

@@ -46,10 +46,8 @@ pub(crate) trait Scenario: Sized {
     /// The reason why the run cannot go on.
     fn turn(&mut self, connections: &mut Connections, now: u64) -> Result<Option<u64>, String>;
 
-    /// Whether everything is done that was begun. Called from [`Phase::Settle`] on, when nothing new
-    /// may be sent.
-    ///
-    /// [`Phase::Settle`]: crate::control::Phase::Settle
+    /// Whether everything is done that was begun. Called from the phase "settle" on, when nothing
+    /// new may be sent.
     fn settled(&mut self) -> bool;
 
     /// The connections are about to be closed: counts what never came.

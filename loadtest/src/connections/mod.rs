@@ -1,28 +1,27 @@
 //! The connections of one worker: opening, reading, sending and closing them.
 
+mod receive;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use ringwire::limits::READ_BYTES;
-use ringwire::protocol::{AssemblyPool, Event, Input, Limits, OpCode, encode_masked_frame};
-use ringwire::ring::socket::{self, Received};
+use ringwire::protocol::{AssemblyPool, OpCode, encode_masked_frame};
+use ringwire::ring::socket;
 use ringwire::ring::{Completion, Interest, Ring, Token};
 
 use crate::addresses::Sources;
-use crate::args::{Leave, MESSAGE_BYTES_MAX, Target};
+use crate::args::{Leave, Target};
 use crate::client::{Client, State};
 use crate::control::{Clock, Population};
 use crate::payload::{MASKING_KEY, mix};
-use crate::scenario::{Message, Scenario};
+use crate::scenario::Scenario;
 use crate::stats::{Failure, Stage, Stats};
 use crate::upgrade::Upgrade;
 
 /// Kinds of tokens.
 pub(crate) const POLL: u8 = 1;
 const CANCEL: u8 = 2;
-
-/// Reads of one connection in a row, before the others get their share.
-const READS_IN_A_ROW: usize = 4;
 
 /// Bytes of all messages that are in pieces, per worker.
 const PIECES_BYTES_MAX: usize = 1 << 30;
@@ -187,6 +186,15 @@ impl Connections {
         }
     }
 
+    /// Resets the connections that are being opened.
+    pub(crate) fn abandon(&mut self) {
+        for (index, _) in std::mem::take(&mut self.awaited) {
+            if matches!(self.clients[index as usize].state, State::Connecting | State::Upgrading) {
+                self.abort(index);
+            }
+        }
+    }
+
     /// Begins to close a connection, whatever it is doing.
     pub(crate) fn leave(&mut self, index: u32, how: Leave, now: u64) {
         let client = &mut self.clients[index as usize];
@@ -256,62 +264,11 @@ impl Connections {
         }
     }
 
-    fn read<S: Scenario>(&mut self, scenario: &mut S, index: u32) {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        self.read_into(scenario, index, &mut buffer);
-        self.buffer = buffer;
-    }
-
-    fn read_into<S: Scenario>(&mut self, scenario: &mut S, index: u32, buffer: &mut [u8]) {
-        for _ in 0..READS_IN_A_ROW {
-            let client = &self.clients[index as usize];
-            let Some(socket) = &client.socket else { return };
-            if client.state == State::Draining {
-                return;
-            }
-            match socket::receive(socket, buffer) {
-                Received::Bytes(count) => {
-                    let was_last = count < buffer.len() && !client.hung_up;
-                    self.received(scenario, index, &mut buffer[..count]);
-                    if was_last {
-                        return;
-                    }
-                }
-                Received::Nothing => return,
-                Received::End => return self.end(scenario, index, Failure::Ended),
-                Received::Broken => return self.end(scenario, index, Failure::Broken),
-            }
-        }
-        self.wait_in_line(index);
-    }
-
     fn wait_in_line(&mut self, index: u32) {
         let client = &mut self.clients[index as usize];
         if !client.in_line {
             client.in_line = true;
             self.line.push_back(index);
-        }
-    }
-
-    fn received<S: Scenario>(&mut self, scenario: &mut S, index: u32, bytes: &mut [u8]) {
-        let now = self.clock.now();
-        let client = &mut self.clients[index as usize];
-        match client.state {
-            State::Open | State::Closing => self.frames(scenario, index, bytes, now),
-            State::Upgrading => match self.upgrade.response(client, bytes) {
-                Ok(None) => {}
-                Ok(Some(used)) => {
-                    self.opened(index, now);
-                    if used < bytes.len() {
-                        self.frames(scenario, index, &mut bytes[used..], now);
-                    }
-                }
-                Err(failure) => {
-                    self.stats.fail(Stage::Upgrade, failure);
-                    self.drain(index);
-                }
-            },
-            State::Idle | State::Connecting | State::Closed | State::Draining | State::Gone => {}
         }
     }
 
@@ -323,53 +280,6 @@ impl Connections {
         self.stats.opened += 1;
         self.pending -= 1;
         self.open += 1;
-    }
-
-    fn frames<S: Scenario>(&mut self, scenario: &mut S, index: u32, bytes: &mut [u8], now: u64) {
-        const LIMITS: Limits =
-            Limits { message_bytes_max: MESSAGE_BYTES_MAX, fragments_max: u16::MAX };
-        let mut input = Input::new(bytes);
-        let client = &mut self.clients[index as usize];
-        let mut messages = 0;
-        let ended = loop {
-            match client.decoder.next(&mut input, &mut self.pool, &LIMITS) {
-                Ok(Some(Event::Message { kind, payload })) => {
-                    if client.state == State::Open {
-                        messages += 1;
-                        scenario.message(
-                            &mut self.stats,
-                            index,
-                            Message { kind, payload, at: now },
-                        );
-                    }
-                }
-                Ok(Some(Event::Ping(payload))) => {
-                    let mut pong = Vec::with_capacity(payload.len() + 6);
-                    encode_masked_frame(&mut pong, OpCode::Pong, payload, MASKING_KEY);
-                    self.stats.pings_answered += 1;
-                    if client.state == State::Open && !client.send(&pong) {
-                        break Some(Failure::Broken);
-                    }
-                }
-                Ok(Some(Event::Pong(_))) => {}
-                Ok(Some(Event::Close { .. })) if client.state == State::Closing => {
-                    self.stats.closed_cleanly += 1;
-                    client.state = State::Closed;
-                }
-                Ok(Some(Event::Close { code, .. })) => {
-                    break Some(Failure::Closed(code.unwrap_or(1005)));
-                }
-                Ok(None) => break None,
-                Err(error) => break Some(Failure::Protocol(error.reason())),
-            }
-        };
-        self.stats.messages_total += messages;
-        if messages > 0 {
-            scenario.read_done(self, index, now);
-        }
-        if let Some(failure) = ended {
-            self.end(scenario, index, failure);
-        }
     }
 
     /// A connection ends by the server's doing, or ours because of the server.

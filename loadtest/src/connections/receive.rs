@@ -1,0 +1,124 @@
+//! What arrives: bytes into frames, frames to the scenario.
+
+use ringwire::protocol::{Event, Input, Limits, OpCode, encode_masked_frame};
+use ringwire::ring::socket::{self, Received};
+
+use super::Connections;
+use crate::args::MESSAGE_BYTES_MAX;
+use crate::client::State;
+use crate::payload::MASKING_KEY;
+use crate::scenario::{Message, Scenario};
+use crate::stats::{Failure, Stage};
+
+/// Reads of one connection in a row, before the others get their share.
+const READS_IN_A_ROW: usize = 4;
+
+/// What a server may send in one message.
+const LIMITS: Limits = Limits { message_bytes_max: MESSAGE_BYTES_MAX, fragments_max: u16::MAX };
+
+impl Connections {
+    /// Reads what is there, or a share of it.
+    pub(super) fn read<S: Scenario>(&mut self, scenario: &mut S, index: u32) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        self.read_into(scenario, index, &mut buffer);
+        self.buffer = buffer;
+    }
+
+    fn read_into<S: Scenario>(&mut self, scenario: &mut S, index: u32, buffer: &mut [u8]) {
+        for _ in 0..READS_IN_A_ROW {
+            let client = &self.clients[index as usize];
+            let Some(socket) = &client.socket else { return };
+            if client.state == State::Draining {
+                return;
+            }
+            match socket::receive(socket, buffer) {
+                Received::Bytes(count) => {
+                    let was_last = count < buffer.len() && !client.hung_up;
+                    self.received(scenario, index, &mut buffer[..count]);
+                    if was_last {
+                        return;
+                    }
+                }
+                Received::Nothing => return,
+                Received::End => return self.end(scenario, index, Failure::Ended),
+                Received::Broken => return self.end(scenario, index, Failure::Broken),
+            }
+        }
+        self.wait_in_line(index);
+    }
+
+    fn received<S: Scenario>(&mut self, scenario: &mut S, index: u32, bytes: &mut [u8]) {
+        let now = self.clock.now();
+        let client = &mut self.clients[index as usize];
+        match client.state {
+            State::Open | State::Closing => self.frames(scenario, index, bytes, now),
+            State::Upgrading => match self.upgrade.response(client, bytes) {
+                Ok(None) => {}
+                Ok(Some(used)) => {
+                    self.opened(index, now);
+                    if used < bytes.len() {
+                        self.frames(scenario, index, &mut bytes[used..], now);
+                    }
+                }
+                Err(failure) => {
+                    self.stats.fail(Stage::Upgrade, failure);
+                    self.drain(index);
+                }
+            },
+            State::Idle | State::Connecting | State::Closed | State::Draining | State::Gone => {}
+        }
+    }
+
+    fn frames<S: Scenario>(&mut self, scenario: &mut S, index: u32, bytes: &mut [u8], now: u64) {
+        let mut input = Input::new(bytes);
+        let client = &mut self.clients[index as usize];
+        let mut messages = 0;
+        let ended = loop {
+            match client.decoder.next(&mut input, &mut self.pool, &LIMITS) {
+                Ok(Some(Event::Message { kind, payload })) => {
+                    if client.state == State::Open {
+                        messages += 1;
+                        scenario.message(
+                            &mut self.stats,
+                            index,
+                            Message { kind, payload, at: now },
+                        );
+                    }
+                }
+                Ok(Some(Event::Ping(payload))) => {
+                    let mut pong = Vec::with_capacity(payload.len() + 6);
+                    encode_masked_frame(&mut pong, OpCode::Pong, payload, MASKING_KEY);
+                    if client.state == State::Open {
+                        if !client.send(&pong) {
+                            break Some(Failure::Broken);
+                        }
+                        self.stats.pings_answered += 1;
+                    }
+                }
+                Ok(Some(Event::Pong(_))) => {}
+                Ok(Some(Event::Close { .. })) if client.state == State::Closing => {
+                    self.stats.closed_cleanly += 1;
+                    client.state = State::Closed;
+                }
+                Ok(Some(Event::Close { code, .. })) => {
+                    let mut answer = Vec::with_capacity(8);
+                    let payload = code.map(u16::to_be_bytes);
+                    let payload = payload.as_ref().map_or(&[][..], |code| &code[..]);
+                    encode_masked_frame(&mut answer, OpCode::Close, payload, MASKING_KEY);
+                    // A connection that breaks here has ended the same way.
+                    let _ = client.send(&answer);
+                    break Some(Failure::Closed(code.unwrap_or(1005)));
+                }
+                Ok(None) => break None,
+                Err(error) => break Some(Failure::Protocol(error.reason())),
+            }
+        };
+        self.stats.messages_total += messages;
+        if messages > 0 {
+            scenario.read_done(self, index, now);
+        }
+        if let Some(failure) = ended {
+            self.end(scenario, index, failure);
+        }
+    }
+}

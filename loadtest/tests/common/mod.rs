@@ -1,0 +1,237 @@
+//! A small server over threads, well-behaved or not, and the program run against it.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use ringwire::protocol::upgrade::{HeadScanner, Request, accept, parse_request};
+use ringwire::protocol::{
+    AssemblyPool, Decoder, Event, Input, Limits, OpCode, Role, encode_close, encode_frame,
+};
+use serde_json::Value;
+
+/// What the server does with messages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Manner {
+    /// Sends each back.
+    Echo,
+    /// Sends each back, the fifth with another last byte.
+    Damage,
+    /// Sends each back but the fifth.
+    Swallow,
+    /// Sends each to all.
+    Broadcast,
+    /// Sends each to all, the fifth twice to its sender.
+    Repeat,
+    /// Sends each to all, the first two in the other order to whoever connected first.
+    Reorder,
+    /// Answers upgrades past the third with 503.
+    RefuseFourth,
+    /// Pings whoever connects, and closes the third with 1001 when it answers.
+    CloseThird,
+}
+
+/// A server that lives until the test ends.
+pub struct Server {
+    address: SocketAddr,
+    hub: Arc<Hub>,
+}
+
+#[derive(Default)]
+struct Hub {
+    messages: AtomicUsize,
+    members: Mutex<Members>,
+    joined: Condvar,
+}
+
+#[derive(Default)]
+struct Members {
+    streams: Vec<TcpStream>,
+    /// The first message, as long as the first member has not got it.
+    withheld: Option<Vec<u8>>,
+}
+
+impl Server {
+    /// Starts to listen.
+    pub fn start(manner: Manner) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("a bound socket");
+        let hub = Arc::new(Hub::default());
+        let shared = hub.clone();
+        thread::spawn(move || {
+            for (index, stream) in listener.incoming().flatten().enumerate() {
+                let hub = shared.clone();
+                thread::spawn(move || serve(stream, index, manner, &hub));
+            }
+        });
+        Self { address, hub }
+    }
+
+    /// Waits until that many clients are connected.
+    pub fn await_members(&self, count: usize) {
+        let members = self.hub.members.lock().expect("no panic");
+        let waited =
+            self.hub.joined.wait_timeout_while(members, Duration::from_secs(30), |members| {
+                members.streams.len() < count
+            });
+        assert!(!waited.expect("no panic").1.timed_out(), "fewer than {count} clients came");
+    }
+
+    /// Forgets the clients that have left.
+    pub fn forget_members(&self) {
+        self.hub.members.lock().expect("no panic").streams.clear();
+    }
+
+    /// Starts the program with these words and a report in JSON.
+    pub fn start_program(&self, words: &str) -> Child {
+        program(&format!("{words} --url ws://{}/ --json -", self.address))
+    }
+
+    /// Runs the program: its exit code and its report.
+    pub fn run(&self, words: &str) -> (i32, Value) {
+        report(self.start_program(words))
+    }
+}
+
+/// Starts the program with these words.
+pub fn program(words: &str) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_loadtest"))
+        .args(words.split_ascii_whitespace())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts")
+}
+
+/// The exit code and the report of a program that ends.
+pub fn report(child: Child) -> (i32, Value) {
+    let Output { status, stdout, stderr } = child.wait_with_output().expect("the program ends");
+    let text = String::from_utf8_lossy(&stdout);
+    let report = serde_json::from_str(&text)
+        .unwrap_or_else(|_| panic!("no report: {text}{}", String::from_utf8_lossy(&stderr)));
+    (status.code().expect("no signal"), report)
+}
+
+fn serve(mut stream: TcpStream, index: usize, manner: Manner, hub: &Hub) -> Option<()> {
+    let mut buffer = vec![0; 64 * 1024];
+    let (response, rest) = read_request(&mut stream, &mut buffer)?;
+    if manner == Manner::RefuseFourth && index >= 3 {
+        return stream.write_all(b"HTTP/1.1 503 Full\r\n\r\n").ok();
+    }
+    stream.set_nodelay(true).ok()?;
+    // Whoever has read the response is a member: nobody sends between the two.
+    let mut members = hub.members.lock().ok()?;
+    stream.write_all(&response).ok()?;
+    members.streams.push(stream.try_clone().ok()?);
+    hub.joined.notify_all();
+    drop(members);
+    if manner == Manner::CloseThird {
+        send(&mut stream, OpCode::Ping, b"are you there?")?;
+    }
+    let mut decoder = Decoder::new(Role::Server);
+    let mut pool = AssemblyPool::new(1 << 30);
+    let limits = Limits { message_bytes_max: 1 << 24, fragments_max: 8 };
+    let mut count = rest;
+    loop {
+        let mut input = Input::new(&mut buffer[..count]);
+        while let Some(event) = decoder.next(&mut input, &mut pool, &limits).ok()? {
+            match event {
+                Event::Message { kind, payload } => {
+                    answer(&mut stream, index, manner, hub, kind.into(), payload)?;
+                }
+                Event::Pong(payload) => {
+                    assert_eq!(payload, b"are you there?");
+                    if index == 2 {
+                        send_close(&mut stream, 1001)?;
+                    }
+                }
+                Event::Close { code, .. } => {
+                    assert_eq!(code, Some(1000));
+                    send_close(&mut stream, 1000)?;
+                    // The hub keeps a copy of the stream: a drop would not end it.
+                    return stream.shutdown(Shutdown::Both).ok();
+                }
+                Event::Ping(_) => {}
+            }
+        }
+        count = stream.read(&mut buffer).ok().filter(|&count| count > 0)?;
+    }
+}
+
+/// Reads a request; gives back the response, and how many bytes of frames follow in `buffer`.
+fn read_request(stream: &mut TcpStream, buffer: &mut [u8]) -> Option<(Vec<u8>, usize)> {
+    let mut received = 0;
+    let mut scanner = HeadScanner::new();
+    let end = loop {
+        received += stream.read(&mut buffer[received..]).ok().filter(|&count| count > 0)?;
+        if let Some(end) = scanner.end_of_head(&buffer[..received]).ok()? {
+            break end;
+        }
+    };
+    let mut response = Vec::new();
+    match parse_request(&buffer[..end]) {
+        Ok(Request::Upgrade(request)) => accept(&mut response, &request, None),
+        other => panic!("no upgrade: {other:?}"),
+    }
+    buffer.copy_within(end..received, 0);
+    Some((response, received - end))
+}
+
+fn answer(
+    stream: &mut TcpStream,
+    index: usize,
+    manner: Manner,
+    hub: &Hub,
+    opcode: OpCode,
+    payload: &[u8],
+) -> Option<()> {
+    let is_fifth = hub.messages.fetch_add(1, Ordering::SeqCst) == 4;
+    match manner {
+        Manner::Swallow if is_fifth => {}
+        Manner::Damage if is_fifth => {
+            let mut damaged = payload.to_vec();
+            *damaged.last_mut()? ^= 1;
+            send(stream, opcode, &damaged)?;
+        }
+        Manner::Broadcast | Manner::Repeat | Manner::Reorder => {
+            let mut frame = Vec::new();
+            encode_frame(&mut frame, opcode, payload);
+            let mut members = hub.members.lock().ok()?;
+            let Members { streams, withheld } = &mut *members;
+            for (number, member) in streams.iter_mut().enumerate() {
+                if manner == Manner::Reorder && number == 0 {
+                    if hub.messages.load(Ordering::SeqCst) == 1 {
+                        *withheld = Some(frame.clone());
+                        continue;
+                    }
+                    let _ = member.write_all(&frame);
+                    let _ = member.write_all(&withheld.take().unwrap_or_default());
+                } else {
+                    // A member may have left meanwhile.
+                    let _ = member.write_all(&frame);
+                }
+            }
+            if manner == Manner::Repeat && is_fifth {
+                streams[index].write_all(&frame).ok()?;
+            }
+        }
+        _ => send(stream, opcode, payload)?,
+    }
+    Some(())
+}
+
+fn send(stream: &mut TcpStream, opcode: OpCode, payload: &[u8]) -> Option<()> {
+    let mut frame = Vec::new();
+    encode_frame(&mut frame, opcode, payload);
+    stream.write_all(&frame).ok()
+}
+
+fn send_close(stream: &mut TcpStream, code: u16) -> Option<()> {
+    let mut frame = Vec::new();
+    encode_close(&mut frame, code, "");
+    stream.write_all(&frame).ok()
+}

@@ -1,0 +1,156 @@
+//! The program against a server that is well-behaved, or not: what it reports and how it ends.
+
+#[allow(unreachable_pub, missing_docs)]
+mod common;
+
+use std::net::TcpListener;
+
+use common::{Manner, Server, program, report};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+fn number(report: &Value, pointer: &str) -> u64 {
+    let value = report.pointer(pointer).unwrap_or_else(|| panic!("{pointer} is not in {report}"));
+    value.as_u64().unwrap_or_else(|| panic!("{pointer} is {value}"))
+}
+
+#[test]
+fn idle_connections_are_held_and_closed() {
+    let server = Server::start(Manner::Echo);
+    let (code, report) = server.run("idle --connections 40 --workers 3 --duration 100ms");
+    assert_eq!((code, &report["verdict"]), (0, &Value::from("valid")), "{report}");
+    assert_eq!(number(&report, "/connections/opened"), 40);
+    assert_eq!(number(&report, "/connections/closed_cleanly"), 40);
+    assert_eq!(number(&report, "/connections/handshake_ns/count"), 40);
+    assert_eq!(report["errors"], Value::Array(Vec::new()));
+}
+
+#[test]
+fn idle_connections_may_leave_with_a_reset_and_come_slowly() {
+    let server = Server::start(Manner::Echo);
+    let (code, report) =
+        server.run("idle --connections 5 --connect-rate 100 --duration 1ms --leave abort");
+    assert_eq!(code, 0, "{report}");
+    assert_eq!(number(&report, "/connections/closed_cleanly"), 0);
+    let seconds = report["connections"]["connect_seconds"].as_f64().expect("a number");
+    assert!(seconds >= 0.01, "{seconds}");
+}
+
+#[test]
+fn a_connection_the_server_closes_is_lost() {
+    let server = Server::start(Manner::CloseThird);
+    let (code, report) = server.run("idle --connections 5 --duration 2s");
+    assert_eq!((code, &report["verdict"]), (3, &Value::from("lost")), "{report}");
+    assert_eq!(number(&report, "/connections/lost"), 1);
+    assert_eq!(number(&report, "/connections/pings_answered"), 5);
+    assert_eq!(report["errors"][0]["kind"], "close frame 1001");
+}
+
+#[test]
+fn echoes_come_back_whole_in_every_shape() {
+    let server = Server::start(Manner::Echo);
+    for shape in ["--size 0", "--size 5 --text", "--size 300 --depth 7", "--size 150000 --text"] {
+        let (code, report) = server
+            .run(&format!("echo --connections 4 --closed --warmup 10ms --duration 200ms {shape}"));
+        assert_eq!(code, 0, "{shape}: {report}");
+        let received = number(&report, "/messages/received");
+        assert!(received > 0, "{shape}");
+        assert_eq!(number(&report, "/messages/latency_ns/count"), received, "{shape}");
+    }
+}
+
+#[test]
+fn damage_is_noticed() {
+    let server = Server::start(Manner::Damage);
+    let (code, report) = server.run("echo --connections 3 --warmup 0 --duration 200ms --size 100");
+    assert_eq!((code, number(&report, "/messages/corrupt")), (3, 1), "{report}");
+}
+
+#[test]
+fn a_swallowed_message_is_missing() {
+    let server = Server::start(Manner::Swallow);
+    let (code, report) =
+        server.run("echo --connections 3 --warmup 0 --duration 200ms --settle 200ms");
+    assert_eq!((code, number(&report, "/messages/missing")), (3, 1), "{report}");
+}
+
+#[test]
+fn broadcast_rounds_reach_everyone_once() {
+    let server = Server::start(Manner::Broadcast);
+    for flags in ["--workers 1", "--workers 3", "--workers 2 --text --size 200"] {
+        let (code, report) = server
+            .run(&format!("broadcast --connections 6 --warmup 10ms --duration 300ms {flags}"));
+        assert_eq!(code, 0, "{flags}: {report}");
+        assert!(number(&report, "/messages/rounds") > 0, "{flags}");
+        assert!(number(&report, "/messages/received") > 0, "{flags}");
+        // The server of the test never forgets a member.
+        server.forget_members();
+    }
+}
+
+#[test]
+fn lone_messages_reach_everyone() {
+    let server = Server::start(Manner::Broadcast);
+    let (code, report) = server.run(
+        "broadcast --lone --interval 5ms --connections 6 --workers 2 --warmup 0 --duration 300ms",
+    );
+    assert_eq!(code, 0, "{report}");
+    let rounds = number(&report, "/messages/rounds");
+    assert!(rounds > 0);
+    assert_eq!(number(&report, "/messages/last_receiver_ns/count"), rounds);
+}
+
+#[test]
+fn a_repeated_message_is_a_duplicate() {
+    let server = Server::start(Manner::Repeat);
+    let (code, report) = server
+        .run("broadcast --connections 4 --workers 1 --warmup 0 --duration 300ms --settle 200ms");
+    assert_eq!(code, 3, "{report}");
+    assert!(number(&report, "/messages/duplicate") > 0, "{report}");
+}
+
+#[test]
+fn different_orders_are_noticed() {
+    let server = Server::start(Manner::Reorder);
+    let (code, report) = server.run("broadcast --connections 4 --warmup 0 --duration 300ms");
+    assert_eq!(code, 3, "{report}");
+    assert!(number(&report, "/messages/out_of_order") > 0, "{report}");
+}
+
+#[test]
+fn refused_connections_are_missing() {
+    let server = Server::start(Manner::RefuseFourth);
+    let (code, report) = server.run("idle --connections 5 --duration 1ms");
+    assert_eq!((code, number(&report, "/connections/opened")), (5, 3), "{report}");
+    assert_eq!(report["errors"][0]["kind"], "HTTP status 503");
+}
+
+#[test]
+fn an_interrupted_run_still_reports() {
+    let server = Server::start(Manner::Echo);
+    let child = server.start_program("idle --connections 4 --duration 1h");
+    server.await_members(4);
+    let pid = Pid::from_child(&child);
+    kill_process(pid, Signal::INT).expect("the program runs");
+    let (code, report) = report(child);
+    assert_eq!((code, &report["verdict"]), (130, &Value::from("interrupted")), "{report}");
+}
+
+#[test]
+fn a_run_without_a_server_says_why() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("a bound socket");
+    drop(listener);
+    let words = format!("echo --url ws://{address}/ --connections 1000 --json -");
+    let (code, report) = report(program(&words));
+    assert_eq!((code, &report["verdict"]), (1, &Value::from("could-not-run")), "{report}");
+    assert_eq!(report["errors"][0]["kind"], "connection refused");
+}
+
+#[test]
+fn wrong_arguments_have_a_code_of_their_own() {
+    for words in ["echo", "idle --url ws://127.0.0.1:1/ --connections 1 --rate 5"] {
+        let output = program(words).wait_with_output().expect("the program ends");
+        assert_eq!(output.status.code(), Some(2), "{words}");
+    }
+}
