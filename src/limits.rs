@@ -76,6 +76,9 @@ pub const FANOUT_SEND_NANOSECONDS: u64 = 2_500;
 /// Longest time that messages gather before they are fanned out.
 pub const FANOUT_GATHER_NANOSECONDS_MAX: u64 = 1_000_000;
 
+/// The part of that time after which, if nothing more came, there is nothing to wait for.
+pub const FANOUT_PATIENCE_SHARE: u64 = 16;
+
 /// Fan-outs that cost less than this never wait.
 pub const FANOUT_FREE_NANOSECONDS: u64 = 50_000;
 

@@ -10,9 +10,10 @@
 //!
 //! A member that leaves is replaced from its own zone, so that nobody is served twice or left out.
 //!
-//! Pacing: sending costs a system call per member whatever the size, so while rounds are
-//! expensive, messages gather for half the cost of a round (1 ms at most) after each. A message
-//! that comes later than that finds nothing to wait for and goes out at once.
+//! Pacing: sending costs a system call per member whatever the size, so where a round is expensive,
+//! messages gather as long as they keep coming: for the cost of a round from the first (1 ms at
+//! most), or until none came for a sixteenth of that. A message that comes alone waits for that
+//! sixteenth only.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -21,8 +22,8 @@ use bytes::{Bytes, BytesMut};
 
 use crate::collections::Key;
 use crate::limits::{
-    FANOUT_FREE_NANOSECONDS, FANOUT_GATHER_NANOSECONDS_MAX, FANOUT_SEND_NANOSECONDS,
-    ROUND_BYTES_MAX,
+    FANOUT_FREE_NANOSECONDS, FANOUT_GATHER_NANOSECONDS_MAX, FANOUT_PATIENCE_SHARE,
+    FANOUT_SEND_NANOSECONDS, ROUND_BYTES_MAX,
 };
 
 /// A member's place; changes when others leave, and the audience tells.
@@ -52,8 +53,11 @@ pub struct Audience {
     /// What each publication added to `gathered`: bytes and frames.
     pieces: VecDeque<(usize, u32)>,
     round: Option<Round>,
-    /// Since the start of the shard.
-    not_before: Duration,
+    /// When the oldest and the newest of `gathered` came, and when the last round ended: all since
+    /// the start of the shard.
+    first: Duration,
+    last: Duration,
+    round_end: Duration,
 }
 
 impl Audience {
@@ -93,7 +97,11 @@ impl Audience {
     }
 
     /// Adds `count` encoded frames behind all that were published before.
-    pub fn publish(&mut self, frames: &[u8], count: u32) {
+    pub fn publish(&mut self, now: Duration, frames: &[u8], count: u32) {
+        if self.pieces.is_empty() {
+            self.first = now;
+        }
+        self.last = now;
         self.gathered.extend_from_slice(frames);
         self.pieces.push_back((frames.len(), count));
     }
@@ -120,11 +128,16 @@ impl Audience {
     /// When the next round may begin, or go on. `None`: there is nothing to send.
     #[must_use]
     pub fn due(&self) -> Option<Duration> {
-        if self.round.is_some() {
-            Some(Duration::ZERO)
-        } else {
-            (!self.pieces.is_empty()).then_some(self.not_before)
+        if self.round.is_some() || self.gathered.len() >= ROUND_BYTES_MAX {
+            return Some(Duration::ZERO);
         }
+        if self.pieces.is_empty() {
+            return None;
+        }
+        let (in_all, behind_last) = gathering_times(self.members.len() as u64);
+        let bound = self.first.max(self.round_end) + in_all;
+        let patience = self.last.max(self.round_end) + behind_last;
+        Some(bound.min(patience))
     }
 
     /// Begins a round with `batch`. One that is still on must have ended.
@@ -153,20 +166,20 @@ impl Audience {
         Some((member, round.batch.clone()))
     }
 
-    /// A round has ended at `now`: what is published from here on gathers for a while.
-    pub fn pace(&mut self, now: Duration) {
-        self.not_before = now + gathering_time(self.members.len() as u64);
+    /// A round has ended at `now`.
+    pub const fn end_round(&mut self, now: Duration) {
+        self.round_end = now;
     }
 }
 
-/// How long messages gather after a round to so many members.
-fn gathering_time(members: u64) -> Duration {
+/// How long messages to so many members gather, from the first and from the last that came.
+fn gathering_times(members: u64) -> (Duration, Duration) {
     let cost = members * FANOUT_SEND_NANOSECONDS;
     if cost < FANOUT_FREE_NANOSECONDS {
-        Duration::ZERO
-    } else {
-        Duration::from_nanos((cost / 2).min(FANOUT_GATHER_NANOSECONDS_MAX))
+        return (Duration::ZERO, Duration::ZERO);
     }
+    let in_all = cost.min(FANOUT_GATHER_NANOSECONDS_MAX);
+    (Duration::from_nanos(in_all), Duration::from_nanos(in_all / FANOUT_PATIENCE_SHARE))
 }
 
 /// Moves the member at `filler` into `hole`; the hole is then where the filler was.

@@ -18,7 +18,7 @@ impl Shard {
             let Some((member, batch)) = self.audience.next_in_round() else {
                 // The round took its time: what gathers now waits from here on.
                 self.clock.read();
-                self.audience.pace(self.clock.now);
+                self.audience.end_round(self.clock.now);
                 return false;
             };
             self.transmit_batch(member, &batch);

@@ -249,7 +249,9 @@ impl Shard {
         for envelope in envelopes.drain(..) {
             match envelope {
                 Envelope::Publish(batch) => self.order_publication(batch),
-                Envelope::Deliver(batch) => self.audience.publish(&batch.frames, batch.count),
+                Envelope::Deliver(batch) => {
+                    self.audience.publish(self.clock.now, &batch.frames, batch.count);
+                }
                 Envelope::Drain(grace) => self.begin_drain(grace),
             }
         }

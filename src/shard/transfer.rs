@@ -211,7 +211,7 @@ impl Shard {
 
     /// At the home: gives `batch` its place in the order and passes it on to every shard.
     pub(super) fn order_publication(&mut self, batch: Batch) {
-        self.audience.publish(&batch.frames, batch.count);
+        self.audience.publish(self.clock.now, &batch.frames, batch.count);
         for shard in (0..self.mesh.shards()).filter(|&shard| shard != HOME) {
             self.send(shard, Envelope::Deliver(batch.clone()));
         }

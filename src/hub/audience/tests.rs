@@ -73,7 +73,7 @@ impl Model {
         let size = if self.random.below(20) == 0 { self.random.below(100_000) } else { 0 };
         let mut frames = [self.published.to_be_bytes(), size.to_be_bytes()].concat();
         frames.resize(8 + size as usize, 0);
-        self.audience.publish(&frames, 1);
+        self.audience.publish(Duration::ZERO, &frames, 1);
         self.published += 1;
     }
 
@@ -158,11 +158,11 @@ fn a_newcomer_waits_for_the_next_round() {
     let key = |index| Key::from_parts(index, 1);
     let mut audience = Audience::default();
     audience.join(key(0));
-    audience.publish(b"first", 1);
+    audience.publish(Duration::ZERO, b"first", 1);
     let batch = audience.take_gathered().expect("it was published");
     audience.begin_round(batch);
     audience.join(key(1));
-    audience.publish(b"second", 1);
+    audience.publish(Duration::ZERO, b"second", 1);
     let mut heard = Vec::new();
     while audience.due().is_some() {
         match audience.next_in_round() {
@@ -181,13 +181,13 @@ fn a_newcomer_waits_for_the_next_round() {
 #[test]
 fn a_round_is_bounded_but_takes_at_least_one() {
     let mut audience = Audience::default();
-    audience.publish(&vec![0; 3 * ROUND_BYTES_MAX], 3);
-    audience.publish(b"small", 1);
+    audience.publish(Duration::ZERO, &vec![0; 3 * ROUND_BYTES_MAX], 3);
+    audience.publish(Duration::ZERO, b"small", 1);
     let sizes: Vec<usize> =
         std::iter::from_fn(|| audience.take_gathered()).map(|batch| batch.frames.len()).collect();
     assert_eq!(sizes, [3 * ROUND_BYTES_MAX, 5]);
     for _ in 0..100 {
-        audience.publish(&[0; 10_000], 1);
+        audience.publish(Duration::ZERO, &[0; 10_000], 1);
     }
     while let Some(batch) = audience.take_gathered() {
         assert!(batch.frames.len() < ROUND_BYTES_MAX + 10_000);
@@ -207,45 +207,68 @@ fn audience_of(members: u32) -> Audience {
 fn nothing_is_due_until_something_is_published() {
     let mut audience = audience_of(1000);
     assert_eq!(audience.due(), None);
-    audience.publish(b"lone", 1);
-    assert_eq!(audience.due(), Some(Duration::ZERO));
+    audience.publish(Duration::ZERO, b"lone", 1);
+    assert!(audience.due().is_some());
 }
 
+/// Members, and how long messages to them gather: from the first, and from the last that came.
+const TIMES: [(u32, u64, u64); 7] = [
+    (0, 0, 0),
+    (1, 0, 0),
+    (19, 0, 0),
+    (20, 50_000, 3_125),
+    (100, 250_000, 15_625),
+    (400, 1_000_000, 62_500),
+    (100_000, 1_000_000, 62_500),
+];
+
 #[test]
-fn what_gathers_behind_a_round_waits_for_a_part_of_its_cost() {
-    let end = Duration::from_secs(9);
-    for (members, wait) in [
-        (0, 0),
-        (1, 0),
-        (19, 0),
-        (20, 25_000),
-        (100, 125_000),
-        (800, 1_000_000),
-        (100_000, FANOUT_GATHER_NANOSECONDS_MAX),
-    ] {
+fn a_message_that_comes_alone_waits_for_a_sixteenth() {
+    let now = Duration::from_secs(9);
+    for (members, _, patience) in TIMES {
         let mut audience = audience_of(members);
-        audience.pace(end);
-        assert_eq!(audience.due(), None);
-        audience.publish(b"soon after", 1);
-        assert_eq!(audience.due(), Some(end + Duration::from_nanos(wait)), "{members} members");
+        audience.publish(now, b"alone", 1);
+        assert_eq!(audience.due(), Some(now + Duration::from_nanos(patience)), "{members}");
     }
 }
 
 #[test]
-fn a_message_after_quiet_is_due_at_once() {
-    let mut audience = audience_of(100_000);
+fn messages_that_keep_coming_gather_for_the_cost_of_a_round() {
+    let start = Duration::from_secs(9);
+    for (members, bound, patience) in TIMES {
+        let mut audience = audience_of(members);
+        let bound = start + Duration::from_nanos(bound);
+        let mut now = start;
+        while now < bound {
+            audience.publish(now, b"more", 1);
+            assert!(audience.due() > Some(now), "{members} members, at {now:?}");
+            assert!(audience.due() <= Some(bound), "{members} members, at {now:?}");
+            now += Duration::from_nanos(patience) / 2;
+        }
+    }
+}
+
+#[test]
+fn what_came_during_a_round_gathers_from_its_end() {
     let end = Duration::from_secs(9);
-    audience.pace(end);
-    let later = end + Duration::from_nanos(FANOUT_GATHER_NANOSECONDS_MAX);
-    audience.publish(b"lone", 1);
-    assert!(audience.due().is_some_and(|due| due <= later));
+    let mut audience = audience_of(100);
+    audience.publish(end - Duration::from_millis(1), b"meanwhile", 1);
+    audience.end_round(end);
+    assert_eq!(audience.due(), Some(end + Duration::from_nanos(15_625)));
+}
+
+#[test]
+fn a_full_round_is_due_at_once() {
+    let mut audience = audience_of(100);
+    audience.publish(Duration::from_secs(9), &[0; ROUND_BYTES_MAX], 1);
+    assert_eq!(audience.due(), Some(Duration::ZERO));
 }
 
 #[test]
 fn a_round_that_is_on_goes_on_at_once() {
     let mut audience = audience_of(100);
-    audience.pace(Duration::from_secs(9));
-    audience.publish(b"one", 1);
+    audience.end_round(Duration::from_secs(9));
+    audience.publish(Duration::ZERO, b"one", 1);
     let batch = audience.take_gathered().expect("it was published");
     audience.begin_round(batch);
     assert_eq!(audience.due(), Some(Duration::ZERO));
@@ -256,7 +279,7 @@ fn a_round_that_is_on_goes_on_at_once() {
 #[test]
 fn without_members_nothing_piles_up() {
     let mut audience = Audience::default();
-    audience.publish(b"to nobody", 1);
+    audience.publish(Duration::ZERO, b"to nobody", 1);
     let batch = audience.take_gathered().expect("it was published");
     audience.begin_round(batch);
     assert!(!audience.in_round());
