@@ -16,9 +16,7 @@ use crate::app::Endpoint;
 use crate::check::EXIT_CANNOT_RUN;
 use crate::config::{Config, DefaultApp};
 use crate::connection::Workshop;
-use crate::limits::{
-    ASSEMBLY_BYTES_MAX, DESCRIPTOR_RESERVE, FRAGMENTS_MAX, TICK_MILLISECONDS,
-};
+use crate::limits::{ASSEMBLY_BYTES_MAX, DESCRIPTOR_RESERVE, FRAGMENTS_MAX, TICK_MILLISECONDS};
 use crate::mesh::{Envelope, Mesh};
 use crate::observe::{self, ShardCounters};
 use crate::protocol::{AssemblyPool, Limits};
@@ -88,7 +86,8 @@ impl Server {
         let cpus = allowed_cpus()?;
         let shards = config.shards.map_or(cpus.len(), NonZeroUsize::get);
         let mesh = Arc::new(Mesh::new(shards)?);
-        let counters: Arc<[ShardCounters]> = (0..shards).map(|_| ShardCounters::default()).collect();
+        let counters: Arc<[ShardCounters]> =
+            (0..shards).map(|_| ShardCounters::default()).collect();
         let (reporter, reports) = mpsc::unbounded_channel();
         let connections_max = connections_per_shard(config, shards, descriptors);
         for number in 0..shards {
@@ -219,7 +218,8 @@ fn claim_all(addresses: &[SocketAddr]) -> io::Result<Vec<SocketAddr>> {
 
 fn bind_admin(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let listener = std::net::TcpListener::bind(address).map_err(|error| {
-        let message = format!("{}: choose another --admin, or --admin off", cannot_listen(address, &error));
+        let message =
+            format!("{}: choose another --admin, or --admin off", cannot_listen(address, &error));
         io::Error::new(error.kind(), message)
     })?;
     listener.set_nonblocking(true)?;

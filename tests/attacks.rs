@@ -85,29 +85,36 @@ fn endless_fragments_end_at_the_cap() {
 }
 
 #[test]
-fn pings_nobody_reads_leave_one_pong_pending() {
+fn pings_nobody_reads_are_not_answered_in_memory() {
     const PINGS: u32 = 300_000;
     let server = Server::start(&["--shards", "1"]);
     let mut client = RawClient::open(server.address(), "/echo");
     let before = resident_bytes(server.pid());
 
-    for first in (0..PINGS).step_by(1000) {
-        let pings =
-            (first..first + 1000).map(|number| frame(PING, &number.to_be_bytes().repeat(30)));
-        client.send(&pings.collect::<Vec<_>>().concat());
-    }
-    let growth = growth_since(before, &server);
-    assert!(growth < 16 * MIB, "{growth} bytes for pongs that wait");
+    thread::scope(|scope| {
+        let mut writer = client.stream().try_clone().expect("a socket can be shared");
+        scope.spawn(move || {
+            for first in (0..PINGS).step_by(1000) {
+                let numbers = first..first + 1000;
+                let pings = numbers.map(|number| frame(PING, &number.to_be_bytes().repeat(30)));
+                let pings = pings.collect::<Vec<_>>().concat();
+                writer.write_all(&pings).expect("the server reads on once it is read from");
+            }
+        });
+        observed::fill_kernel_buffers(client.stream(), || {});
+        let growth = growth_since(before, &server);
+        assert!(growth < 16 * MIB, "{growth} bytes for pongs that wait");
 
-    // RFC 6455 section 5.5.3: only the most recent ping needs an answer.
-    let mut last = None;
-    while last != Some(PINGS - 1) {
-        let frame = client.read_frame().expect("the flood is answered");
-        assert_eq!(frame.first, PONG);
-        let number = frame.payload.first_chunk().map(|number| u32::from_be_bytes(*number));
-        assert!(number > last, "pong {number:?} after pong {last:?}");
-        last = number;
-    }
+        // RFC 6455 section 5.5.3: only the most recent ping needs an answer.
+        let mut last = None;
+        while last != Some(PINGS - 1) {
+            let frame = client.read_frame().expect("the flood is answered");
+            assert_eq!(frame.first, PONG);
+            let number = frame.payload.first_chunk().map(|number| u32::from_be_bytes(*number));
+            assert!(number > last, "pong {number:?} after pong {last:?}");
+            last = number;
+        }
+    });
     client.echo("still here");
 }
 
@@ -242,7 +249,7 @@ fn bad_requests_are_refused_and_hung_up_on() {
                 assert!(version, "{name}: 426 without the version that would do: {head}");
             }
             let (body, end) = client.read_rest();
-            assert!(!body.contains("HTTP/1.1"), "{name}: a second answer: {body}");
+            assert!(!body.contains("HTTP/1.1 "), "{name}: a second answer: {body}");
             let all_read = tail.is_empty() && !statuses.contains(&431);
             assert!(end == End::Fin || !all_read, "{name}: not hung up on with a FIN");
         }

@@ -80,7 +80,9 @@ impl Backlog {
                 self.cost -= BACKLOG_SEGMENT_COST;
             }
         }
-        if self.is_empty() && let Some(payload) = self.pong.take() {
+        if self.is_empty()
+            && let Some(payload) = self.pong.take()
+        {
             let mut frame = Vec::with_capacity(payload.len() + 2);
             encode_frame(&mut frame, OpCode::Pong, &payload);
             self.push(frame.into(), false);

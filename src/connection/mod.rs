@@ -214,7 +214,9 @@ impl Connection {
                 Ok(Some(Event::Pong(_))) => {}
                 Ok(Some(Event::Close { code, .. })) => self.on_close_frame(now, code, reply),
                 Ok(None) => break,
-                Err(error) => self.fail(now, error.into(), error.close_code(), error.reason(), reply),
+                Err(error) => {
+                    self.fail(now, error.into(), error.close_code(), error.reason(), reply)
+                }
             }
         }
         self.note_message(now);

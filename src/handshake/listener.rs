@@ -56,8 +56,8 @@ impl Doorkeeper {
         }
         desk.counters().accept_errors.add(1);
         self.refuse_waiting(listener);
-        self.pause = (self.pause * 2)
-            .clamp(Duration::from_millis(first), Duration::from_millis(last));
+        self.pause =
+            (self.pause * 2).clamp(Duration::from_millis(first), Duration::from_millis(last));
         tokio::time::sleep(self.pause).await;
     }
 

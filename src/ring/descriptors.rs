@@ -4,9 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use rustix::thread::{
-    CpuSet, UnshareFlags, sched_getaffinity, sched_setaffinity, unshare_unsafe,
-};
+use rustix::thread::{CpuSet, UnshareFlags, sched_getaffinity, sched_setaffinity, unshare_unsafe};
 use rustix::time::{ClockId, clock_gettime};
 
 /// The processors this process may run on, in order.

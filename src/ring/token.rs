@@ -55,7 +55,10 @@ mod tests {
             [(0, 0, 0), (15, (1 << GENERATION_BITS) - 1, u32::MAX), (3, 77, 5)]
         {
             let token = Token::from_bits(Token::new(kind, generation, index).bits());
-            assert_eq!((token.kind(), token.generation(), token.index()), (kind, generation, index));
+            assert_eq!(
+                (token.kind(), token.generation(), token.index()),
+                (kind, generation, index)
+            );
         }
     }
 }

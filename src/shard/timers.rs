@@ -93,7 +93,8 @@ impl Shard {
     pub(super) fn start_timers(&mut self) {
         if !self.ticking && !self.wheel.is_empty() {
             self.ticking = true;
-            let next = Duration::from_millis((u64::from(self.clock.tick()) + 1) * TICK_MILLISECONDS);
+            let next =
+                Duration::from_millis((u64::from(self.clock.tick()) + 1) * TICK_MILLISECONDS);
             let delay = next.saturating_sub(self.clock.now);
             self.ring.timer(TICK_TIMER, delay, Token::new(kind::TICK, 0, 0));
         }
