@@ -162,17 +162,17 @@ fn a_slow_reader_is_dropped_and_the_others_lose_nothing() {
 fn a_reader_without_progress_is_dropped_after_ten_seconds() {
     let server = Server::start(&["--shards", "1", "--admin", "127.0.0.1:0"]);
     let (address, admin) = (server.address(), server.admin_address());
-    let mut stalled = RawClient::connect_narrow(address);
+    let mut stalled = RawClient::connect(address);
     stalled.upgrade("/broadcast");
     let mut publisher = member(address, 0);
     // What the kernel does not take is far less than the 1 MiB that would drop it at once.
     observed::fill_kernel_buffers(stalled.stream(), || {
-        publisher.send_frame(BINARY, &[b'.'; 64 * 1024]);
+        publisher.send_frame(BINARY, &[b'.'; 128 * 1024]);
         next_message(&mut publisher);
     });
     assert_eq!(Metrics::scrape(admin).closed("slow_reader"), 0, "dropped before its time");
 
-    wait_until(Duration::from_secs(15), || {
+    wait_until(PATIENCE, || {
         publisher.echo("the others go on");
         let dropped = Metrics::scrape(admin).closed("slow_reader");
         (dropped == 1).then_some(()).ok_or_else(|| format!("{dropped} slow readers were dropped"))
