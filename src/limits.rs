@@ -79,6 +79,17 @@ pub const FANOUT_GATHER_NANOSECONDS_MAX: u64 = 1_000_000;
 /// Fan-outs that cost less than this never wait.
 pub const FANOUT_FREE_NANOSECONDS: u64 = 50_000;
 
+/// Bytes of publications that end a round: what a slow member can keep alive beyond its backlog.
+pub const ROUND_BYTES_MAX: usize = 256 * 1024;
+
+/// Bytes of publications of a turn that are passed on before its end, so that they come in pieces
+/// of about a round.
+pub const PUBLICATION_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes of publications that wait for the members of a shard. Past it the shard reads nothing and
+/// takes nothing from its inbox until a round has made room: publishers are slowed down.
+pub const GATHERED_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// Envelopes waiting for one shard.
 pub const INBOX_ENVELOPES_MAX: usize = 16 * 1024;
 

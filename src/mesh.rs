@@ -92,7 +92,7 @@ impl Mesh {
     /// Moves up to `max` envelopes of a shard to `envelopes`; says whether there are more.
     pub fn take(&self, shard: usize, max: usize, envelopes: &mut Vec<Envelope>) -> bool {
         let inbox = &self.inboxes[shard];
-        if !inbox.rung.swap(false, Ordering::AcqRel) {
+        if !inbox.rung.load(Ordering::Relaxed) || !inbox.rung.swap(false, Ordering::AcqRel) {
             return false;
         }
         let mut queue = inbox.lock();

@@ -119,7 +119,6 @@ fn pings_nobody_reads_are_not_answered_in_memory() {
 }
 
 #[test]
-#[ignore = "waits for the 30 s deadline of a message"]
 fn a_message_must_be_complete_within_thirty_seconds() {
     let server = Server::start(&["--shards", "1", "--admin", "127.0.0.1:0", "--heartbeat", "60s"]);
     let mut client = RawClient::open(server.address(), "/echo");

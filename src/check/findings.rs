@@ -147,7 +147,8 @@ fn kernel(host: &Host) -> Finding {
     }
 }
 
-const KERNEL_UPGRADE: &str = "install Linux 6.6.5 or later (Debian 12: apt-get install -t bookworm-backports linux-image-amd64)";
+const KERNEL_UPGRADE: &str = "install Linux 6.6.5 or later \
+    (Debian 12: apt-get install -t bookworm-backports linux-image-amd64)";
 
 /// Major, minor and patch number of a release such as `6.1.0-13-amd64`.
 fn version(release: &str) -> Option<[u32; 3]> {
@@ -345,7 +346,8 @@ fn memory(host: &Host, plan: &Plan) -> Option<Finding> {
     } else {
         let wanted = needed.saturating_mul(2).div_ceil(1 << 20);
         format!(
-            "systemctl set-property UNIT MemoryMax={wanted}M (Docker: --memory={wanted}m), or {fewer}"
+            "systemctl set-property UNIT MemoryMax={wanted}M \
+                 (Docker: --memory={wanted}m), or {fewer}"
         )
     };
     Some(Finding::warn(name, size(most), why, mend))

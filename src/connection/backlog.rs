@@ -64,6 +64,10 @@ impl Backlog {
         self.pong = Some(payload.into());
     }
 
+    pub(super) fn forget_pong(&mut self) {
+        self.pong = None;
+    }
+
     pub(super) fn advance(&mut self, now: Tick, mut sent: usize) {
         if sent > 0 {
             self.progress = now;
@@ -94,7 +98,6 @@ impl Backlog {
     pub(super) fn cut(&mut self, last: Bytes) {
         self.segments.truncate(usize::from(self.begun));
         self.cost = self.segments.iter().map(cost).sum();
-        self.pong = None;
         self.push(last, false);
     }
 }

@@ -207,17 +207,29 @@ impl Connection {
                         deliver(Message { kind, payload }, reply);
                     }
                 }
-                Ok(Some(Event::Ping(payload))) => match &mut self.backlog {
-                    Some(backlog) => backlog.owe_pong(payload),
-                    None => encode_frame(reply, OpCode::Pong, payload),
-                },
-                Ok(Some(Event::Pong(_))) => {}
-                Ok(Some(Event::Close { code, .. })) => self.on_close_frame(now, code, reply),
+                Ok(Some(Event::Ping(payload))) if self.state == State::Open => {
+                    match &mut self.backlog {
+                        Some(backlog) => backlog.owe_pong(payload),
+                        None => encode_frame(reply, OpCode::Pong, payload),
+                    }
+                }
+                // A Close is the last frame we send, so a later ping has no answer.
+                Ok(Some(Event::Ping(_) | Event::Pong(_))) => {}
+                Ok(Some(Event::Close { code, reason })) => {
+                    if self.state == State::Open {
+                        answer_close(code, reason, reply);
+                        self.leave_open(now, State::Finishing, CloseReason::ClientClose);
+                    }
+                    self.state = State::Finishing;
+                }
                 Ok(None) => break,
                 Err(error) => {
-                    self.fail(now, error.into(), error.close_code(), error.reason(), reply)
+                    self.fail(now, error.into(), error.close_code(), error.reason(), reply);
                 }
             }
+            // What begins behind a finished message has its own time. A control frame between
+            // fragments does not end theirs.
+            self.in_message &= self.decoder.in_message();
         }
         self.note_message(now);
     }
@@ -247,7 +259,7 @@ impl Connection {
         }
     }
 
-    /// Ends the connection without a word, for the end of a drain.
+    /// Ends the connection without a word.
     pub fn abort(&mut self, reason: CloseReason) {
         if self.state == State::Open {
             self.reason = reason;
@@ -264,8 +276,9 @@ impl Connection {
             return;
         }
         if let Some(backlog) = &self.backlog {
+            // What it did not take for so long it will not take with a Close frame behind it.
             if elapsed(now, backlog.progress()) >= STALL_TICKS_MAX {
-                self.fail_slow(now);
+                self.abort(CloseReason::SlowReader);
             }
         } else if self.in_message && elapsed(now, self.since) >= MESSAGE_TICKS_MAX {
             let reason = CloseReason::MessageDeadline;
@@ -329,12 +342,6 @@ impl Connection {
         self.state == State::Open
     }
 
-    /// Whether its next deadline is closer than the heartbeat's.
-    #[must_use]
-    pub fn is_urgent(&self) -> bool {
-        self.state != State::Open || self.backlog.is_some() || self.in_message
-    }
-
     /// Why it ended, or would.
     #[must_use]
     pub const fn reason(&self) -> CloseReason {
@@ -377,6 +384,9 @@ impl Connection {
         backlog.advance(now, sent);
         if backlog.is_empty() {
             self.backlog = None;
+            // Nothing was read and no ping was sent meanwhile: its silence counts from here.
+            self.heard = now;
+            self.pinged = false;
         }
     }
 
@@ -393,19 +403,6 @@ impl Connection {
     pub fn release(&mut self, workshop: &mut Workshop) {
         self.decoder.release(&mut workshop.pool);
         self.backlog = None;
-    }
-
-    fn on_close_frame(&mut self, now: Tick, code: Option<u16>, reply: &mut Vec<u8>) {
-        if self.state == State::Open {
-            // Section 5.5.1: the answer echoes the code; without one it is empty.
-            match code {
-                Some(code) => encode_close(reply, code, ""),
-                None => encode_frame(reply, OpCode::Close, b""),
-            }
-            self.leave_open(now, State::Finishing, CloseReason::ClientClose);
-        } else {
-            self.state = State::Finishing;
-        }
     }
 
     fn fail(
@@ -428,6 +425,10 @@ impl Connection {
         self.state = state;
         self.reason = reason;
         self.since = now;
+        if let Some(backlog) = &mut self.backlog {
+            // It would go out behind the Close.
+            backlog.forget_pong();
+        }
     }
 
     fn note_message(&mut self, now: Tick) {
@@ -448,8 +449,19 @@ impl Connection {
     }
 }
 
+/// Section 5.5.1: the answer echoes the code and the reason; without a code it is empty.
+fn answer_close(code: Option<u16>, reason: &str, reply: &mut Vec<u8>) {
+    match code {
+        Some(code) => encode_close(reply, code, reason),
+        None => encode_frame(reply, OpCode::Close, b""),
+    }
+}
+
 /// Ticks from `earlier` to `now`; 0 if the clock of the turn lags behind.
 fn elapsed(now: Tick, earlier: Tick) -> Tick {
     let ticks = now.wrapping_sub(earlier);
     if ticks.cast_signed() < 0 { 0 } else { ticks }
 }
+
+#[cfg(test)]
+mod tests;

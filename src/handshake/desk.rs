@@ -1,4 +1,4 @@
-//! What the handshakes of a shard share: who is here, how many may come, what is ready for adoption.
+//! What the handshakes of a shard share: who is here, how many may come, who may be adopted.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;

@@ -51,7 +51,8 @@ impl Doorkeeper {
         let (first, last) = ACCEPT_PAUSE_MILLISECONDS;
         if self.pause.is_zero() {
             tracing::warn!(
-                "cannot accept: out of file descriptors; raise LimitNOFILE (ulimit -n) or lower --max-connections"
+                "cannot accept: out of file descriptors; raise LimitNOFILE (ulimit -n) \
+                 or lower --max-connections"
             );
         }
         desk.counters().accept_errors.add(1);

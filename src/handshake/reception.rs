@@ -136,7 +136,8 @@ fn static_page(method: &str, path: &str) -> Verdict {
         _ => return refused(&Refusal::NotFound),
     };
     let mut answer = format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\
+         Connection: close\r\n\r\n",
         body.len()
     );
     if with_body {

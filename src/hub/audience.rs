@@ -14,6 +14,7 @@
 //! expensive, messages gather for half the cost of a round (1 ms at most) after each. A message
 //! that comes later than that finds nothing to wait for and goes out at once.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -21,6 +22,7 @@ use bytes::{Bytes, BytesMut};
 use crate::collections::Key;
 use crate::limits::{
     FANOUT_FREE_NANOSECONDS, FANOUT_GATHER_NANOSECONDS_MAX, FANOUT_SEND_NANOSECONDS,
+    ROUND_BYTES_MAX,
 };
 
 /// A member's place; changes when others leave, and the audience tells.
@@ -47,7 +49,8 @@ struct Round {
 pub struct Audience {
     members: Vec<Key>,
     gathered: BytesMut,
-    count: u32,
+    /// What each publication added to `gathered`: bytes and frames.
+    pieces: VecDeque<(usize, u32)>,
     round: Option<Round>,
     /// Since the start of the shard.
     not_before: Duration,
@@ -92,16 +95,26 @@ impl Audience {
     /// Adds `count` encoded frames behind all that were published before.
     pub fn publish(&mut self, frames: &[u8], count: u32) {
         self.gathered.extend_from_slice(frames);
-        self.count += count;
+        self.pieces.push_back((frames.len(), count));
     }
 
-    /// Takes everything that was published and not sent, for an owner that passes it on.
+    /// Bytes that were published and wait for a round.
+    #[must_use]
+    pub fn gathered_bytes(&self) -> usize {
+        self.gathered.len()
+    }
+
+    /// Takes the oldest publications for a round: all of them, or as many as bring it to
+    /// [`ROUND_BYTES_MAX`], since a member that is slow may keep a round's bytes alive.
     pub fn take_gathered(&mut self) -> Option<Batch> {
-        if self.count == 0 {
-            return None;
+        let (mut bytes, mut count) = (0, 0);
+        while bytes < ROUND_BYTES_MAX
+            && let Some((more_bytes, more_count)) = self.pieces.pop_front()
+        {
+            bytes += more_bytes;
+            count += more_count;
         }
-        let frames = self.gathered.split().freeze();
-        Some(Batch { frames, count: std::mem::take(&mut self.count) })
+        (count > 0).then(|| Batch { frames: self.gathered.split_to(bytes).freeze(), count })
     }
 
     /// When the next round may begin, or go on. `None`: there is nothing to send.
@@ -110,7 +123,7 @@ impl Audience {
         if self.round.is_some() {
             Some(Duration::ZERO)
         } else {
-            (self.count > 0).then_some(self.not_before)
+            (!self.pieces.is_empty()).then_some(self.not_before)
         }
     }
 

@@ -64,6 +64,7 @@ impl Assembly {
 /// together, so that many peers that each stay under their limit cannot exhaust it.
 #[derive(Debug)]
 pub struct AssemblyPool {
+    #[expect(clippy::vec_box, reason = "decoders hold boxes: a loan must not move or allocate")]
     free: Vec<Box<Assembly>>,
     bytes_in_use: usize,
     bytes_max: usize,
@@ -138,5 +139,74 @@ impl AssemblyPool {
         }
         self.bytes_in_use += bytes;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A message of `size` bytes that came in pieces, and the memory it occupied.
+    fn assemble(pool: &mut AssemblyPool, size: usize) -> (Box<Assembly>, usize) {
+        let before = pool.bytes_in_use();
+        let mut assembly = pool.acquire().expect("room for a message");
+        for piece in vec![b'a'; size].chunks(1000) {
+            pool.append(&mut assembly, piece, 1 << 20).expect("room for a message");
+        }
+        assert_eq!(assembly.message().len(), size);
+        (assembly, pool.bytes_in_use() - before)
+    }
+
+    #[test]
+    fn memory_is_charged_as_it_grows_and_returned_in_full() {
+        let mut pool = AssemblyPool::new(10 << 20);
+        for size in [0, 1, 1000, 100_000, 1 << 20] {
+            let (assembly, in_use) = assemble(&mut pool, size);
+            assert!(in_use >= size + size_of::<Assembly>(), "{in_use} for {size}");
+            assert!(in_use <= 2 * size + 1024, "{in_use} for {size}");
+            pool.release(assembly);
+            assert_eq!(pool.bytes_in_use(), 0);
+        }
+    }
+
+    #[test]
+    fn small_buffers_are_kept_empty_and_large_ones_freed() {
+        let mut pool = AssemblyPool::new(10 << 20);
+        for (size, kept) in [(10_000, true), (ASSEMBLY_RETAINED_BYTES_MAX + 1, false)] {
+            let (mut assembly, _) = assemble(&mut pool, size);
+            assembly.append_control(b"ping");
+            assembly.validate_text(true).expect("ASCII");
+            pool.release(assembly);
+            let assembly = pool.acquire().expect("room for a message");
+            assert_eq!(assembly.message.capacity() >= size, kept);
+            assert_eq!(assembly.message.capacity() == 0, !kept);
+            assert_eq!((assembly.message(), assembly.control()), (&b""[..], &b""[..]));
+            assert_eq!(assembly.validated, 0);
+            pool.release(assembly);
+        }
+    }
+
+    #[test]
+    fn a_bounded_number_is_kept() {
+        let mut pool = AssemblyPool::new(10 << 20);
+        let lent: Vec<_> =
+            (0..ASSEMBLIES_RETAINED_MAX + 10).map(|_| assemble(&mut pool, 10).0).collect();
+        for assembly in lent {
+            pool.release(assembly);
+        }
+        assert_eq!(pool.free.len(), ASSEMBLIES_RETAINED_MAX);
+        assert_eq!(pool.bytes_in_use(), 0);
+    }
+
+    #[test]
+    fn the_bound_is_kept_and_a_failed_growth_charges_nothing() {
+        let mut pool = AssemblyPool::new(4096);
+        let (mut assembly, in_use) = assemble(&mut pool, 1000);
+        let piece = [0; 4096];
+        assert_eq!(pool.append(&mut assembly, &piece, 1 << 20), Err(ProtocolError::Overloaded));
+        assert_eq!(pool.bytes_in_use(), in_use);
+        assert_eq!(assembly.message().len(), 1000);
+        pool.release(assembly);
+        assert_eq!(pool.bytes_in_use(), 0);
     }
 }

@@ -6,79 +6,9 @@ use simdutf8::basic;
 
 use super::assembly::Assembly;
 use super::header::{HEADER_BYTES_MAX, Header};
-use super::{AssemblyPool, MessageKind, OpCode, ProtocolError, Role, close, mask};
-
-/// What a connection may send at most.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Limits {
-    /// Bytes of a message, all fragments together: more is [`ProtocolError::MessageTooBig`].
-    pub message_bytes_max: usize,
-    /// Frames of a message, empty ones included: more is [`ProtocolError::FragmentsTooMany`].
-    pub fragments_max: u16,
-}
-
-/// What the peer said. It borrows the received chunk or the decoder until the next call.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Event<'a> {
-    /// A whole message; the payload of a [`MessageKind::Text`] is valid UTF-8.
-    Message {
-        /// Text or binary.
-        kind: MessageKind,
-        /// The bytes of all its frames.
-        payload: &'a [u8],
-    },
-    /// To be answered with a pong of the same payload (RFC 6455 section 5.5.2).
-    Ping(&'a [u8]),
-    /// The answer to a ping, or unsolicited.
-    Pong(&'a [u8]),
-    /// The peer's last frame: answer with a close, unless one was sent before, and end the
-    /// connection (RFC 6455 section 5.5.1).
-    Close {
-        /// The peer's reason as a number; `None` when the frame was empty.
-        code: Option<u16>,
-        /// The peer's reason in words, at most 123 bytes.
-        reason: &'a str,
-    },
-}
-
-/// A received chunk and how much of it was used. Payloads are unmasked in place.
-#[derive(Debug)]
-pub struct Input<'a> {
-    bytes: &'a mut [u8],
-    at: usize,
-}
-
-impl<'a> Input<'a> {
-    /// Wraps bytes as they came from the peer.
-    #[inline]
-    pub const fn new(bytes: &'a mut [u8]) -> Self {
-        Self { bytes, at: 0 }
-    }
-
-    /// Whether all bytes were used.
-    #[inline]
-    pub const fn is_empty(&self) -> bool {
-        self.remaining() == 0
-    }
-
-    /// Bytes not used yet.
-    #[inline]
-    pub const fn remaining(&self) -> usize {
-        self.bytes.len() - self.at
-    }
-
-    #[inline]
-    fn rest(&self) -> &[u8] {
-        &self.bytes[self.at..]
-    }
-
-    #[inline]
-    fn take(&mut self, count: usize) -> Range<usize> {
-        let start = self.at;
-        self.at += count;
-        start..self.at
-    }
-}
+use super::{
+    AssemblyPool, Event, Input, Limits, MessageKind, OpCode, ProtocolError, Role, close, mask,
+};
 
 /// Where in the stream of frames a decoder is.
 #[derive(Clone, Copy, Debug)]
@@ -132,7 +62,7 @@ pub struct Decoder {
 }
 
 // One sits in every idle connection.
-const _: () = assert!(size_of::<Decoder>() <= 56);
+const _: () = assert!(size_of::<Decoder>() <= 40);
 
 impl Decoder {
     /// A decoder for what this end receives after the upgrade.
@@ -144,8 +74,8 @@ impl Decoder {
     /// keeps its buffer until the next call.
     ///
     /// Text fails at its first byte that cannot be UTF-8, and a length at its header, without
-    /// waiting for the rest of the frame. The result does not depend on how the stream is cut into
-    /// chunks.
+    /// waiting for the rest of the frame. How the stream is cut into chunks changes nothing, except
+    /// that only what is cut needs memory and can be [`ProtocolError::Overloaded`].
     ///
     /// # Errors
     ///
@@ -237,9 +167,10 @@ impl Decoder {
         loop {
             let frame = match self.phase {
                 Phase::Header { bytes, len } => {
-                    let header = match len {
-                        0 => self.read_header(input)?,
-                        _ => self.resume_header(bytes, len, input)?,
+                    let header = if len == 0 {
+                        self.read_header(input)?
+                    } else {
+                        self.resume_header(bytes, len, input)?
                     };
                     match header {
                         Some(header) => self.begin_frame(&header, limits)?,
@@ -248,7 +179,7 @@ impl Decoder {
                 }
                 Phase::Payload(frame) => frame,
                 Phase::Closed => {
-                    input.at = input.bytes.len();
+                    input.take(input.remaining());
                     return Ok(None);
                 }
                 Phase::Failed(error) => return Err(error),
@@ -324,14 +255,14 @@ impl Decoder {
         if length > limits.message_bytes_max as u64 {
             return Err(ProtocolError::MessageTooBig);
         }
-        if !continues && fin {
-            return Ok(frame);
+        if !frame.is_unfragmented() {
+            self.begin_fragment(&frame, limits)?;
         }
-        self.begin_fragment(frame, limits)
+        Ok(frame)
     }
 
     /// Counts a fragment: its bytes with those before it, and itself, be it empty.
-    fn begin_fragment(&mut self, frame: Frame, limits: &Limits) -> Result<Frame, ProtocolError> {
+    fn begin_fragment(&mut self, frame: &Frame, limits: &Limits) -> Result<(), ProtocolError> {
         if self.message.is_none() {
             self.fragments = 0;
         }
@@ -349,7 +280,7 @@ impl Decoder {
             OpCode::Binary => self.message = Some(MessageKind::Binary),
             _ => {}
         }
-        Ok(frame)
+        Ok(())
     }
 
     /// Whether the frame is an event by itself, lies whole in the input and nothing of it was kept.
@@ -371,9 +302,7 @@ impl Decoder {
     ) -> Result<Option<Ready>, ProtocolError> {
         let range = input.take(frame.remaining as usize);
         let payload = &mut input.bytes[range.clone()];
-        if self.role == Role::Server {
-            mask::apply(payload, frame.key);
-        }
+        self.unmask(payload, frame.key);
         if frame.opcode == OpCode::Text && basic::from_utf8(payload).is_err() {
             return Err(ProtocolError::TextInvalid);
         }
@@ -390,11 +319,10 @@ impl Decoder {
         pool: &mut AssemblyPool,
         limits: &Limits,
     ) -> Result<Option<Ready>, ProtocolError> {
-        let count = usize::try_from(frame.remaining)
-            .map_or(input.remaining(), |remaining| remaining.min(input.remaining()));
+        let count = frame.remaining.min(input.remaining() as u64) as usize;
         let range = input.take(count);
         let bytes = &mut input.bytes[range];
-        mask::apply(bytes, frame.key);
+        self.unmask(bytes, frame.key);
         frame.key = mask::advance(frame.key, count);
         frame.remaining -= count as u64;
         if frame.opcode.is_control() {
@@ -415,6 +343,13 @@ impl Decoder {
         }
         let opcode = self.message.take().map_or(frame.opcode, OpCode::from);
         Ok(Some(Ready { opcode, payload: Place::Message }))
+    }
+
+    #[inline]
+    fn unmask(&self, payload: &mut [u8], key: [u8; 4]) {
+        if self.role == Role::Server {
+            mask::apply(payload, key);
+        }
     }
 
     fn keep_control(&mut self, bytes: &[u8], pool: &mut AssemblyPool) -> Result<(), ProtocolError> {

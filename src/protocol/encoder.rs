@@ -35,7 +35,11 @@ pub fn encode_masked_frame(out: &mut impl BufMut, opcode: OpCode, payload: &[u8]
 /// two characters. A code that may not appear on the wire is a mistake of the caller.
 pub fn encode_close(out: &mut impl BufMut, code: u16, reason: &str) {
     debug_assert!(CloseCode(code).is_allowed_on_wire(), "close code {code}");
-    let reason = &reason[..reason.floor_char_boundary(CONTROL_BYTES_MAX - 2)];
+    let mut end = reason.len().min(CONTROL_BYTES_MAX - 2);
+    while !reason.is_char_boundary(end) {
+        end -= 1;
+    }
+    let reason = &reason[..end];
     let (bytes, size) = header(true, OpCode::Close, 2 + reason.len(), None);
     out.put_slice(&bytes[..size]);
     out.put_u16(code);

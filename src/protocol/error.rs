@@ -125,3 +125,37 @@ impl fmt::Display for ProtocolError {
 }
 
 impl std::error::Error for ProtocolError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::CONTROL_BYTES_MAX;
+
+    #[test]
+    fn every_failure_can_be_told_in_a_close_frame() {
+        use ProtocolError::*;
+        for error in [
+            ReservedBit,
+            ReservedOpCode,
+            FrameNotMasked,
+            FrameMasked,
+            LengthNotMinimal,
+            LengthTopBit,
+            ControlFragmented,
+            ControlTooLong,
+            ContinuationUnexpected,
+            ContinuationExpected,
+            CloseTruncated,
+            CloseCodeInvalid,
+            CloseReasonInvalid,
+            TextInvalid,
+            MessageTooBig,
+            FragmentsTooMany,
+            Overloaded,
+        ] {
+            assert!(error.close_code().is_allowed_on_wire(), "{error:?}");
+            assert!(error.reason().len() <= CONTROL_BYTES_MAX - 2, "{error:?}");
+            assert!(error.to_string().contains(error.clause()), "{error:?}");
+        }
+    }
+}

@@ -215,3 +215,34 @@ fn masking_error(role: Role) -> ProtocolError {
 fn control_error(fin: bool) -> ProtocolError {
     if fin { ProtocolError::ControlTooLong } else { ProtocolError::ControlFragmented }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_encoded_is_parsed_as_soon_as_it_is_whole() {
+        for opcode in [OpCode::Continuation, OpCode::Text, OpCode::Binary] {
+            for length in [0, 125, 126, 127, 65_535, 65_536, 1 << 31, 1 << 32, (1 << 63) - 1] {
+                for (role, key) in [(Role::Server, Some([1, 2, 3, 4])), (Role::Client, None)] {
+                    for fin in [false, true] {
+                        let (bytes, size) = encode(fin, opcode, length, key);
+                        for end in 0..size {
+                            assert_eq!(Header::parse(role, &bytes[..end]), Ok(None));
+                            assert!(Header::size(&bytes[..end]) > end);
+                        }
+                        let header = Header {
+                            opcode,
+                            fin,
+                            length: length as u64,
+                            key: key.unwrap_or_default(),
+                            size,
+                        };
+                        assert_eq!(Header::parse(role, &bytes), Ok(Some(header)));
+                        assert_eq!(Header::size(&bytes), size);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -14,6 +14,10 @@ use super::{Token, Wake};
 /// `IORING_ENTER_GETEVENTS`: run the deferred work of this ring and post its completions.
 const ENTER_GETEVENTS: u32 = 1;
 
+/// System calls of one [`Ring::submit`]: recent kernels post 20 completions in each, so that this
+/// makes for some thousands and well below a millisecond.
+const ENTERS_MAX: usize = 256;
+
 /// Timers that may run at once on one ring.
 const TIMERS: usize = 4;
 
@@ -22,8 +26,8 @@ const TIMERS: usize = 4;
 pub struct RingSizes {
     /// Submissions gathered for one system call.
     pub submissions: u32,
-    /// Completions that wait for the thread; more are kept by the kernel and cost it an allocation
-    /// each, none is lost.
+    /// Completions that wait for the thread, at least as many as submissions; more are kept by the
+    /// kernel and cost it an allocation each, none is lost.
     pub completions: u32,
 }
 
@@ -115,6 +119,7 @@ impl Ring {
             .setup_submit_all()
             .setup_single_issuer()
             .setup_defer_taskrun()
+            .setup_taskrun_flag()
             .build(sizes.submissions)?;
         Ok(Self {
             uring,
@@ -159,6 +164,7 @@ impl Ring {
     /// What `io_uring_enter(2)` gives, but for pressure on the completion queue, which is relieved
     /// here.
     pub fn submit(&mut self) -> io::Result<()> {
+        let mut enters = 0;
         loop {
             self.refill();
             let queued = self.uring.submission().len() as u32;
@@ -167,14 +173,18 @@ impl Ring {
             // long as the ring (`timespecs`) or to none.
             let entered =
                 unsafe { submitter.enter::<libc::sigset_t>(queued, 0, ENTER_GETEVENTS, None) };
-            if self.settled(entered)? && self.overflow.is_empty() {
-                return Ok(());
+            enters += 1;
+            let taken = self.settled(entered)? && self.overflow.is_empty();
+            if taken && (enters >= ENTERS_MAX || !self.has_unposted()) {
+                break;
             }
         }
+        self.pressure += u64::from(self.uring.submission().cq_overflow());
+        Ok(())
     }
 
     /// As [`submit`](Self::submit), if anything is queued; says whether there is something to
-    /// [`reap`](Self::reap).
+    /// [`reap`](Self::reap), now or after another submit.
     ///
     /// # Errors
     /// As [`submit`](Self::submit).
@@ -182,7 +192,8 @@ impl Ring {
         if !self.uring.submission().is_empty() || !self.overflow.is_empty() {
             self.submit()?;
         }
-        Ok(!self.early.is_empty() || !self.uring.completion().is_empty())
+        let kept = self.uring.submission().taskrun() || self.uring.submission().cq_overflow();
+        Ok(kept || !self.early.is_empty() || !self.uring.completion().is_empty())
     }
 
     /// As [`submit`](Self::submit), then waits until something completes or `timeout` passes.
@@ -211,10 +222,16 @@ impl Ring {
         completions.extend(queue.take(max - early).map(|entry| completion(&entry)));
     }
 
-    /// Times the kernel had more completions than the queue holds. None was lost.
+    /// Calls of [`submit`](Self::submit) after which the kernel had more completions than the
+    /// queue holds. None was lost.
     #[must_use]
     pub const fn pressure(&self) -> u64 {
         self.pressure
+    }
+
+    /// Whether the kernel has put off work of ours whose completions would find room.
+    fn has_unposted(&mut self) -> bool {
+        self.uring.submission().taskrun() && !self.uring.completion().is_full()
     }
 
     fn push(&mut self, entry: squeue::Entry) {

@@ -239,7 +239,7 @@ fn examine() -> Result<Features, Failure> {
 
 fn set_up() -> Result<IoUring, Failure> {
     let mut builder = IoUring::builder();
-    builder.setup_single_issuer().setup_defer_taskrun();
+    builder.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag();
     builder.build(8).map_err(|error| match errno(&error) {
         // The kernel answers EINVAL to a set-up flag it does not know.
         Errno::INVAL => Failure::Lacking(vec!["SINGLE_ISSUER", "DEFER_TASKRUN"]),

@@ -157,7 +157,7 @@ impl Shard {
             || more_timers
             || more_sends
             || more_submitted
-            || (!self.readable.is_empty() && self.unsent.is_empty()))
+            || (!self.readable.is_empty() && self.takes_publications()))
     }
 
     /// Whether everybody has left a shard that was asked to end.
@@ -241,6 +241,9 @@ impl Shard {
     }
 
     fn take_envelopes(&mut self) -> bool {
+        if !self.takes_envelopes() {
+            return false;
+        }
         let mut envelopes = std::mem::take(&mut self.envelopes);
         let more = self.mesh.take(self.number, ENVELOPES_PER_TURN, &mut envelopes);
         for envelope in envelopes.drain(..) {

@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use crate::app::Endpoint;
+use crate::collections::Tick;
 use crate::connection::Connection;
 use crate::hub::Seat;
 
@@ -16,6 +17,8 @@ pub(super) struct Slot {
     pub(super) socket: OwnedFd,
     pub(super) seat: Seat,
     pub(super) endpoint: Endpoint,
+    /// When the wheel fires, or later if that is beyond its horizon.
+    pub(super) armed: Tick,
     /// The kernel holds a poll on the socket.
     pub(super) polled: bool,
     /// The key is in the queue of readable connections.
@@ -24,8 +27,6 @@ pub(super) struct Slot {
     pub(super) unread: bool,
     /// The peer has sent its last byte: only the end of the stream is the end of reading.
     pub(super) hung_up: bool,
-    /// The deadline in the wheel is that of something other than the heartbeat.
-    pub(super) urgent: bool,
     /// Released; the socket is closed with the last completion of the poll.
     pub(super) ended: bool,
 }
@@ -37,11 +38,11 @@ impl Slot {
             socket,
             seat: NO_SEAT,
             endpoint,
+            armed: 0,
             polled: true,
             queued: false,
             unread: false,
             hung_up: false,
-            urgent: false,
             ended: false,
         }
     }

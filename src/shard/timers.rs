@@ -14,24 +14,36 @@ const PACE_TIMER: TimerSlot = TimerSlot(1);
 
 impl Shard {
     pub(super) fn arm_deadline(&mut self, key: Key) {
-        let slot = self.slots.get_mut(key).expect("the caller holds a live key");
-        slot.urgent = slot.connection.is_urgent();
-        let mut deadline = slot.connection.deadline(&self.workshop);
-        if let Some(drain) = self.draining
-            && drain.deadline.wrapping_sub(deadline).cast_signed() < 0
-        {
-            deadline = drain.deadline;
-        }
-        self.wheel.arm(key.index(), deadline);
+        let deadline = self.deadline(key);
+        self.arm(key, deadline);
     }
 
-    /// Activity does not re-arm: only when something more urgent than the heartbeat began does the
-    /// deadline move.
-    pub(super) fn arm_if_urgent(&mut self, key: Key) {
-        let slot = self.slots.get_mut(key).expect("the caller holds a live key");
-        if slot.connection.is_urgent() && !slot.urgent {
-            self.arm_deadline(key);
+    /// Arms the deadline if it is before the armed one. Activity, which moves it back, does not
+    /// touch the wheel, nor does it put off a farewell.
+    pub(super) fn hasten_deadline(&mut self, key: Key) {
+        let deadline = self.deadline(key);
+        let slot = self.slots.get(key).expect("the caller holds a live key");
+        if deadline.wrapping_sub(slot.armed).cast_signed() < 0 {
+            self.arm(key, deadline);
         }
+    }
+
+    /// When the connection wants to be judged, or is cut off by a drain.
+    fn deadline(&self, key: Key) -> Tick {
+        let slot = self.slots.get(key).expect("the caller holds a live key");
+        let deadline = slot.connection.deadline(&self.workshop);
+        match self.draining {
+            Some(drain) if drain.deadline.wrapping_sub(deadline).cast_signed() < 0 => {
+                drain.deadline
+            }
+            _ => deadline,
+        }
+    }
+
+    fn arm(&mut self, key: Key, deadline: Tick) {
+        let slot = self.slots.get_mut(key).expect("the caller holds a live key");
+        slot.armed = deadline;
+        self.wheel.arm(key.index(), deadline);
     }
 
     /// Judges the connections whose deadline has come; says whether there are more.
@@ -81,10 +93,13 @@ impl Shard {
         let keys: Vec<Key> = self.slots.iter().map(|(key, _)| key).collect();
         for key in keys {
             let slot = self.slots.get(key).expect("listed just now");
-            if !slot.ended {
-                // Consecutive slots are spread evenly (Knuth, 6.4).
-                let share = key.index().wrapping_mul(0x9E37_79B1) % spread;
-                self.wheel.arm(key.index(), now.wrapping_add(share));
+            // Consecutive slots are spread evenly (Knuth, 6.4).
+            let share = key.index().wrapping_mul(0x9E37_79B1) % spread;
+            let farewell = now.wrapping_add(share);
+            // Who is on the way out already gets no more time for it.
+            let sooner = farewell.wrapping_sub(slot.armed).cast_signed() < 0;
+            if !slot.ended && (slot.connection.is_open() || sooner) {
+                self.arm(key, farewell);
             }
         }
     }

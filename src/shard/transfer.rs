@@ -7,7 +7,7 @@ use crate::app::Effects;
 use crate::collections::Key;
 use crate::connection::Message;
 use crate::hub::Batch;
-use crate::limits::{READS_PER_TURN, REPLY_BYTES_KEPT};
+use crate::limits::{GATHERED_BYTES_MAX, PUBLICATION_BYTES_MAX, READS_PER_TURN, REPLY_BYTES_KEPT};
 use crate::mesh::Envelope;
 use crate::ring::socket::{self, Received, Sent};
 
@@ -26,10 +26,10 @@ impl Shard {
     }
 
     /// Reads once from each connection that has bytes, in turn, so that a busy one cannot starve
-    /// the others. Not while an inbox is full: then TCP slows the publishers down.
+    /// the others. Not while publications pile up: then TCP slows the publishers down.
     pub(super) fn read_readable(&mut self) {
         for _ in 0..READS_PER_TURN {
-            if !self.unsent.is_empty() {
+            if !self.takes_publications() {
                 return;
             }
             let Some(key) = self.readable.pop_front() else { return };
@@ -39,6 +39,9 @@ impl Shard {
                 if !slot.ended {
                     self.read_once(key);
                 }
+            }
+            if self.publications.len() >= PUBLICATION_BYTES_MAX {
+                self.pass_on_publications();
             }
         }
     }
@@ -83,7 +86,7 @@ impl Shard {
         reply.clear();
         reply.shrink_to(REPLY_BYTES_KEPT);
         self.reply = reply;
-        self.arm_if_urgent(key);
+        self.hasten_deadline(key);
     }
 
     /// Sends `reply`, or queues what the socket does not take. It holds `messages` messages.
@@ -104,7 +107,7 @@ impl Shard {
                 counters.bytes_sent.add(count as u64);
                 if count < reply.len() {
                     slot.connection.keep_reply(now, reply, count);
-                    self.arm_deadline(key);
+                    self.hasten_deadline(key);
                 }
             }
             Sent::Broken => slot.connection.on_broken(),
@@ -139,7 +142,7 @@ impl Shard {
         if slot.connection.keep_publication(now, batch.frames.clone(), count).is_ok() {
             counters.messages_sent.add(u64::from(batch.count));
         }
-        self.arm_deadline(key);
+        self.hasten_deadline(key);
     }
 
     /// Sends what waited for room; when all is gone, reading goes on.
@@ -192,6 +195,18 @@ impl Shard {
         } else {
             self.send(HOME, Envelope::Publish(batch));
         }
+    }
+
+    /// Whether what is published finds room on its way to the members here and on other shards.
+    pub(super) fn takes_publications(&self) -> bool {
+        self.unsent.is_empty() && self.audience.gathered_bytes() < GATHERED_BYTES_MAX
+    }
+
+    /// Whether envelopes may be taken from the inbox. Members' shards only wait for their own
+    /// rounds; the home waits for them too. Nobody waits for the home in turn, so all go on.
+    pub(super) fn takes_envelopes(&self) -> bool {
+        let room = self.audience.gathered_bytes() < GATHERED_BYTES_MAX;
+        room && (self.number != HOME || self.unsent.is_empty())
     }
 
     /// At the home: gives `batch` its place in the order and passes it on to every shard.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::accept_key;
-use super::head::Fields;
+use super::head::{Fields, has_element};
 use crate::limits::HEADER_FIELDS_MAX;
 
 /// Appends the request for an upgrade. `key` is 16 random bytes in base64; `path` begins with `/`
@@ -115,10 +115,10 @@ pub fn check_response<'a>(
         return Err(ResponseError::Status(status));
     }
     let fields = Fields::of(head);
-    if !fields.list_has("upgrade", "websocket") {
+    if !fields.values("upgrade").any(|list| has_element(list, "websocket")) {
         return Err(ResponseError::UpgradeHeader);
     }
-    if !fields.list_has("connection", "upgrade") {
+    if !fields.values("connection").any(|list| has_element(list, "upgrade")) {
         return Err(ResponseError::ConnectionHeader);
     }
     let mut accepts = fields.values("sec-websocket-accept");

@@ -27,14 +27,15 @@ impl HeadScanner {
     pub fn end_of_head(&mut self, received: &[u8]) -> Result<Option<usize>, Refusal> {
         let received = &received[..received.len().min(HEAD_BYTES_MAX)];
         while let Some(offset) = received[self.scanned..].iter().position(|&byte| byte == b'\n') {
-            self.scanned += offset + 1;
-            let lines = &received[..self.scanned];
+            let end = self.scanned + offset + 1;
+            let lines = &received[..end];
             if lines.ends_with(b"\r\n\r\n") {
-                return Ok(Some(self.scanned));
+                return Ok(Some(end));
             }
             if !lines.ends_with(b"\r\n") {
                 return Err(Refusal::LineEnding);
             }
+            self.scanned = end;
         }
         self.scanned = received.len();
         if self.scanned == HEAD_BYTES_MAX { Err(Refusal::HeadTooLarge) } else { Ok(None) }
@@ -69,13 +70,11 @@ impl<'a> Fields<'a> {
             .filter(move |(field, _)| field.eq_ignore_ascii_case(name.as_bytes()))
             .map(|(_, value)| value)
     }
+}
 
-    /// Whether a comma-separated list, in one field or several, has this element.
-    pub(super) fn list_has(self, name: &'static str, element: &str) -> bool {
-        self.values(name)
-            .flat_map(elements)
-            .any(|found| found.eq_ignore_ascii_case(element.as_bytes()))
-    }
+/// Whether a comma-separated list has this element, in any case.
+pub(super) fn has_element(list: &[u8], element: &str) -> bool {
+    elements(list).any(|found| found.eq_ignore_ascii_case(element.as_bytes()))
 }
 
 /// The elements of a comma-separated list; empty ones are allowed and left out (RFC 9110 section

@@ -2,6 +2,10 @@
 
 use std::fmt;
 
+use crate::limits::{HEAD_BYTES_MAX, HEADER_FIELDS_MAX};
+
+const _: () = assert!(HEAD_BYTES_MAX == 8192 && HEADER_FIELDS_MAX == 64, "as the details tell");
+
 /// A reason not to upgrade, written by [`refuse`](super::refuse).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -40,9 +44,9 @@ pub enum Refusal {
     WebSocketVersion,
     /// Too many requests or connections of this client.
     TooMany,
-    /// The head exceeds [`HEAD_BYTES_MAX`](crate::limits::HEAD_BYTES_MAX).
+    /// The head exceeds [`HEAD_BYTES_MAX`].
     HeadTooLarge,
-    /// More fields than [`HEADER_FIELDS_MAX`](crate::limits::HEADER_FIELDS_MAX).
+    /// More fields than [`HEADER_FIELDS_MAX`].
     FieldsTooMany,
     /// The server is full or about to stop.
     Unavailable,
@@ -91,10 +95,12 @@ impl Refusal {
                 "The values of Origin and Authorization must be ASCII, and sent once."
             }
             Self::ConnectionHeader => {
-                "The Connection header must contain \"Upgrade\": is a proxy in front of the server that drops it?"
+                "The Connection header must contain \"Upgrade\": \
+                 does a proxy in front of the server drop it?"
             }
             Self::UpgradeHeader => {
-                "The Upgrade header must contain \"websocket\": is a proxy in front of the server that drops it?"
+                "The Upgrade header must contain \"websocket\": \
+                 does a proxy in front of the server drop it?"
             }
             Self::Key => "The request must have exactly one Sec-WebSocket-Key: 16 bytes in base64.",
             Self::Subprotocol => "Sec-WebSocket-Protocol must be a comma-separated list of tokens.",
