@@ -139,6 +139,7 @@ pub const RING_ENTRIES: (u32, u32) = (1024, 16 * 1024);
 
 /// The same for the runtime that hosts the shard: its operations are those of handshakes.
 pub const HOST_RING_ENTRIES: (u32, u32) = (512, 4096);
+
 /// First size of the buffer of an unfinished message, so that small fragments do not each grow it.
 pub const ASSEMBLY_BYTES_MIN: usize = 512;
 

@@ -4,12 +4,16 @@ use std::process::ExitCode;
 
 use ringwire::config::{Command, Config, from_args};
 use ringwire::{check, server};
+use rustix::thread::disable_transparent_huge_pages;
 use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // A table of connections is reserved whole and used little by little: with huge pages the first
+    // connection would make 2 MiB of it resident. Where the kernel has none, there is none to avoid.
+    let _ = disable_transparent_huge_pages(true);
     match from_args() {
         Command::Serve(config) => {
             start_log(&config);

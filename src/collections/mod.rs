@@ -13,19 +13,19 @@ pub use slab::{GenerationalSlab, Key};
 pub use wheel::{Tick, Wheel};
 
 #[cfg(test)]
-mod random {
+pub(crate) mod random {
     //! Seeded random numbers for the model tests.
 
     /// The xorshift64* generator.
-    pub(super) struct Random(u64);
+    pub(crate) struct Random(u64);
 
     impl Random {
-        pub(super) fn new(seed: u64) -> Self {
+        pub(crate) fn new(seed: u64) -> Self {
             Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
         }
 
         /// A number below `bound`.
-        pub(super) fn below(&mut self, bound: u32) -> u32 {
+        pub(crate) fn below(&mut self, bound: u32) -> u32 {
             self.0 ^= self.0 >> 12;
             self.0 ^= self.0 << 25;
             self.0 ^= self.0 >> 27;

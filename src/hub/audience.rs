@@ -69,7 +69,7 @@ impl Audience {
         self.members.is_empty()
     }
 
-    /// Adds a member. It hears what is published from now on.
+    /// Adds a member. It hears every round that begins from now on.
     pub fn join(&mut self, member: Key) -> Seat {
         self.members.push(member);
         (self.members.len() - 1) as Seat
@@ -182,3 +182,6 @@ fn fill(
     }
     filler
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,109 @@
+//! One connection: a slot of the table that owns no buffer while nothing is cut short.
+
+use std::os::fd::OwnedFd;
+
+use ringwire::protocol::{Decoder, Role};
+use ringwire::ring::socket::{self, Sent};
+
+/// Where a connection is in its life; it only ever goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum State {
+    /// Not started.
+    Idle,
+    /// The TCP connection is being made.
+    Connecting,
+    /// The request is sent, the response is not here.
+    Upgrading,
+    /// Messages flow.
+    Open,
+    /// Our close frame is sent; the server's, or the end of its stream, is not here.
+    Closing,
+    /// Both close frames are exchanged; the server is to end the stream (RFC 6455 section 7.1.1).
+    Closed,
+    /// Shut down here; the poll's last completion is not here, and the descriptor must wait for it.
+    Draining,
+    /// Ended, or failed.
+    Gone,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(crate) struct Client {
+    /// Where it is.
+    pub(crate) state: State,
+    /// The peer has sent its last byte: a short read is not the last.
+    pub(crate) hung_up: bool,
+    /// Its poll is armed.
+    pub(crate) polling: bool,
+    /// There may be more to read, and it waits in line for that.
+    pub(crate) in_line: bool,
+    /// Its socket, while there is one.
+    pub(crate) socket: Option<OwnedFd>,
+    /// When it was started, or asked to leave.
+    pub(crate) since: u64,
+    /// What is received.
+    pub(crate) decoder: Decoder,
+    /// What was cut short.
+    pub(crate) rest: Option<Box<Rest>>,
+}
+
+// A million of them must fit next to the server they are connected to.
+const _: () = assert!(size_of::<Client>() <= 88);
+
+/// Bytes that wait for the other half, or for room in the socket.
+#[derive(Debug, Default)]
+pub(crate) struct Rest {
+    /// The beginning of the response head.
+    pub(crate) head: Vec<u8>,
+    /// What the socket did not take.
+    pub(crate) unsent: Vec<u8>,
+}
+
+impl Client {
+    /// One that is not started.
+    pub(crate) const fn new() -> Self {
+        Self {
+            state: State::Idle,
+            hung_up: false,
+            polling: false,
+            in_line: false,
+            socket: None,
+            since: 0,
+            decoder: Decoder::new(Role::Client),
+            rest: None,
+        }
+    }
+
+    /// Sends, or keeps what the socket does not take for [`flush`](Self::flush). `false` when the
+    /// connection is broken.
+    #[inline]
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> bool {
+        let Some(socket) = &self.socket else { return false };
+        let mut taken = 0;
+        if self.rest.is_none() {
+            match socket::send(socket, bytes) {
+                Sent::Bytes(count) if count == bytes.len() => return true,
+                Sent::Bytes(count) => taken = count,
+                Sent::Broken => return false,
+            }
+        }
+        self.rest.get_or_insert_default().unsent.extend_from_slice(&bytes[taken..]);
+        true
+    }
+
+    /// Sends what is waiting. `false` when the connection is broken.
+    pub(crate) fn flush(&mut self) -> bool {
+        let (Some(socket), Some(rest)) = (&self.socket, &mut self.rest) else { return true };
+        while !rest.unsent.is_empty() {
+            match socket::send(socket, &rest.unsent) {
+                Sent::Bytes(0) => return true,
+                Sent::Bytes(count) => drop(rest.unsent.drain(..count)),
+                Sent::Broken => return false,
+            }
+        }
+        if rest.head.is_empty() {
+            self.rest = None;
+        }
+        true
+    }
+}

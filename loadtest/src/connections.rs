@@ -1,0 +1,437 @@
+//! The connections of one worker: opening, reading, sending and closing them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use ringwire::limits::READ_BYTES;
+use ringwire::protocol::{AssemblyPool, Event, Input, Limits, OpCode, encode_masked_frame};
+use ringwire::ring::socket::{self, Received};
+use ringwire::ring::{Completion, Interest, Ring, Token};
+
+use crate::addresses::Sources;
+use crate::args::{Leave, MESSAGE_BYTES_MAX, Target};
+use crate::client::{Client, State};
+use crate::control::{Clock, Population};
+use crate::payload::{MASKING_KEY, mix};
+use crate::scenario::{Message, Scenario};
+use crate::stats::{Failure, Stage, Stats};
+use crate::upgrade::Upgrade;
+
+/// Kinds of tokens.
+pub(crate) const POLL: u8 = 1;
+const CANCEL: u8 = 2;
+
+/// Reads of one connection in a row, before the others get their share.
+const READS_IN_A_ROW: usize = 4;
+
+/// Bytes of all messages that are in pieces, per worker.
+const PIECES_BYTES_MAX: usize = 1 << 30;
+
+/// What all connections of a run have in common.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    /// The server.
+    pub(crate) target: Target,
+    /// Where connections come from.
+    pub(crate) sources: Sources,
+    /// Nanoseconds a connection may take to open.
+    pub(crate) connect_timeout: u64,
+    /// Nanoseconds the server may take to answer a close frame.
+    pub(crate) leave_timeout: u64,
+}
+
+/// The table of connections and everything they share.
+pub(crate) struct Connections {
+    /// What is counted.
+    pub(crate) stats: Stats,
+    /// The worker's ring.
+    pub(crate) ring: Ring,
+    /// The time of the run.
+    pub(crate) clock: Clock,
+    setup: Arc<Setup>,
+    clients: Vec<Client>,
+    /// The number of the first client among those of all workers.
+    first: u32,
+    upgrade: Upgrade,
+    buffer: Box<[u8]>,
+    pool: AssemblyPool,
+    /// Clients with more to read than their share.
+    line: VecDeque<u32>,
+    /// Clients that something is awaited of, in the order of their deadlines.
+    awaited: VecDeque<(u32, u64)>,
+    /// Clients that are connecting, upgrading, closing or draining.
+    pub(crate) pending: usize,
+    /// Clients that are open.
+    pub(crate) open: u32,
+}
+
+impl Connections {
+    /// `count` clients that are not started, the first of them with the number `first`.
+    pub(crate) fn new(setup: Arc<Setup>, clock: Clock, ring: Ring, first: u32, count: u32) -> Self {
+        Self {
+            stats: Stats::default(),
+            ring,
+            upgrade: Upgrade::new(&setup.target),
+            setup,
+            clock,
+            clients: std::iter::repeat_with(Client::new).take(count as usize).collect(),
+            first,
+            buffer: vec![0; READ_BYTES].into_boxed_slice(),
+            pool: AssemblyPool::new(PIECES_BYTES_MAX),
+            line: VecDeque::new(),
+            awaited: VecDeque::new(),
+            pending: 0,
+            open: 0,
+        }
+    }
+
+    /// How many clients there are, open or not.
+    pub(crate) fn count(&self) -> u32 {
+        self.clients.len() as u32
+    }
+
+    /// The number of a client among those of all workers.
+    #[inline]
+    pub(crate) const fn number(&self, index: u32) -> u32 {
+        self.first + index
+    }
+
+    /// The clients that are open.
+    pub(crate) fn open_clients(&self) -> impl Iterator<Item = u32> {
+        let is_open = |(_, client): &(usize, &Client)| client.state == State::Open;
+        self.clients.iter().enumerate().filter(is_open).map(|(index, _)| index as u32)
+    }
+
+    /// Starts to connect.
+    pub(crate) fn start(&mut self, index: u32, now: u64) {
+        self.stats.first_start.get_or_insert(now);
+        match self.connect(index) {
+            Ok(socket) => {
+                let client = &mut self.clients[index as usize];
+                client.state = State::Connecting;
+                client.since = now;
+                client.socket = Some(socket);
+                self.pending += 1;
+                self.awaited.push_back((index, now + self.setup.connect_timeout));
+                self.arm(index);
+            }
+            Err(failure) => {
+                self.clients[index as usize].state = State::Gone;
+                self.stats.fail(Stage::Connect, failure);
+            }
+        }
+    }
+
+    /// One completion of a poll.
+    pub(crate) fn polled<S: Scenario>(&mut self, scenario: &mut S, completion: &Completion) {
+        let index = completion.token.index();
+        let client = &mut self.clients[index as usize];
+        client.polling = completion.more;
+        client.hung_up |= completion.hung_up();
+        if client.state == State::Draining {
+            if !completion.more {
+                self.free(index);
+            }
+            return;
+        }
+        if client.state == State::Connecting {
+            self.connected(index);
+        } else if client.rest.is_some() && completion.writable() && !client.flush() {
+            self.end(scenario, index, Failure::Broken);
+        }
+        if completion.readable() {
+            self.read(scenario, index);
+        }
+        // The kernel ends a poll whose completions it has no room for.
+        let client = &self.clients[index as usize];
+        if !client.polling && client.socket.is_some() {
+            self.arm(index);
+        }
+    }
+
+    /// Reads on where there was more than a share. `true` when more is left.
+    pub(crate) fn read_on<S: Scenario>(&mut self, scenario: &mut S) -> bool {
+        for _ in 0..self.line.len() {
+            let Some(index) = self.line.pop_front() else { break };
+            self.clients[index as usize].in_line = false;
+            self.read(scenario, index);
+        }
+        !self.line.is_empty()
+    }
+
+    /// Fails what has not come in time.
+    pub(crate) fn expire<S: Scenario>(&mut self, scenario: &mut S, now: u64) {
+        while let Some(&(index, deadline)) = self.awaited.front() {
+            let awaited = match self.clients[index as usize].state {
+                State::Connecting | State::Upgrading | State::Closing | State::Closed => true,
+                State::Idle | State::Open | State::Draining | State::Gone => false,
+            };
+            if awaited && deadline > now {
+                return;
+            }
+            self.awaited.pop_front();
+            if awaited {
+                self.end(scenario, index, Failure::TimedOut);
+            }
+        }
+    }
+
+    /// Sends frames to the server, if the connection is open. One that turns out to be broken ends
+    /// soon, by way of a read.
+    #[inline]
+    pub(crate) fn send(&mut self, index: u32, frames: &[u8]) {
+        let client = &mut self.clients[index as usize];
+        if client.state == State::Open && !client.send(frames) {
+            client.hung_up = true;
+            self.wait_in_line(index);
+        }
+    }
+
+    /// Begins to close a connection, whatever it is doing.
+    pub(crate) fn leave(&mut self, index: u32, how: Leave, now: u64) {
+        let client = &mut self.clients[index as usize];
+        match (client.state, how) {
+            (State::Idle, _) => client.state = State::Gone,
+            (State::Open, Leave::Close) => {
+                let mut frame = Vec::with_capacity(8);
+                encode_masked_frame(&mut frame, OpCode::Close, &1000u16.to_be_bytes(), MASKING_KEY);
+                if client.send(&frame) {
+                    client.state = State::Closing;
+                    self.open -= 1;
+                    self.pending += 1;
+                    self.awaited.push_back((index, now + self.setup.leave_timeout));
+                } else {
+                    self.abort(index);
+                }
+            }
+            (State::Connecting | State::Upgrading | State::Open, _) => self.abort(index),
+            (State::Closing | State::Closed | State::Draining | State::Gone, _) => {}
+        }
+    }
+
+    /// What this worker adds to the population.
+    pub(crate) fn population(&self) -> Population {
+        let numbers = self.open_clients().map(|index| u64::from(self.number(index)));
+        Population {
+            count: self.open.into(),
+            roll: numbers.map(mix).fold(0, u64::wrapping_add),
+            leader: self.open_clients().next().map_or(u64::MAX, |index| self.number(index).into()),
+            workers: u64::from(self.open > 0),
+        }
+    }
+
+    fn connect(&self, index: u32) -> Result<std::os::fd::OwnedFd, Failure> {
+        let target = self.setup.target.address;
+        let attempts = self.setup.sources.count().clamp(1, 8);
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let source = self.setup.sources.of(self.number(index), attempt - 1);
+            match socket::connect(source, target).map_err(Failure::from) {
+                Err(failure) if attempt < attempts && failure == Failure::NO_PORT => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn arm(&mut self, index: u32) {
+        let client = &mut self.clients[index as usize];
+        let Some(socket) = &client.socket else { return };
+        self.ring.poll_multishot(socket, Interest::ReadWrite, Token::new(POLL, 0, index));
+        client.polling = true;
+    }
+
+    fn connected(&mut self, index: u32) {
+        let client = &mut self.clients[index as usize];
+        let Some(socket) = &client.socket else { return };
+        let sent = socket::connect_outcome(socket).map_err(Failure::from).and_then(|()| {
+            client.state = State::Upgrading;
+            if client.send(self.upgrade.request()) { Ok(()) } else { Err(Failure::Broken) }
+        });
+        if let Err(failure) = sent {
+            let stage =
+                if client.state == State::Connecting { Stage::Connect } else { Stage::Upgrade };
+            self.stats.fail(stage, failure);
+            self.drain(index);
+        }
+    }
+
+    fn read<S: Scenario>(&mut self, scenario: &mut S, index: u32) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        self.read_into(scenario, index, &mut buffer);
+        self.buffer = buffer;
+    }
+
+    fn read_into<S: Scenario>(&mut self, scenario: &mut S, index: u32, buffer: &mut [u8]) {
+        for _ in 0..READS_IN_A_ROW {
+            let client = &self.clients[index as usize];
+            let Some(socket) = &client.socket else { return };
+            if client.state == State::Draining {
+                return;
+            }
+            match socket::receive(socket, buffer) {
+                Received::Bytes(count) => {
+                    let was_last = count < buffer.len() && !client.hung_up;
+                    self.received(scenario, index, &mut buffer[..count]);
+                    if was_last {
+                        return;
+                    }
+                }
+                Received::Nothing => return,
+                Received::End => return self.end(scenario, index, Failure::Ended),
+                Received::Broken => return self.end(scenario, index, Failure::Broken),
+            }
+        }
+        self.wait_in_line(index);
+    }
+
+    fn wait_in_line(&mut self, index: u32) {
+        let client = &mut self.clients[index as usize];
+        if !client.in_line {
+            client.in_line = true;
+            self.line.push_back(index);
+        }
+    }
+
+    fn received<S: Scenario>(&mut self, scenario: &mut S, index: u32, bytes: &mut [u8]) {
+        let now = self.clock.now();
+        let client = &mut self.clients[index as usize];
+        match client.state {
+            State::Open | State::Closing => self.frames(scenario, index, bytes, now),
+            State::Upgrading => match self.upgrade.response(client, bytes) {
+                Ok(None) => {}
+                Ok(Some(used)) => {
+                    self.opened(index, now);
+                    if used < bytes.len() {
+                        self.frames(scenario, index, &mut bytes[used..], now);
+                    }
+                }
+                Err(failure) => {
+                    self.stats.fail(Stage::Upgrade, failure);
+                    self.drain(index);
+                }
+            },
+            State::Idle | State::Connecting | State::Closed | State::Draining | State::Gone => {}
+        }
+    }
+
+    fn opened(&mut self, index: u32, now: u64) {
+        let client = &mut self.clients[index as usize];
+        client.state = State::Open;
+        self.stats.handshake.record(now - client.since);
+        self.stats.last_open = Some(now);
+        self.stats.opened += 1;
+        self.pending -= 1;
+        self.open += 1;
+    }
+
+    fn frames<S: Scenario>(&mut self, scenario: &mut S, index: u32, bytes: &mut [u8], now: u64) {
+        const LIMITS: Limits =
+            Limits { message_bytes_max: MESSAGE_BYTES_MAX, fragments_max: u16::MAX };
+        let mut input = Input::new(bytes);
+        let client = &mut self.clients[index as usize];
+        let mut messages = 0;
+        let ended = loop {
+            match client.decoder.next(&mut input, &mut self.pool, &LIMITS) {
+                Ok(Some(Event::Message { kind, payload })) => {
+                    if client.state == State::Open {
+                        messages += 1;
+                        scenario.message(
+                            &mut self.stats,
+                            index,
+                            Message { kind, payload, at: now },
+                        );
+                    }
+                }
+                Ok(Some(Event::Ping(payload))) => {
+                    let mut pong = Vec::with_capacity(payload.len() + 6);
+                    encode_masked_frame(&mut pong, OpCode::Pong, payload, MASKING_KEY);
+                    self.stats.pings_answered += 1;
+                    if client.state == State::Open && !client.send(&pong) {
+                        break Some(Failure::Broken);
+                    }
+                }
+                Ok(Some(Event::Pong(_))) => {}
+                Ok(Some(Event::Close { .. })) if client.state == State::Closing => {
+                    self.stats.closed_cleanly += 1;
+                    client.state = State::Closed;
+                }
+                Ok(Some(Event::Close { code, .. })) => {
+                    break Some(Failure::Closed(code.unwrap_or(1005)));
+                }
+                Ok(None) => break None,
+                Err(error) => break Some(Failure::Protocol(error.reason())),
+            }
+        };
+        self.stats.messages_total += messages;
+        if messages > 0 {
+            scenario.read_done(self, index, now);
+        }
+        if let Some(failure) = ended {
+            self.end(scenario, index, failure);
+        }
+    }
+
+    /// A connection ends by the server's doing, or ours because of the server.
+    #[cold]
+    fn end<S: Scenario>(&mut self, scenario: &mut S, index: u32, failure: Failure) {
+        let state = self.clients[index as usize].state;
+        match state {
+            State::Connecting => self.stats.fail(Stage::Connect, failure),
+            State::Upgrading => self.stats.fail(Stage::Upgrade, failure),
+            State::Open => {
+                self.stats.lost += 1;
+                self.stats.fail(Stage::Open, failure);
+            }
+            State::Closing => self.stats.fail(Stage::Leave, failure),
+            State::Closed if failure == Failure::TimedOut => self.stats.fail(Stage::Leave, failure),
+            // The end of the stream is the server's duty here.
+            State::Closed => {}
+            State::Idle | State::Draining | State::Gone => return,
+        }
+        if failure == Failure::TimedOut {
+            self.abort(index);
+        } else {
+            self.drain(index);
+        }
+        if state == State::Open {
+            scenario.lost(index, failure);
+        }
+    }
+
+    fn abort(&mut self, index: u32) {
+        if let Some(socket) = &self.clients[index as usize].socket {
+            socket::abort_on_close(socket);
+        }
+        self.drain(index);
+    }
+
+    /// Ends the poll, whose last completion lets the descriptor go.
+    fn drain(&mut self, index: u32) {
+        let client = &mut self.clients[index as usize];
+        match client.state {
+            State::Open => {
+                self.open -= 1;
+                self.pending += 1;
+            }
+            State::Idle | State::Draining | State::Gone => return,
+            State::Connecting | State::Upgrading | State::Closing | State::Closed => {}
+        }
+        client.state = State::Draining;
+        client.decoder.release(&mut self.pool);
+        client.rest = None;
+        if client.polling {
+            let token = Token::new(POLL, 0, index);
+            self.ring.cancel(token, Token::new(CANCEL, 0, index));
+        } else {
+            self.free(index);
+        }
+    }
+
+    fn free(&mut self, index: u32) {
+        let client = &mut self.clients[index as usize];
+        client.socket = None;
+        client.state = State::Gone;
+        self.pending -= 1;
+    }
+}

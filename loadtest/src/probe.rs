@@ -1,0 +1,141 @@
+//! What the kernel tells about processes and about itself.
+
+use std::fs;
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// Processor time and memory of a process.
+#[derive(Clone, Copy, Default, PartialEq, Debug)]
+pub(crate) struct ProcessSample {
+    /// Time in user space.
+    pub(crate) user: Duration,
+    /// Time in the kernel.
+    pub(crate) system: Duration,
+    /// Bytes of memory that are resident.
+    pub(crate) resident: u64,
+}
+
+/// Memory of the kernel and its sockets.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Serialize)]
+pub(crate) struct KernelSample {
+    /// TCP sockets of this network namespace that are bound or connected.
+    pub(crate) tcp_in_use: u64,
+    /// Sockets in TIME-WAIT.
+    pub(crate) tcp_time_wait: u64,
+    /// Bytes in the buffers of TCP sockets.
+    pub(crate) tcp_buffer_bytes: u64,
+    /// Bytes of kernel objects.
+    pub(crate) slab_bytes: u64,
+    /// Bytes of those that cannot be taken back.
+    pub(crate) slab_unreclaimable_bytes: u64,
+    /// Bytes that are free for new work.
+    pub(crate) available_bytes: u64,
+}
+
+/// A process of this host.
+#[derive(Clone, Debug)]
+pub(crate) struct Process {
+    folder: String,
+}
+
+impl Process {
+    /// The process with this id.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(crate) fn new(pid: u32) -> Result<Self, String> {
+        let process = Self { folder: format!("/proc/{pid}") };
+        match process.sample() {
+            Some(_) => Ok(process),
+            None => Err(format!("--server-pid {pid}: there is no such process on this host")),
+        }
+    }
+
+    /// This process.
+    pub(crate) fn own() -> Self {
+        Self { folder: "/proc/self".to_owned() }
+    }
+
+    /// Now; `None` when the process is gone.
+    pub(crate) fn sample(&self) -> Option<ProcessSample> {
+        let stat = fs::read_to_string(format!("{}/stat", self.folder)).ok()?;
+        let (user, system) = processor_ticks(&stat)?;
+        let tick = 1.0 / rustix::param::clock_ticks_per_second() as f64;
+        let status = fs::read_to_string(format!("{}/status", self.folder)).ok()?;
+        Some(ProcessSample {
+            user: Duration::from_secs_f64(user as f64 * tick),
+            system: Duration::from_secs_f64(system as f64 * tick),
+            resident: kibibytes(&status, "VmRSS:").unwrap_or(0),
+        })
+    }
+}
+
+/// The kernel now; what cannot be read is 0.
+pub(crate) fn kernel() -> KernelSample {
+    let sockets = fs::read_to_string("/proc/net/sockstat").unwrap_or_default();
+    let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let page = rustix::param::page_size() as u64;
+    KernelSample {
+        tcp_in_use: socket_count(&sockets, "inuse"),
+        tcp_time_wait: socket_count(&sockets, "tw"),
+        tcp_buffer_bytes: socket_count(&sockets, "mem") * page,
+        slab_bytes: kibibytes(&memory, "Slab:").unwrap_or(0),
+        slab_unreclaimable_bytes: kibibytes(&memory, "SUnreclaim:").unwrap_or(0),
+        available_bytes: kibibytes(&memory, "MemAvailable:").unwrap_or(0),
+    }
+}
+
+/// Bytes of memory that are free for new work.
+pub(crate) fn memory_available() -> Option<u64> {
+    kibibytes(&fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")
+}
+
+/// The fields 14 and 15 of `/proc/PID/stat`. The second field, the name, may hold anything.
+fn processor_ticks(stat: &str) -> Option<(u64, u64)> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_ascii_whitespace().skip(11);
+    Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+}
+
+/// The bytes of a line as `VmRSS:     1234 kB`.
+fn kibibytes(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    let number: u64 = line.split_ascii_whitespace().next()?.parse().ok()?;
+    Some(number * 1024)
+}
+
+/// A number of the line `TCP: inuse 5 orphan 0 …`.
+fn socket_count(text: &str, name: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix("TCP:")).unwrap_or_default();
+    let mut words = line.split_ascii_whitespace();
+    words.find(|&word| word == name);
+    words.next().and_then(|word| word.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_with_blanks_and_brackets_are_skipped() {
+        let stat = "42 (a) b (c)) S 1 2 3 4 5 6 7 8 9 10 1234 567 0 0 20";
+        assert_eq!(processor_ticks(stat), Some((1234, 567)));
+        assert_eq!(processor_ticks("42 (a) S 1"), None);
+    }
+
+    #[test]
+    fn sockets_and_memory_are_read() {
+        let sockets = "sockets: used 27\nTCP: inuse 12 orphan 0 tw 3 alloc 1 mem 269\nUDP: mem 0";
+        assert_eq!(socket_count(sockets, "inuse"), 12);
+        assert_eq!(socket_count(sockets, "mem"), 269);
+        assert_eq!(kibibytes("MemTotal: 5 kB\nSlab:   10 kB\n", "Slab:"), Some(10 * 1024));
+    }
+
+    #[test]
+    fn this_process_is_resident() {
+        let sample = Process::own().sample().expect("this process exists");
+        assert!(sample.resident > 100 * 1024);
+        assert!(Process::new(u32::MAX).is_err());
+    }
+}

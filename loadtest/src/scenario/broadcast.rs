@@ -1,0 +1,284 @@
+//! `broadcast`: every client sends one message, and the next round begins when every client has
+//! received the messages of all.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{Message, Scenario};
+use crate::connections::Connections;
+use crate::control::{Control, Population};
+use crate::payload::{Template, mix};
+use crate::stats::{Failure, Stats};
+
+/// Nanoseconds a round may take: far more than any server needs that lost nothing.
+pub(super) const ROUND_NANOSECONDS_MAX: u64 = 10_000_000_000;
+
+/// Where the workers meet between rounds.
+#[derive(Debug, Default)]
+pub(crate) struct Barrier {
+    /// The round that runs; 0 before the first.
+    round: AtomicU32,
+    /// When it began.
+    began: AtomicU64,
+    meeting: Mutex<Meeting>,
+}
+
+#[derive(Debug, Default)]
+struct Meeting {
+    /// Workers that have yet to finish the round.
+    unfinished: u64,
+    /// The hash of the order in which the first worker received it.
+    order: Option<u64>,
+    /// No other round may begin.
+    closed: bool,
+}
+
+/// What a worker that has finished a round is told.
+struct Met {
+    /// Its clients saw the order that the others saw.
+    agreed: bool,
+    /// It was the last.
+    completed: bool,
+}
+
+impl Barrier {
+    /// Begins the first round, whoever comes first.
+    fn open(&self, workers: u64, now: u64) {
+        let mut meeting = self.meeting();
+        if self.round.load(Ordering::Acquire) == 0 {
+            meeting.unfinished = workers;
+            self.begin_round(now);
+        }
+    }
+
+    /// A worker has finished the round; the last one begins the next.
+    fn meet(&self, workers: u64, order: u64, now: u64) -> Met {
+        let mut meeting = self.meeting();
+        let agreed = *meeting.order.get_or_insert(order) == order;
+        meeting.unfinished -= 1;
+        let completed = meeting.unfinished == 0;
+        if completed && !meeting.closed {
+            meeting.unfinished = workers;
+            meeting.order = None;
+            self.begin_round(now);
+        }
+        Met { agreed, completed }
+    }
+
+    /// Lets no other round begin, and tells which is the last.
+    fn close(&self) -> u32 {
+        self.meeting().closed = true;
+        self.round.load(Ordering::Acquire)
+    }
+
+    fn begin_round(&self, now: u64) {
+        self.began.store(now, Ordering::Release);
+        self.round.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn meeting(&self) -> std::sync::MutexGuard<'_, Meeting> {
+        self.meeting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The broadcast scenario of one worker.
+#[derive(Debug)]
+pub(crate) struct Broadcast {
+    template: Template,
+    control: Arc<Control>,
+    barrier: Arc<Barrier>,
+    worker: usize,
+    population: Population,
+    members: Vec<Member>,
+    /// Clients of this worker that are in it.
+    joined: Vec<u32>,
+    /// The round whose messages this worker has sent, and when it began.
+    round: u32,
+    began: u64,
+    /// Clients of this worker that have yet to finish it.
+    unfinished: usize,
+    /// The hash of the order in which the first client received it.
+    order: Option<u64>,
+    /// Messages of the read that goes on, and their round.
+    read: (u64, u32),
+    lost: Option<String>,
+}
+
+/// What one client has received of a round.
+#[derive(Clone, Copy, Debug)]
+struct Member {
+    round: u32,
+    received: u32,
+    /// The hash of the senders in their order.
+    order: u64,
+    /// The sum of the hashes of the senders.
+    roll: u64,
+}
+
+impl Member {
+    const fn waiting_for(round: u32) -> Self {
+        Self { round, received: 0, order: 0, roll: 0 }
+    }
+
+    #[inline]
+    const fn receive(&mut self, sender: u64) {
+        let hash = mix(sender);
+        self.received += 1;
+        self.order = (self.order.rotate_left(5) ^ hash).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.roll = self.roll.wrapping_add(hash);
+    }
+}
+
+impl Broadcast {
+    /// Messages made from `template` for `count` clients of `worker`.
+    pub(crate) fn new(
+        template: Template,
+        control: Arc<Control>,
+        barrier: Arc<Barrier>,
+        worker: usize,
+        count: u32,
+    ) -> Self {
+        Self {
+            template,
+            population: control.population(),
+            control,
+            barrier,
+            worker,
+            members: vec![Member::waiting_for(1); count as usize],
+            joined: Vec::new(),
+            round: 0,
+            began: 0,
+            unfinished: 0,
+            order: None,
+            read: (0, 0),
+            lost: None,
+        }
+    }
+
+    /// Sends the messages of a round.
+    fn enter(&mut self, connections: &mut Connections, round: u32) {
+        self.round = round;
+        self.began = self.barrier.began.load(Ordering::Acquire);
+        self.unfinished = self.joined.len();
+        self.order = None;
+        for &index in &self.joined {
+            let stamp = u64::from(connections.number(index)) << 32 | u64::from(round);
+            connections.send(index, self.template.stamped(stamp));
+        }
+    }
+
+    /// A client has all messages of its round.
+    #[cold]
+    fn finished(&mut self, stats: &mut Stats, index: u32) {
+        let member = &mut self.members[index as usize];
+        if member.roll != self.population.roll {
+            // As many as there should be, but not those: one came twice and one did not.
+            stats.wrong.duplicate += 1;
+            stats.wrong.missing += 1;
+        } else if *self.order.get_or_insert(member.order) != member.order {
+            stats.wrong.out_of_order += 1;
+        }
+        *member = Member::waiting_for(member.round.wrapping_add(1));
+        self.unfinished -= 1;
+    }
+
+    /// All clients of this worker have finished the round.
+    fn meet(&self, connections: &mut Connections, now: u64) {
+        let order = self.order.unwrap_or_default();
+        let met = self.barrier.meet(self.population.workers, order, now);
+        if !met.agreed {
+            connections.stats.wrong.out_of_order += self.joined.len() as u64;
+        }
+        if met.completed {
+            connections.stats.rounds += u64::from(connections.stats.measuring);
+            if self.population.workers > 1 {
+                self.control.wake_others(self.worker);
+            }
+        }
+    }
+}
+
+impl Scenario for Broadcast {
+    fn begin(&mut self, connections: &mut Connections, now: u64) {
+        self.population = self.control.population();
+        self.joined = connections.open_clients().collect();
+        self.barrier.open(self.population.workers, now);
+    }
+
+    #[inline]
+    fn message(&mut self, stats: &mut Stats, index: u32, message: Message<'_>) {
+        let Some(stamp) = self.template.stamp_of(message.kind, message.payload) else {
+            stats.wrong.corrupt += 1;
+            return;
+        };
+        let (sender, round) = (stamp >> 32, stamp as u32);
+        let member = &mut self.members[index as usize];
+        if round != member.round {
+            // A client that has all of a round waits for the next.
+            let earlier = member.round.wrapping_sub(round) < 1 << 31;
+            *if earlier { &mut stats.wrong.duplicate } else { &mut stats.wrong.out_of_order } += 1;
+            return;
+        }
+        member.receive(sender);
+        self.read = (self.read.0 + 1, round);
+        if u64::from(member.received) == self.population.count {
+            self.finished(stats, index);
+        }
+    }
+
+    fn read_done(&mut self, connections: &mut Connections, _: u32, now: u64) {
+        let (messages, round) = std::mem::take(&mut self.read);
+        if connections.stats.measuring && messages > 0 {
+            // Another worker may have begun the round before this one noticed.
+            let noticed = round == self.round;
+            let began =
+                if noticed { self.began } else { self.barrier.began.load(Ordering::Acquire) };
+            connections.stats.messages += messages;
+            connections.stats.latency.record_many(now.saturating_sub(began), messages);
+        }
+        if messages > 0 && self.unfinished == 0 && round == self.round {
+            self.meet(connections, now);
+        }
+    }
+
+    fn turn(&mut self, connections: &mut Connections, now: u64) -> Result<Option<u64>, String> {
+        if let Some(reason) = &self.lost {
+            return Err(reason.clone());
+        }
+        if self.joined.is_empty() {
+            return Ok(None);
+        }
+        let round = self.barrier.round.load(Ordering::Acquire);
+        if round != self.round {
+            self.enter(connections, round);
+        }
+        if self.unfinished > 0 && now.saturating_sub(self.began) > ROUND_NANOSECONDS_MAX {
+            return Err(format!(
+                "round {round} was not complete after 10 s: {} clients of worker {} miss messages",
+                self.unfinished, self.worker
+            ));
+        }
+        Ok(Some(self.began + ROUND_NANOSECONDS_MAX))
+    }
+
+    fn settled(&mut self) -> bool {
+        let last = self.barrier.close();
+        self.joined.is_empty() || (self.round == last && self.unfinished == 0)
+    }
+
+    fn finish(&mut self, stats: &mut Stats) {
+        if self.lost.is_some() {
+            return;
+        }
+        let members = self.joined.iter().map(|&index| &self.members[index as usize]);
+        let unfinished = members.filter(|member| member.round == self.round);
+        let missing = unfinished.map(|member| self.population.count - u64::from(member.received));
+        stats.wrong.missing += missing.sum::<u64>();
+    }
+
+    fn lost(&mut self, _: u32, failure: Failure) {
+        self.lost.get_or_insert_with(|| {
+            format!("a client was lost ({failure}), and a round needs all of them")
+        });
+    }
+}

@@ -1,0 +1,143 @@
+//! `echo`: every client keeps a number of messages in flight and checks each that comes back.
+
+use super::{Message, Scenario};
+use crate::connections::Connections;
+use crate::payload::Template;
+use crate::stats::{Failure, Stats};
+
+/// Bytes of frames that are gathered for one send.
+const BATCH_BYTES: usize = 64 * 1024;
+
+/// The echo scenario of one worker.
+#[derive(Debug)]
+pub(crate) struct Echo {
+    template: Template,
+    depth: u32,
+    /// The number of the worker's first client.
+    first: u32,
+    clients: Vec<Counts>,
+    /// When the messages in flight were sent: `depth` places for each client.
+    sent_at: Vec<u64>,
+    batch: Vec<u8>,
+    settling: bool,
+}
+
+/// Messages of one client. They come back in the order they were sent.
+#[derive(Clone, Copy, Default, Debug)]
+struct Counts {
+    sent: u32,
+    received: u32,
+    lost: bool,
+}
+
+impl Echo {
+    /// `depth` messages in flight, made from `template`, for each of the `count` clients from
+    /// number `first` on.
+    pub(crate) fn new(template: Template, depth: u32, first: u32, count: u32) -> Self {
+        Self {
+            template,
+            depth,
+            first,
+            clients: vec![Counts::default(); count as usize],
+            sent_at: vec![0; count as usize * depth as usize],
+            batch: Vec::new(),
+            settling: false,
+        }
+    }
+
+    /// Sends until `depth` messages are in flight.
+    fn fill(&mut self, connections: &mut Connections, index: u32, now: u64) {
+        let due = self.depth - self.clients[index as usize].in_flight();
+        if due == 1 {
+            connections.send(index, self.next(index, now));
+            return;
+        }
+        let mut batch = std::mem::take(&mut self.batch);
+        for _ in 0..due {
+            batch.extend_from_slice(self.next(index, now));
+            if batch.len() >= BATCH_BYTES {
+                connections.send(index, &batch);
+                batch.clear();
+            }
+        }
+        connections.send(index, &batch);
+        batch.clear();
+        self.batch = batch;
+    }
+
+    /// The next message of a client.
+    fn next(&mut self, index: u32, now: u64) -> &[u8] {
+        let message = self.clients[index as usize].sent;
+        self.clients[index as usize].sent = message.wrapping_add(1);
+        let place = self.place(index, message);
+        self.sent_at[place] = now;
+        self.template.stamped(stamp(self.first + index, message))
+    }
+
+    const fn place(&self, index: u32, message: u32) -> usize {
+        index as usize * self.depth as usize + (message % self.depth) as usize
+    }
+}
+
+impl Counts {
+    const fn in_flight(&self) -> u32 {
+        self.sent.wrapping_sub(self.received)
+    }
+}
+
+impl Scenario for Echo {
+    fn begin(&mut self, connections: &mut Connections, now: u64) {
+        let open: Vec<u32> = connections.open_clients().collect();
+        open.into_iter().for_each(|index| self.fill(connections, index, now));
+    }
+
+    #[inline]
+    fn message(&mut self, stats: &mut Stats, index: u32, message: Message<'_>) {
+        let counts = &mut self.clients[index as usize];
+        if counts.in_flight() == 0 {
+            stats.wrong.duplicate += 1;
+            return;
+        }
+        let expected = stamp(self.first + index, counts.received);
+        let place = counts.received;
+        counts.received = counts.received.wrapping_add(1);
+        match self.template.stamp_of(message.kind, message.payload) {
+            Some(stamp) if self.template.is_stamp(stamp, expected) => {}
+            _ => stats.wrong.corrupt += 1,
+        }
+        if stats.measuring {
+            stats.messages += 1;
+            stats.latency.record(message.at - self.sent_at[self.place(index, place)]);
+        }
+    }
+
+    #[inline]
+    fn read_done(&mut self, connections: &mut Connections, index: u32, now: u64) {
+        if !self.settling {
+            self.fill(connections, index, now);
+        }
+    }
+
+    fn turn(&mut self, _: &mut Connections, _: u64) -> Result<Option<u64>, String> {
+        Ok(None)
+    }
+
+    fn settled(&mut self) -> bool {
+        self.settling = true;
+        self.clients.iter().all(|counts| counts.lost || counts.in_flight() == 0)
+    }
+
+    fn finish(&mut self, stats: &mut Stats) {
+        let missing = self.clients.iter().filter(|counts| !counts.lost).map(Counts::in_flight);
+        stats.wrong.missing += missing.map(u64::from).sum::<u64>();
+    }
+
+    fn lost(&mut self, index: u32, _: Failure) {
+        self.clients[index as usize].lost = true;
+    }
+}
+
+/// No two messages of a run are the same, as long as a client sends less than 2^32.
+const fn stamp(client: u32, message: u32) -> u64 {
+    (client as u64) << 32 | message as u64
+}

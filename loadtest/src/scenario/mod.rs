@@ -1,0 +1,60 @@
+//! What the clients do once they are connected.
+
+mod broadcast;
+mod echo;
+mod idle;
+mod lone;
+
+use ringwire::protocol::MessageKind;
+
+pub(crate) use self::broadcast::{Barrier, Broadcast};
+pub(crate) use self::echo::Echo;
+pub(crate) use self::idle::Idle;
+pub(crate) use self::lone::{Board, Lone};
+
+use crate::connections::Connections;
+use crate::stats::{Failure, Stats};
+
+/// A message that a client received.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Message<'a> {
+    /// Text or binary.
+    pub(crate) kind: MessageKind,
+    /// All of it.
+    pub(crate) payload: &'a [u8],
+    /// When it was read.
+    pub(crate) at: u64,
+}
+
+/// The part of a worker that differs between scenarios. Clients are named by their index in the
+/// worker's table.
+pub(crate) trait Scenario: Sized {
+    /// The fate of all connections of all workers is known: those that are open begin.
+    fn begin(&mut self, connections: &mut Connections, now: u64);
+
+    /// A message came. Called for every message of a read, before one
+    /// [`read_done`](Self::read_done).
+    fn message(&mut self, stats: &mut Stats, index: u32, message: Message<'_>);
+
+    /// The messages of a read, all received at `now`, were handed over.
+    fn read_done(&mut self, connections: &mut Connections, index: u32, now: u64);
+
+    /// Called in every turn between [`begin`](Self::begin) and the end. Gives back when it wants to
+    /// be called again at the latest.
+    ///
+    /// # Errors
+    /// The reason why the run cannot go on.
+    fn turn(&mut self, connections: &mut Connections, now: u64) -> Result<Option<u64>, String>;
+
+    /// Whether everything is done that was begun. Called from [`Phase::Settle`] on, when nothing new
+    /// may be sent.
+    ///
+    /// [`Phase::Settle`]: crate::control::Phase::Settle
+    fn settled(&mut self) -> bool;
+
+    /// The connections are about to be closed: counts what never came.
+    fn finish(&mut self, stats: &mut Stats);
+
+    /// An open connection was lost.
+    fn lost(&mut self, index: u32, failure: Failure);
+}

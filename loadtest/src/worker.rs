@@ -1,0 +1,299 @@
+//! One thread: a processor, a table of descriptors, a ring, and the turns.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use ringwire::ring::{
+    Completion, Interest, Ring, RingSizes, Token, own_descriptor_table, pin_to_cpu, thread_cpu_time,
+};
+
+use crate::args::{ConnectRate, Leave};
+use crate::connections::{Connections, POLL, Setup};
+use crate::control::{Control, News, Phase};
+use crate::plan::WorkerPlan;
+use crate::scenario::Scenario;
+use crate::stats::{Busy, Failure, Stage};
+
+const WAKE: u8 = 3;
+
+/// Operations gathered for one system call.
+const SUBMISSIONS: u32 = 512;
+
+/// Completions that wait for a worker, at most; one for each connection if it has fewer.
+const COMPLETIONS_MAX: u32 = 16 * 1024;
+
+/// Completions taken in one turn.
+const COMPLETIONS_PER_TURN: usize = 1024;
+
+/// Connections started or closed in one turn.
+const STARTS_PER_TURN: u32 = 64;
+
+/// Nanoseconds after which a thread that waits looks around.
+const WAIT_NANOSECONDS_MAX: u64 = 100_000_000;
+
+/// Connections that fail, while none opens, until the rest is not tried.
+const FUTILE_STARTS: u32 = 64;
+
+/// Nanoseconds in which all connections of a worker are closed; then the rest is reset.
+const LEAVE_NANOSECONDS_MAX: u64 = 60_000_000_000;
+
+/// How a worker opens its connections, and ends them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// Connections that are being opened, or closed, at once.
+    pub(crate) at_once: usize,
+    /// Connections started per second by this worker.
+    pub(crate) rate: ConnectRate,
+    /// How they end.
+    pub(crate) leave: Leave,
+}
+
+/// What a worker thread begins with.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    /// Its share.
+    pub(crate) plan: WorkerPlan,
+    /// What all connections have in common.
+    pub(crate) setup: Arc<Setup>,
+    /// Shared with the main thread.
+    pub(crate) control: Arc<Control>,
+    /// To the main thread.
+    pub(crate) news: Sender<News>,
+    /// How it opens and ends its connections.
+    pub(crate) pace: Pace,
+}
+
+impl Worker {
+    /// The thread's life.
+    pub(crate) fn run<S: Scenario>(self, scenario: S) {
+        let news = self.news.clone();
+        let end = match self.prepare(scenario).and_then(Turns::run) {
+            Ok(()) => return,
+            Err(reason) => News::Failed(reason),
+        };
+        // The main thread may have given up; nobody is left to tell then.
+        let _ = news.send(end);
+    }
+
+    fn prepare<S: Scenario>(self, scenario: S) -> Result<Turns<S>, String> {
+        let WorkerPlan { cpu, first, count, .. } = self.plan;
+        own_descriptor_table()
+            .map_err(|error| format!("unshare(CLONE_FILES): {error}; is seccomp in the way?"))?;
+        pin_to_cpu(cpu).map_err(|error| format!("cannot run on CPU {cpu}: {error}"))?;
+        let completions = count.next_power_of_two().clamp(SUBMISSIONS, COMPLETIONS_MAX);
+        let sizes = RingSizes { submissions: SUBMISSIONS, completions };
+        let mut ring = Ring::new(sizes).map_err(|error| {
+            format!("io_uring_setup: {error}; `ringwire check` says what this host lacks")
+        })?;
+        let wake = self.control.wake(self.plan.index);
+        ring.poll_multishot(wake, Interest::Read, Token::new(WAKE, 0, 0));
+        let clock = self.control.clock;
+        let connections = Connections::new(self.setup.clone(), clock, ring, first, count);
+        Ok(Turns {
+            connections,
+            scenario,
+            phase: Phase::Connect,
+            began: clock.now(),
+            started: 0,
+            left: 0,
+            begun: false,
+            told_connected: false,
+            told_settled: false,
+            measured_from: None,
+            completions: Vec::with_capacity(COMPLETIONS_PER_TURN),
+            worker: self,
+        })
+    }
+}
+
+/// A worker at work.
+struct Turns<S> {
+    worker: Worker,
+    connections: Connections,
+    scenario: S,
+    phase: Phase,
+    /// When the phase began.
+    began: u64,
+    /// Clients that were started, and asked to leave, in the order of the table.
+    started: u32,
+    left: u32,
+    /// The scenario has begun.
+    begun: bool,
+    told_connected: bool,
+    told_settled: bool,
+    /// Wall and processor time when measuring began.
+    measured_from: Option<(u64, Duration)>,
+    completions: Vec<Completion>,
+}
+
+impl<S: Scenario> Turns<S> {
+    fn run(mut self) -> Result<(), String> {
+        loop {
+            let now = self.connections.clock.now();
+            let phase = self.worker.control.phase();
+            if phase != self.phase {
+                self.enter(phase, now);
+            }
+            let wanted = match phase {
+                Phase::Connect => self.open(now),
+                Phase::Leave => self.close(now),
+                _ => None,
+            };
+            self.connections.expire(&mut self.scenario, now);
+            let scenario_wants = self.scenario_turn(now);
+            self.publish_progress();
+            if phase == Phase::Leave && self.has_left() {
+                break;
+            }
+            self.wait(now, wanted.into_iter().chain(scenario_wants).min())
+                .map_err(|error| format!("io_uring_enter: {error}"))?;
+        }
+        let mut stats = std::mem::take(&mut self.connections.stats);
+        stats.ring_pressure = self.connections.ring.pressure();
+        stats.ran = thread_cpu_time();
+        let _ = self.worker.news.send(News::Finished(Box::new(stats)));
+        Ok(())
+    }
+
+    fn enter(&mut self, phase: Phase, now: u64) {
+        if !self.begun && matches!(phase, Phase::WarmUp | Phase::Measure | Phase::Settle) {
+            self.begun = true;
+            self.scenario.begin(&mut self.connections, now);
+        }
+        if phase == Phase::Measure {
+            self.connections.stats.measuring = true;
+            self.measured_from = Some((now, thread_cpu_time()));
+        } else if let Some((from, ran)) = self.measured_from.take() {
+            let stats = &mut self.connections.stats;
+            stats.measuring = false;
+            stats.busy.push(Busy {
+                cpu: self.worker.plan.cpu,
+                wall: Duration::from_nanos(now - from),
+                ran: thread_cpu_time().saturating_sub(ran),
+            });
+        }
+        if phase == Phase::Leave && self.begun {
+            self.scenario.finish(&mut self.connections.stats);
+        }
+        self.phase = phase;
+        self.began = now;
+    }
+
+    /// Starts connections. Gives back when it wants to go on at the latest.
+    fn open(&mut self, now: u64) -> Option<u64> {
+        let count = self.connections.count();
+        let allowed = match self.worker.pace.rate {
+            ConnectRate::Max => count,
+            ConnectRate::PerSecond(rate) => {
+                let due = (now - self.began) as f64 * 1e-9 * rate;
+                (due as u32).saturating_add(1).min(count)
+            }
+        };
+        let last = allowed.min(self.started.saturating_add(STARTS_PER_TURN));
+        while self.started < last && self.connections.pending < self.worker.pace.at_once {
+            self.connections.start(self.started, self.connections.clock.now());
+            self.started += 1;
+        }
+        self.give_up_if_futile();
+        if self.started == count && self.connections.pending == 0 {
+            if !self.told_connected {
+                self.told_connected = true;
+                self.worker.control.add_population(self.connections.population());
+                let _ = self.worker.news.send(News::Connected);
+            }
+            return None;
+        }
+        if self.started == count || self.connections.pending >= self.worker.pace.at_once {
+            return None;
+        }
+        match self.worker.pace.rate {
+            ConnectRate::PerSecond(rate) if self.started == allowed => {
+                Some(self.began + (f64::from(self.started) / rate * 1e9) as u64)
+            }
+            _ => Some(now),
+        }
+    }
+
+    /// A server that refuses everyone is not asked a million times.
+    fn give_up_if_futile(&mut self) {
+        let opened = self.connections.stats.opened;
+        let settled = self.started as usize - self.connections.pending;
+        let count = self.connections.count();
+        if opened == 0 && settled >= FUTILE_STARTS as usize && self.started < count {
+            let rest = count - self.started;
+            self.connections.stats.fail_many(Stage::Connect, Failure::NotTried, rest.into());
+            self.started = count;
+        }
+    }
+
+    /// Closes connections. Gives back when it wants to go on at the latest.
+    fn close(&mut self, now: u64) -> Option<u64> {
+        let count = self.connections.count();
+        let late = now - self.began > LEAVE_NANOSECONDS_MAX;
+        let how = if late { Leave::Abort } else { self.worker.pace.leave };
+        if late {
+            self.connections.expire(&mut self.scenario, u64::MAX);
+        }
+        let last = count.min(self.left.saturating_add(STARTS_PER_TURN));
+        while self.left < last && self.connections.pending < self.worker.pace.at_once {
+            self.connections.leave(self.left, how, now);
+            self.left += 1;
+        }
+        let may_go_on = self.left < count && self.connections.pending < self.worker.pace.at_once;
+        may_go_on.then_some(now)
+    }
+
+    fn has_left(&self) -> bool {
+        self.left == self.connections.count() && self.connections.pending == 0
+    }
+
+    fn scenario_turn(&mut self, now: u64) -> Option<u64> {
+        if !self.begun || self.phase == Phase::Leave {
+            return None;
+        }
+        let outcome = self.scenario.turn(&mut self.connections, now);
+        if self.phase == Phase::Settle && !self.told_settled && self.scenario.settled() {
+            self.told_settled = true;
+            let _ = self.worker.news.send(News::Settled);
+        }
+        outcome.unwrap_or_else(|reason| {
+            let _ = self.worker.news.send(News::Stopped(reason));
+            None
+        })
+    }
+
+    fn publish_progress(&self) {
+        let progress = &self.worker.control.progress[self.worker.plan.index];
+        let settled = u64::from(self.started).saturating_sub(self.connections.pending as u64);
+        progress.settled.store(settled, Ordering::Relaxed);
+        progress.messages.store(self.connections.stats.messages_total, Ordering::Relaxed);
+    }
+
+    /// Waits for completions, but not past `wanted`, and deals with them.
+    fn wait(&mut self, now: u64, wanted: Option<u64>) -> std::io::Result<()> {
+        let more = self.connections.read_on(&mut self.scenario);
+        let until = wanted.unwrap_or(u64::MAX).saturating_sub(now).min(WAIT_NANOSECONDS_MAX);
+        if more || until == 0 {
+            self.connections.ring.submit()?;
+        } else {
+            self.connections.ring.submit_and_wait(Duration::from_nanos(until))?;
+        }
+        let mut completions = std::mem::take(&mut self.completions);
+        self.connections.ring.reap(COMPLETIONS_PER_TURN, &mut completions);
+        for completion in completions.drain(..) {
+            match completion.token.kind() {
+                POLL => self.connections.polled(&mut self.scenario, &completion),
+                WAKE if !completion.more => {
+                    let wake = self.worker.control.wake(self.worker.plan.index);
+                    let token = Token::new(WAKE, 0, 0);
+                    self.connections.ring.poll_multishot(wake, Interest::Read, token);
+                }
+                _ => {}
+            }
+        }
+        self.completions = completions;
+        Ok(())
+    }
+}

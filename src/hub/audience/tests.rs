@@ -1,0 +1,264 @@
+//! An audience against a model of it, and the pace of its rounds.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::*;
+use crate::collections::random::Random;
+
+const SEEDS: u64 = 2_000;
+const OPERATIONS: u32 = 200;
+
+#[derive(Default)]
+struct Member {
+    seat: Seat,
+    /// The publications of each round that it must still get.
+    owed: VecDeque<Vec<u32>>,
+}
+
+/// What an audience must do, written down the long way.
+struct Model {
+    audience: Audience,
+    members: HashMap<Key, Member>,
+    joined: u32,
+    published: u32,
+    /// Publications that were part of a round.
+    taken: u32,
+    random: Random,
+}
+
+impl Model {
+    fn new(seed: u64) -> Self {
+        Self {
+            audience: Audience::default(),
+            members: HashMap::new(),
+            joined: 0,
+            published: 0,
+            taken: 0,
+            random: Random::new(seed),
+        }
+    }
+
+    fn operate(&mut self) {
+        match self.random.below(100) {
+            0..20 => self.join(),
+            20..35 => self.leave(),
+            35..50 => self.publish(),
+            50..60 => self.begin_round(),
+            _ => self.serve(),
+        }
+    }
+
+    fn join(&mut self) {
+        // A place is used again by another generation.
+        let key = Key::from_parts(self.joined % 7, self.joined);
+        self.joined += 1;
+        let seat = self.audience.join(key);
+        self.members.insert(key, Member { seat, owed: VecDeque::new() });
+    }
+
+    fn leave(&mut self) {
+        if self.members.is_empty() {
+            return;
+        }
+        let at = self.random.below(self.members.len() as u32) as usize;
+        let key = self.audience.members[at];
+        let member = self.members.remove(&key).expect("the model knows every member");
+        self.audience.leave(member.seat, |moved, seat| {
+            self.members.get_mut(&moved).expect("who moves is still a member").seat = seat;
+        });
+    }
+
+    /// Each publication is its number, its size and as many bytes.
+    fn publish(&mut self) {
+        let size = if self.random.below(20) == 0 { self.random.below(100_000) } else { 0 };
+        let mut frames = [self.published.to_be_bytes(), size.to_be_bytes()].concat();
+        frames.resize(8 + size as usize, 0);
+        self.audience.publish(&frames, 1);
+        self.published += 1;
+    }
+
+    fn begin_round(&mut self) {
+        assert_eq!(self.audience.due().is_some(), self.audience.in_round() || self.waits());
+        if self.audience.in_round() {
+            return;
+        }
+        let Some(batch) = self.audience.take_gathered() else {
+            assert!(!self.waits(), "what was published goes out");
+            return;
+        };
+        let numbers = numbers(&batch);
+        let expected: Vec<u32> = (self.taken..).take(numbers.len()).collect();
+        assert_eq!(numbers, expected, "in order, none left out");
+        assert_eq!(batch.count as usize, numbers.len());
+        self.taken += batch.count;
+        for member in self.members.values_mut() {
+            member.owed.push_back(numbers.clone());
+        }
+        self.audience.begin_round(batch);
+    }
+
+    fn serve(&mut self) {
+        let was_on = self.audience.in_round();
+        match self.audience.next_in_round() {
+            Some((key, batch)) => {
+                let member = self.members.get_mut(&key).expect("only members are served");
+                assert_eq!(member.owed.pop_front(), Some(numbers(&batch)), "its own, once");
+            }
+            None if was_on => {
+                let owed = self.members.values().map(|member| member.owed.len()).sum::<usize>();
+                assert_eq!(owed, 0, "a round ends when everybody was served");
+                assert!(!self.audience.in_round());
+            }
+            None => {}
+        }
+    }
+
+    fn waits(&self) -> bool {
+        self.taken < self.published
+    }
+
+    fn check_seats(&self) {
+        assert_eq!(self.audience.len(), self.members.len());
+        for (key, member) in &self.members {
+            assert_eq!(self.audience.members[member.seat as usize], *key);
+        }
+    }
+}
+
+fn numbers(batch: &Batch) -> Vec<u32> {
+    let mut rest = &batch.frames[..];
+    let mut numbers = Vec::new();
+    while let [a, b, c, d, e, f, g, h, more @ ..] = rest {
+        numbers.push(u32::from_be_bytes([*a, *b, *c, *d]));
+        rest = &more[u32::from_be_bytes([*e, *f, *g, *h]) as usize..];
+    }
+    assert!(rest.is_empty(), "publications stay whole");
+    numbers
+}
+
+#[test]
+fn every_member_gets_every_round_once_whoever_comes_and_goes() {
+    for seed in 0..SEEDS {
+        let mut model = Model::new(seed);
+        for _ in 0..OPERATIONS {
+            model.operate();
+            model.check_seats();
+        }
+        while model.audience.due().is_some() {
+            model.begin_round();
+            model.serve();
+        }
+        assert_eq!(model.taken, model.published, "seed {seed}");
+        assert_eq!(model.audience.gathered_bytes(), 0);
+    }
+}
+
+#[test]
+fn a_newcomer_waits_for_the_next_round() {
+    let key = |index| Key::from_parts(index, 1);
+    let mut audience = Audience::default();
+    audience.join(key(0));
+    audience.publish(b"first", 1);
+    let batch = audience.take_gathered().expect("it was published");
+    audience.begin_round(batch);
+    audience.join(key(1));
+    audience.publish(b"second", 1);
+    let mut heard = Vec::new();
+    while audience.due().is_some() {
+        match audience.next_in_round() {
+            Some((member, batch)) => heard.push((member.index(), batch.frames)),
+            None => {
+                if let Some(batch) = audience.take_gathered() {
+                    audience.begin_round(batch);
+                }
+            }
+        }
+    }
+    let expected: [(u32, &[u8]); 3] = [(0, b"first"), (0, b"second"), (1, b"second")];
+    assert!(heard.iter().map(|(member, frames)| (*member, &frames[..])).eq(expected));
+}
+
+#[test]
+fn a_round_is_bounded_but_takes_at_least_one() {
+    let mut audience = Audience::default();
+    audience.publish(&vec![0; 3 * ROUND_BYTES_MAX], 3);
+    audience.publish(b"small", 1);
+    let sizes: Vec<usize> =
+        std::iter::from_fn(|| audience.take_gathered()).map(|batch| batch.frames.len()).collect();
+    assert_eq!(sizes, [3 * ROUND_BYTES_MAX, 5]);
+    for _ in 0..100 {
+        audience.publish(&[0; 10_000], 1);
+    }
+    while let Some(batch) = audience.take_gathered() {
+        assert!(batch.frames.len() < ROUND_BYTES_MAX + 10_000);
+        assert_eq!(batch.frames.len(), batch.count as usize * 10_000);
+    }
+}
+
+fn audience_of(members: u32) -> Audience {
+    let mut audience = Audience::default();
+    for index in 0..members {
+        audience.join(Key::from_parts(index, 1));
+    }
+    audience
+}
+
+#[test]
+fn nothing_is_due_until_something_is_published() {
+    let mut audience = audience_of(1000);
+    assert_eq!(audience.due(), None);
+    audience.publish(b"lone", 1);
+    assert_eq!(audience.due(), Some(Duration::ZERO));
+}
+
+#[test]
+fn what_gathers_behind_a_round_waits_for_a_part_of_its_cost() {
+    let end = Duration::from_secs(9);
+    for (members, wait) in [
+        (0, 0),
+        (1, 0),
+        (19, 0),
+        (20, 25_000),
+        (100, 125_000),
+        (800, 1_000_000),
+        (100_000, FANOUT_GATHER_NANOSECONDS_MAX),
+    ] {
+        let mut audience = audience_of(members);
+        audience.pace(end);
+        assert_eq!(audience.due(), None);
+        audience.publish(b"soon after", 1);
+        assert_eq!(audience.due(), Some(end + Duration::from_nanos(wait)), "{members} members");
+    }
+}
+
+#[test]
+fn a_message_after_quiet_is_due_at_once() {
+    let mut audience = audience_of(100_000);
+    let end = Duration::from_secs(9);
+    audience.pace(end);
+    let later = end + Duration::from_nanos(FANOUT_GATHER_NANOSECONDS_MAX);
+    audience.publish(b"lone", 1);
+    assert!(audience.due().is_some_and(|due| due <= later));
+}
+
+#[test]
+fn a_round_that_is_on_goes_on_at_once() {
+    let mut audience = audience_of(100);
+    audience.pace(Duration::from_secs(9));
+    audience.publish(b"one", 1);
+    let batch = audience.take_gathered().expect("it was published");
+    audience.begin_round(batch);
+    assert_eq!(audience.due(), Some(Duration::ZERO));
+    assert_eq!(std::iter::from_fn(|| audience.next_in_round()).count(), 100);
+    assert_eq!(audience.due(), None);
+}
+
+#[test]
+fn without_members_nothing_piles_up() {
+    let mut audience = Audience::default();
+    audience.publish(b"to nobody", 1);
+    let batch = audience.take_gathered().expect("it was published");
+    audience.begin_round(batch);
+    assert!(!audience.in_round());
+    assert_eq!((audience.due(), audience.gathered_bytes()), (None, 0));
+}
