@@ -10,8 +10,8 @@ mod raw;
 use common::Server;
 use observed::{Baseline, Metrics, resident_bytes};
 use raw::{
-    BINARY, CONTINUE, End, PING, PONG, RawClient, TEXT, TEXT_BEGIN, frame, header_64, request,
-    upgrade_request,
+    BINARY, CLOSE, CONTINUE, End, PING, PONG, RawClient, TEXT, TEXT_BEGIN, frame, header_64,
+    request, upgrade_request,
 };
 use rustix::event::epoll;
 use std::io::{ErrorKind, Read, Write};
@@ -85,29 +85,37 @@ fn endless_fragments_end_at_the_cap() {
 }
 
 #[test]
-fn pings_nobody_reads_leave_one_pong_pending() {
+fn pings_nobody_reads_are_not_answered_in_memory() {
     const PINGS: u32 = 300_000;
-    let server = Server::start(&["--shards", "1"]);
+    let server = Server::start(&["--shards", "1", "--admin", "127.0.0.1:0"]);
     let mut client = RawClient::open(server.address(), "/echo");
     let before = resident_bytes(server.pid());
 
-    for first in (0..PINGS).step_by(1000) {
-        let pings =
-            (first..first + 1000).map(|number| frame(PING, &number.to_be_bytes().repeat(30)));
-        client.send(&pings.collect::<Vec<_>>().concat());
-    }
-    let growth = growth_since(before, &server);
-    assert!(growth < 16 * MIB, "{growth} bytes for pongs that wait");
+    thread::scope(|scope| {
+        let mut writer = client.stream().try_clone().expect("a socket can be shared");
+        scope.spawn(move || {
+            for first in (0..PINGS).step_by(1000) {
+                let numbers = first..first + 1000;
+                let pings = numbers.map(|number| frame(PING, &number.to_be_bytes().repeat(30)));
+                let pings = pings.collect::<Vec<_>>().concat();
+                writer.write_all(&pings).expect("the server reads on once it is read from");
+            }
+        });
+        // From here on it is the server's memory that fills, if it does not stop reading.
+        observed::wait_until_still(server.admin_address(), "bytes_received_total");
+        let growth = growth_since(before, &server);
+        assert!(growth < 16 * MIB, "{growth} bytes for pongs that wait");
 
-    // RFC 6455 section 5.5.3: only the most recent ping needs an answer.
-    let mut last = None;
-    while last != Some(PINGS - 1) {
-        let frame = client.read_frame().expect("the flood is answered");
-        assert_eq!(frame.first, PONG);
-        let number = frame.payload.first_chunk().map(|number| u32::from_be_bytes(*number));
-        assert!(number > last, "pong {number:?} after pong {last:?}");
-        last = number;
-    }
+        // RFC 6455 section 5.5.3: only the most recent ping needs an answer.
+        let mut last = None;
+        while last != Some(PINGS - 1) {
+            let frame = client.read_frame().expect("the flood is answered");
+            assert_eq!(frame.first, PONG);
+            let number = frame.payload.first_chunk().map(|number| u32::from_be_bytes(*number));
+            assert!(number > last, "pong {number:?} after pong {last:?}");
+            last = number;
+        }
+    });
     client.echo("still here");
 }
 
@@ -125,15 +133,18 @@ fn a_message_must_be_complete_within_thirty_seconds() {
         assert!(start.elapsed() < Duration::from_secs(40), "the server waits for ever");
         client.send_frame(CONTINUE, b"a");
     }
-    assert_eq!(answer, [0x88, 2, 0x03, 0xf0], "a Close frame with 1008");
+    let [first, _, code @ ..] = answer;
+    assert_eq!((first, u16::from_be_bytes(code)), (CLOSE, 1008));
     assert!(start.elapsed() > Duration::from_secs(28), "after {:?}", start.elapsed());
+    drop(client);
     observed::wait_for_value(server.admin_address(), "connections", 0);
     assert_eq!(Metrics::scrape(server.admin_address()).closed("message_deadline"), 1);
 }
 
-/// Where the absolute deadline of a handshake, 10 s, may be seen by a client.
+/// Where the absolute deadline of a handshake, 10 s, may be seen by a client. It is late by what a
+/// loaded machine makes of it, and would come much later if a byte could move it.
 fn assert_at_handshake_deadline(elapsed: Duration, who: &str) {
-    let allowed = Duration::from_secs(9)..Duration::from_secs(12);
+    let allowed = Duration::from_secs(9)..Duration::from_secs(20);
     assert!(allowed.contains(&elapsed), "{who} was hung up on after {elapsed:?}");
 }
 
@@ -162,7 +173,7 @@ fn handshakes_that_never_end_are_ended_after_ten_seconds() {
             client.echo("good");
             client.close();
             let elapsed = start.elapsed();
-            assert!(elapsed < Duration::from_secs(3), "a good client waited {elapsed:?}");
+            assert!(elapsed < Duration::from_secs(9), "a good client waited {elapsed:?}");
             thread::sleep(Duration::from_millis(250));
         }
     });
@@ -193,7 +204,7 @@ fn watch_silent_sockets(count: usize, address: SocketAddr) {
     for index in 0..count {
         let start = Instant::now();
         let stream = TcpStream::connect(address).expect("the server accepts a connection");
-        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a deadline can be set");
+        stream.set_read_timeout(Some(Duration::from_secs(40))).expect("a deadline can be set");
         let data = epoll::EventData::new_u64(index as u64);
         epoll::add(&watch, &stream, data, epoll::EventFlags::IN).expect("a socket is watched");
         sockets.push((start, Some(stream)));
@@ -201,7 +212,7 @@ fn watch_silent_sockets(count: usize, address: SocketAddr) {
 
     let mut open = count;
     let mut events = Vec::with_capacity(1024);
-    let patience = rustix::event::Timespec { tv_sec: 20, tv_nsec: 0 };
+    let patience = rustix::event::Timespec { tv_sec: 40, tv_nsec: 0 };
     while open > 0 {
         epoll::wait(&watch, rustix::buffer::spare_capacity(&mut events), Some(&patience))
             .expect("the epoll can be waited for");
@@ -241,7 +252,7 @@ fn bad_requests_are_refused_and_hung_up_on() {
                 assert!(version, "{name}: 426 without the version that would do: {head}");
             }
             let (body, end) = client.read_rest();
-            assert!(!body.contains("HTTP/1.1"), "{name}: a second answer: {body}");
+            assert!(!body.contains("HTTP/1.1 "), "{name}: a second answer: {body}");
             let all_read = tail.is_empty() && !statuses.contains(&431);
             assert!(end == End::Fin || !all_read, "{name}: not hung up on with a FIN");
         }

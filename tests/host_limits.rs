@@ -54,7 +54,7 @@ fn press_and_relieve(pid: u32, address: SocketAddr) {
     let start = Instant::now();
     while !is_served(address) {
         let waited = start.elapsed();
-        assert!(waited < Duration::from_secs(2), "nobody is served {waited:?} after the pressure");
+        assert!(waited < Duration::from_secs(5), "nobody is served {waited:?} after the pressure");
     }
 }
 

@@ -44,11 +44,11 @@ fn answer_pings(address: SocketAddr) {
         let ping = client.read_frame().expect("a client that answers pings lives");
         assert_eq!(ping.first, PING);
         let silence = silent_since.elapsed();
-        assert!((seconds(0.5)..seconds(2.5)).contains(&silence), "pinged after {silence:?}");
+        assert!((seconds(0.5)..seconds(4.0)).contains(&silence), "pinged after {silence:?}");
         client.send_frame(PONG, &ping.payload);
         pings += 1;
     }
-    assert!((2..=9).contains(&pings), "{pings} pings");
+    assert!((1..=9).contains(&pings), "{pings} pings");
     client.echo("alive");
     client.close();
 }
@@ -60,7 +60,7 @@ fn ignore_pings(address: SocketAddr) {
     assert_eq!(client.read_frame().map(|frame| frame.first), Ok(PING));
     client.read_to_end();
     let life = start.elapsed();
-    assert!((seconds(1.5)..seconds(4.0)).contains(&life), "hung up on after {life:?}");
+    assert!((seconds(1.5)..seconds(6.0)).contains(&life), "hung up on after {life:?}");
 }
 
 /// Sends often enough never to be silent, and is not pinged for it.
@@ -99,15 +99,17 @@ fn a_drain_lets_ten_thousand_clients_go() {
     let status = server.wait_for_exit(Duration::from_secs(20));
     let elapsed = start.elapsed();
     assert!(status.success(), "{status}");
-    assert!(elapsed < seconds(6.5), "the drain of 5 s took {elapsed:?}");
+    assert!(elapsed < seconds(10.0), "the drain of 5 s took {elapsed:?}");
 }
 
 #[test]
 fn a_drain_serves_nobody_new_and_ends_on_time() {
-    let mut server = Server::start(&["--shards", "2", "--drain", "3s"]);
+    let mut server = Server::start(&["--shards", "2", "--drain", "1s"]);
     let address = server.address();
     // It never answers the Close frame and so keeps the drain going.
     let mut deaf = RawClient::open(address, "/echo");
+    // Nor does this one, which has no room for a Close frame.
+    let full = shut_window(address);
     let start = Instant::now();
     server.terminate();
     assert_eq!(deaf.read_close(), Some(1001));
@@ -116,8 +118,9 @@ fn a_drain_serves_nobody_new_and_ends_on_time() {
     let status = server.wait_for_exit(Duration::from_secs(20));
     let elapsed = start.elapsed();
     assert!(status.success(), "{status}");
-    assert!(elapsed < seconds(4.5), "the drain of 3 s took {elapsed:?}");
+    assert!(elapsed < seconds(4.0), "the drain of 1 s took {elapsed:?}");
     deaf.read_to_end();
+    drop(full);
 }
 
 #[test]
@@ -133,7 +136,8 @@ fn a_second_signal_ends_the_drain_at_once() {
     server.terminate();
     server.wait_for_exit(Duration::from_secs(20));
     let elapsed = start.elapsed();
-    assert!(elapsed < seconds(1.0), "the second signal took {elapsed:?}");
+    // Far from the drain, and from the time a single client has to answer.
+    assert!(elapsed < seconds(3.0), "the second signal took {elapsed:?}");
 }
 
 /// Waits until one of `clients` has something to read.
@@ -200,20 +204,22 @@ fn ladders() -> Vec<Ladder> {
     ]
 }
 
-/// A peer whose window is closed while the server has answers and then a Close frame for it.
-fn shut_window(address: SocketAddr, farewell: &[u8]) -> RawClient {
-    let mut client = RawClient::connect_narrow(address);
-    client.upgrade("/echo");
-    let socket = client.stream().try_clone().expect("a socket can be shared");
-    observed::fill_kernel_buffers(&socket, || client.send_frame(BINARY, &[0; 64 * 1024]));
-    client.send(farewell);
+/// A peer that sends and never reads, at the point where the server has stopped reading too: the
+/// kernel takes no more for the peer, and answers wait in the server's memory.
+fn shut_window(address: SocketAddr) -> RawClient {
+    let mut client = RawClient::open(address, "/echo");
+    let patience = Some(Duration::from_millis(500));
+    client.stream().set_write_timeout(patience).expect("a write deadline can be set");
+    let message = frame(BINARY, &[0; 64 * 1024]);
+    let taken = (0..2048).take_while(|_| client.try_send(&message).is_ok()).count();
+    assert!(taken < 2048, "the server takes 128 MiB from a peer that reads nothing");
     client
 }
 
 #[test]
-fn whatever_a_peer_does_its_connection_ends() {
+fn a_connection_ends_whatever_its_peer_does() {
     const TIMES: u64 = 10;
-    const WINDOWS: u64 = 2;
+    const WINDOWS: u64 = 3;
     let server = Server::start(&["--shards", "2", "--admin", "127.0.0.1:0"]);
     let (address, admin) = (server.address(), server.admin_address());
     warm_up(address);
@@ -223,18 +229,20 @@ fn whatever_a_peer_does_its_connection_ends() {
     for _ in 0..TIMES {
         kept.extend(ladders().iter().filter_map(|act| act(RawClient::open(address, "/echo"))));
     }
-    for farewell in [frame(0x83, b""), close_frame(1000, "")] {
-        kept.extend((0..WINDOWS).map(|_| shut_window(address, &farewell)));
-    }
+    kept.extend((0..WINDOWS).map(|_| shut_window(address)));
 
-    // The peers still hold their sockets: it is the server that lets go.
-    baseline.wait(server.pid(), admin, Duration::from_secs(14));
+    // The peers still hold their sockets: it is the server that lets go. Those with a shut window
+    // were not asked to leave; they have 10 s to read something before they are.
+    observed::wait_until(seconds(11.0), || {
+        let open = Metrics::scrape(admin).value("connections");
+        (open <= WINDOWS).then_some(()).ok_or_else(|| format!("{open} connections are open"))
+    });
+    baseline.wait(server.pid(), admin, seconds(20.0));
     let metrics = Metrics::scrape(admin);
     assert_eq!(metrics.closed("client_close"), 32 + TIMES);
     assert_eq!(metrics.closed("protocol_error"), 2 * TIMES);
-    // Nothing more is read from a peer that does not read, so its farewell is not seen.
-    assert_eq!(metrics.closed("slow_reader"), 2 * WINDOWS);
     assert_eq!(metrics.closed("peer_gone"), 6 * TIMES);
+    assert_eq!(metrics.closed("slow_reader"), WINDOWS);
     drop(kept);
 }
 
@@ -261,7 +269,7 @@ impl Choices {
 #[test]
 fn churn_leaves_nothing_behind() {
     const THREADS: u64 = 6;
-    const ROUNDS: usize = 500;
+    const ROUNDS: usize = 1000;
     let server = Server::start(&["--shards", "3", "--admin", "127.0.0.1:0"]);
     let (address, admin) = (server.address(), server.admin_address());
     warm_up(address);

@@ -79,6 +79,20 @@ pub(crate) fn wait_for_value(admin: SocketAddr, name: &str, expected: u64) {
     });
 }
 
+/// Waits until a counter has stood still for a while, and returns it.
+pub(crate) fn wait_until_still(admin: SocketAddr, name: &str) -> u64 {
+    let mut last = Metrics::scrape(admin).value(name);
+    wait_until(Duration::from_secs(15), || {
+        thread::sleep(Duration::from_millis(100));
+        let now = Metrics::scrape(admin).value(name);
+        let moved = format!("ringwire_{name} went from {last} to {now}");
+        let still = (now == last).then_some(()).ok_or(moved);
+        last = now;
+        still
+    });
+    last
+}
+
 /// The state a server must come back to after every storm.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Baseline {
@@ -166,38 +180,4 @@ pub(crate) fn cpu_time(pid: u32) -> Duration {
     assert_eq!(ticks.len(), 2, "stat has utime and stime: {stat}");
     let per_second = rustix::param::clock_ticks_per_second();
     Duration::from_millis(ticks.iter().sum::<u64>() * 1000 / per_second)
-}
-
-/// Bytes the kernel holds for the client at the other end of `stream`: sent by the server's program
-/// and not yet taken by the client's kernel.
-pub(crate) fn unsent_bytes(stream: &TcpStream) -> u64 {
-    let server = stream.peer_addr().expect("the socket is connected");
-    let client = stream.local_addr().expect("the socket is connected");
-    let ends = format!("{} {} ", hexadecimal(server), hexadecimal(client));
-    let table = fs::read_to_string("/proc/net/tcp").expect("/proc is there");
-    let row = table.lines().find_map(|line| line.split_once(&ends));
-    let queue = row.and_then(|(_, rest)| rest.split([' ', ':']).nth(1));
-    queue.and_then(|queue| u64::from_str_radix(queue, 16).ok()).unwrap_or(0)
-}
-
-/// An address as /proc/net/tcp writes it.
-fn hexadecimal(address: SocketAddr) -> String {
-    let SocketAddr::V4(address) = address else { panic!("not an IPv4 address: {address}") };
-    format!("{:08X}:{:04X}", u32::from_ne_bytes(address.ip().octets()), address.port())
-}
-
-/// Calls `send_more` until the kernel takes no more for the client at the other end of `stream`,
-/// so that what the server sends from then on waits in its own memory.
-pub(crate) fn fill_kernel_buffers(stream: &TcpStream, mut send_more: impl FnMut()) {
-    let mut last = 0;
-    let mut unchanged = 0;
-    wait_until(Duration::from_secs(20), || {
-        send_more();
-        let now = unsent_bytes(stream);
-        unchanged = if now == last && now > 0 { unchanged + 1 } else { 0 };
-        last = now;
-        (unchanged == 3)
-            .then_some(())
-            .ok_or_else(|| format!("the kernel holds {now} bytes and takes more"))
-    });
 }
