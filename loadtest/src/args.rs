@@ -61,7 +61,7 @@ pub(crate) enum ScenarioArguments {
 /// The flags of every scenario.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Common {
-    /// The server: ws://HOST[:PORT][/PATH]
+    /// The server, as `ws://HOST:PORT/PATH`; port and path may be left out
     #[arg(long, value_name = "URL")]
     pub(crate) url: Target,
     /// Connections, all workers together

@@ -11,7 +11,7 @@ impl Token {
     /// A token for the operation `kind` of the slot `index` in its `generation`.
     ///
     /// # Panics
-    /// When `kind` needs more than 4 bits or `generation` more than [`GENERATION_BITS`].
+    /// When `kind` needs more than 4 bits or `generation` more than 28.
     #[must_use]
     pub const fn new(kind: u8, generation: u32, index: u32) -> Self {
         assert!(kind < 16 && generation < 1 << GENERATION_BITS);
