@@ -1,5 +1,6 @@
 //! The `ringwire` program.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use ringwire::config::{Command, Config, from_args};
@@ -22,7 +23,12 @@ fn main() -> ExitCode {
 
 fn start_log(config: &Config) {
     let filter = EnvFilter::new(&config.log_level);
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(colours)
+        .with_writer(std::io::stderr)
+        .init();
 }
 
 /// A thread that panics takes the process with it: half a server is worse than none.
