@@ -36,8 +36,12 @@ pub const MESSAGE_TICKS_MAX: u32 = 30 * TICKS_PER_SECOND;
 pub const STALL_TICKS_MAX: u32 = 10 * TICKS_PER_SECOND;
 
 /// What may be queued for a peer that does not keep up, beyond the socket's own buffer: at 10 MB/s
-/// a tenth of a second of pause, and 1 GiB for a thousand of them at once.
+/// a tenth of a second of pause. With more than this queued, the next publication ends it.
 pub const BACKLOG_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes of replies that wait for the peers of a shard to read. Past it who would add to them is
+/// aborted: thousands of peers that send and do not read must not use up the memory.
+pub const REPLIES_KEPT_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// What a queued segment is charged beyond its bytes, so that many small ones are bounded too.
 pub const BACKLOG_SEGMENT_COST: usize = 64;
@@ -59,7 +63,7 @@ pub const READS_PER_TURN: usize = 256;
 pub const COMPLETIONS_PER_TURN: usize = 4096;
 
 /// Envelopes of other threads taken in one turn.
-pub const ENVELOPES_PER_TURN: usize = 1024;
+pub const ENVELOPES_PER_TURN: usize = 64;
 
 /// Timers judged in one turn: at 3 µs for a ping, about 3 ms.
 pub const TIMERS_PER_TURN: usize = 1024;

@@ -1,8 +1,8 @@
 //! The one road between threads: a bounded inbox per shard, and one wake for whatever came.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::collections::Fifo;
@@ -17,15 +17,12 @@ pub enum Envelope {
     Publish(Batch),
     /// From the home: frames in the order of all, for the members here.
     Deliver(Batch),
-    /// Stop accepting and let everybody go within that time.
-    Drain(Duration),
 }
 
 impl Envelope {
     fn bytes(&self) -> usize {
         match self {
             Self::Publish(batch) | Self::Deliver(batch) => batch.frames.len(),
-            Self::Drain(_) => 0,
         }
     }
 }
@@ -34,6 +31,9 @@ impl Envelope {
 #[derive(Debug)]
 pub struct Mesh {
     inboxes: Box<[Inbox]>,
+    /// Set once, beside the inboxes: a full one cannot hold it up.
+    drain: OnceLock<Duration>,
+    running: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -53,7 +53,7 @@ impl Mesh {
     /// EMFILE when there are not even descriptors for the wakes.
     pub fn new(shards: usize) -> io::Result<Self> {
         let inboxes = (0..shards).map(|_| Inbox::new()).collect::<io::Result<_>>()?;
-        Ok(Self { inboxes })
+        Ok(Self { inboxes, drain: OnceLock::new(), running: AtomicUsize::new(shards) })
     }
 
     /// Shards it connects.
@@ -66,6 +66,31 @@ impl Mesh {
     #[must_use]
     pub fn wake(&self, shard: usize) -> &Wake {
         &self.inboxes[shard].wake
+    }
+
+    /// Tells every shard to stop accepting and let everybody go within `grace`.
+    pub fn begin_drain(&self, grace: Duration) {
+        // The first word counts.
+        let _ = self.drain.set(grace);
+        self.wake_all();
+    }
+
+    /// How long everybody has to go, once they have to.
+    #[must_use]
+    pub fn drain(&self) -> Option<Duration> {
+        self.drain.get().copied()
+    }
+
+    /// A shard has ended.
+    pub fn end(&self) {
+        self.running.fetch_sub(1, Ordering::AcqRel);
+        self.wake_all();
+    }
+
+    /// Whether all shards have ended but the one that asks.
+    #[must_use]
+    pub fn is_last(&self) -> bool {
+        self.running.load(Ordering::Acquire) == 1
     }
 
     /// Puts `envelope` behind all that were sent to that shard before.
@@ -104,11 +129,15 @@ impl Mesh {
             inbox.rung.store(true, Ordering::Release);
         }
         if awaited {
-            for other in self.inboxes.iter().filter(|other| !std::ptr::eq(*other, inbox)) {
-                other.wake.ring();
-            }
+            self.wake_all();
         }
         more
+    }
+
+    fn wake_all(&self) {
+        for inbox in &self.inboxes {
+            inbox.wake.ring();
+        }
     }
 }
 
@@ -138,8 +167,9 @@ mod tests {
 
     fn texts(envelopes: &[Envelope]) -> Vec<String> {
         let text = |envelope: &Envelope| match envelope {
-            Envelope::Publish(batch) => String::from_utf8_lossy(&batch.frames).into_owned(),
-            other => format!("{other:?}"),
+            Envelope::Publish(batch) | Envelope::Deliver(batch) => {
+                String::from_utf8_lossy(&batch.frames).into_owned()
+            }
         };
         envelopes.iter().map(text).collect()
     }

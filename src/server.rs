@@ -1,6 +1,6 @@
 //! The process: shards on their threads, signals and the admin listener on this one.
 
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
@@ -11,13 +11,14 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::app::Endpoint;
 use crate::check::EXIT_CANNOT_RUN;
 use crate::config::{Config, DefaultApp};
 use crate::connection::Workshop;
 use crate::limits::{ASSEMBLY_BYTES_MAX, DESCRIPTOR_RESERVE, FRAGMENTS_MAX, TICK_MILLISECONDS};
-use crate::mesh::{Envelope, Mesh};
+use crate::mesh::Mesh;
 use crate::observe::{self, ShardCounters};
 use crate::protocol::{AssemblyPool, Limits};
 use crate::ring::probe::probe;
@@ -36,7 +37,7 @@ pub fn run(config: &Config) -> ExitCode {
     };
     match Server::start(config) {
         Ok(server) => {
-            println!("io_uring: {features}");
+            say(format_args!("io_uring: {features}"));
             server.serve()
         }
         Err(error) => {
@@ -44,6 +45,11 @@ pub fn run(config: &Config) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints a line; who started us may have closed the stream.
+fn say(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(io::stdout(), "{line}");
 }
 
 /// What the threads of the shards tell this one.
@@ -89,14 +95,14 @@ impl Server {
         let counters: Arc<[ShardCounters]> =
             (0..shards).map(|_| ShardCounters::default()).collect();
         let (reporter, reports) = mpsc::unbounded_channel();
-        let connections_max = connections_per_shard(config, shards, descriptors);
+        let allowed = connections_allowed(descriptors);
         for number in 0..shards {
             let plan = ShardPlan {
                 number,
                 cpu: cpus[number % cpus.len()],
                 listen: listen.clone(),
                 root: endpoint(config.app),
-                connections_max,
+                connections_max: connections_of(number, shards, config).min(allowed),
                 workshop: workshop(config),
                 mesh: Arc::clone(&mesh),
                 counters: Arc::clone(&counters),
@@ -119,14 +125,14 @@ impl Server {
             let mut watch = Watch { signals, reports, mesh, running: 0 };
             watch.await_start().await?;
             for address in listen {
-                println!("listening on ws://{address}");
+                say(format_args!("listening on ws://{address}"));
             }
             if let Some(listener) = admin {
-                println!("admin on http://{}", listener.local_addr()?);
+                say(format_args!("admin on http://{}", listener.local_addr()?));
                 let listener = TcpListener::from_std(listener)?;
                 tokio::spawn(observe::serve(listener, counters));
             }
-            println!("{} shards", watch.mesh.shards());
+            say(format_args!("{} shards", watch.mesh.shards()));
             watch.until_drained(drain).await
         });
         match outcome {
@@ -159,39 +165,41 @@ impl Watch {
         Ok(())
     }
 
-    /// Serves until the first signal, then lets everybody go; the second signal ends at once.
+    /// Serves until the first signal, then lets everybody go; the second signal ends at once, and
+    /// so does the end of the time that is allowed.
     async fn until_drained(&mut self, grace: Duration) -> io::Result<()> {
-        let mut draining = false;
+        let mut deadline = None;
         while self.running > 0 {
             tokio::select! {
                 report = self.reports.recv() => match report {
-                    Some(Report::Ended(_, Ok(()))) if draining => self.running -= 1,
+                    Some(Report::Ended(_, Ok(()))) if deadline.is_some() => self.running -= 1,
                     Some(Report::Ended(number, ended)) => return Err(broken(number, ended)),
                     Some(Report::Started) | None => unreachable!("every shard has started"),
                 },
                 () = self.signals.any() => {
-                    if draining {
+                    if deadline.is_some() {
                         tracing::info!("second signal: ending now");
                         return Ok(());
                     }
-                    draining = true;
                     tracing::info!("draining for at most {grace:?}");
-                    self.begin_drain(grace);
+                    deadline = Some(Instant::now() + grace);
+                    self.mesh.begin_drain(grace);
+                }
+                () = sleep_until(deadline) => {
+                    tracing::warn!("{} shards did not end in time", self.running);
+                    return Ok(());
                 }
             }
         }
         Ok(())
     }
+}
 
-    fn begin_drain(&self, grace: Duration) {
-        for shard in 0..self.mesh.shards() {
-            let mut envelope = Envelope::Drain(grace);
-            // Full for as long as the shard takes to empty it: it does not wait for us.
-            while let Err(refused) = self.mesh.send(shard, envelope) {
-                envelope = refused;
-                thread::yield_now();
-            }
-        }
+/// Sleeps until `deadline`; without one, for ever.
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -231,11 +239,16 @@ fn cannot_listen(address: SocketAddr, error: &io::Error) -> io::Error {
 }
 
 /// Each shard has a table of descriptors of its own, so each may hold what the limit allows.
-fn connections_per_shard(config: &Config, shards: usize, descriptors: u64) -> usize {
+fn connections_allowed(descriptors: u64) -> usize {
     let inherited = std::fs::read_dir("/proc/self/fd").map_or(64, Iterator::count) as u64;
     let allowed = descriptors.saturating_sub(inherited + DESCRIPTOR_RESERVE).max(1);
-    let allowed = usize::try_from(allowed).unwrap_or(usize::MAX);
-    config.max_connections.map_or(allowed, |asked| asked.div_ceil(shards).min(allowed))
+    usize::try_from(allowed).unwrap_or(usize::MAX)
+}
+
+/// The share of a shard in what was configured: the shares add up to it.
+fn connections_of(number: usize, shards: usize, config: &Config) -> usize {
+    let share = |all: usize| all / shards + usize::from(number < all % shards);
+    config.max_connections.map_or(usize::MAX, share)
 }
 
 const fn endpoint(app: DefaultApp) -> Endpoint {
@@ -251,5 +264,6 @@ fn workshop(config: &Config) -> Workshop {
         pool: AssemblyPool::new(ASSEMBLY_BYTES_MAX),
         limits: Limits { message_bytes_max: config.max_message, fragments_max: FRAGMENTS_MAX },
         heartbeat: u32::try_from(heartbeat).expect("the heartbeat is at most an hour"),
+        replies_kept: 0,
     }
 }

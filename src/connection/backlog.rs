@@ -17,6 +17,8 @@ pub struct Overflow;
 pub struct Backlog {
     segments: VecDeque<Bytes>,
     cost: usize,
+    /// Bytes of replies that were ever added: copies of our own, unlike the shared publications.
+    replies: usize,
     progress: Tick,
     /// Whether a part of the first segment is already with the peer.
     begun: bool,
@@ -26,7 +28,14 @@ pub struct Backlog {
 
 impl Backlog {
     pub(super) const fn new(now: Tick) -> Self {
-        Self { segments: VecDeque::new(), cost: 0, progress: now, begun: false, pong: None }
+        Self {
+            segments: VecDeque::new(),
+            cost: 0,
+            replies: 0,
+            progress: now,
+            begun: false,
+            pong: None,
+        }
     }
 
     /// The segments to send, in order.
@@ -52,8 +61,19 @@ impl Backlog {
         self.segments.push_back(bytes);
     }
 
+    pub(super) fn push_reply(&mut self, bytes: Bytes, begun: bool) {
+        self.replies += bytes.len();
+        self.push(bytes, begun);
+    }
+
+    /// Bytes of replies that were added since this was asked last.
+    pub(super) fn take_replies(&mut self) -> usize {
+        std::mem::take(&mut self.replies)
+    }
+
+    /// Appends a publication, unless the peer owes too much already.
     pub(super) fn push_bounded(&mut self, bytes: Bytes, begun: bool) -> Result<(), Overflow> {
-        if !self.is_empty() && self.cost + cost(&bytes) > BACKLOG_BYTES_MAX {
+        if self.cost > BACKLOG_BYTES_MAX {
             return Err(Overflow);
         }
         self.push(bytes, begun);

@@ -24,7 +24,7 @@ use bytes::{Buf, Bytes};
 pub use backlog::{Backlog, Overflow};
 
 use crate::collections::Tick;
-use crate::limits::{CLOSE_TICKS_MAX, MESSAGE_TICKS_MAX, STALL_TICKS_MAX};
+use crate::limits::{CLOSE_TICKS_MAX, MESSAGE_TICKS_MAX, REPLIES_KEPT_BYTES_MAX, STALL_TICKS_MAX};
 use crate::protocol::{
     AssemblyPool, CloseCode, Decoder, Event, Input, Limits, MessageKind, OpCode, ProtocolError,
     Role, encode_close, encode_frame,
@@ -136,6 +136,8 @@ pub struct Workshop {
     pub limits: Limits,
     /// Silence after which a peer is pinged; after twice that it is gone.
     pub heartbeat: Tick,
+    /// Bytes of replies that wait for peers to read.
+    pub replies_kept: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -353,10 +355,25 @@ impl Connection {
         self.backlog.as_deref_mut()
     }
 
+    /// The shard did not read what this peer has sent: its silence is not its own.
+    pub const fn on_held_back(&mut self, now: Tick) {
+        self.heard = now;
+        if matches!(self.state, State::Open) {
+            self.since = now;
+        }
+    }
+
     /// Keeps the rest of a reply of which the socket took `sent` bytes. Bounded by what one read
-    /// can cause, since none follows before it is sent.
-    pub fn keep_reply(&mut self, now: Tick, reply: &[u8], sent: usize) {
-        self.backlog_since(now).push(Bytes::copy_from_slice(&reply[sent..]), sent > 0);
+    /// can cause, since none follows before it is sent, and for all connections of a shard by
+    /// [`REPLIES_KEPT_BYTES_MAX`]: past that the connection is aborted.
+    pub fn keep_reply(&mut self, now: Tick, reply: &[u8], sent: usize, workshop: &mut Workshop) {
+        let rest = &reply[sent..];
+        if workshop.replies_kept + rest.len() > REPLIES_KEPT_BYTES_MAX {
+            self.abort(CloseReason::Overloaded);
+            return;
+        }
+        workshop.replies_kept += rest.len();
+        self.backlog_since(now).push_reply(Bytes::copy_from_slice(rest), sent > 0);
     }
 
     /// Keeps the rest of a publication of which the socket took `sent` bytes.
@@ -369,40 +386,43 @@ impl Connection {
         now: Tick,
         mut frames: Bytes,
         sent: usize,
+        workshop: &mut Workshop,
     ) -> Result<(), Overflow> {
         frames.advance(sent);
         if self.backlog_since(now).push_bounded(frames, sent > 0).is_err() {
-            self.fail_slow(now);
+            self.fail_slow(now, workshop);
             return Err(Overflow);
         }
         Ok(())
     }
 
     /// The socket took `sent` bytes of the backlog.
-    pub fn on_backlog_sent(&mut self, now: Tick, sent: usize) {
+    pub fn on_backlog_sent(&mut self, now: Tick, sent: usize, workshop: &mut Workshop) {
         let backlog = self.backlog.as_mut().expect("bytes were sent from a backlog");
         backlog.advance(now, sent);
         if backlog.is_empty() {
-            self.backlog = None;
+            self.drop_backlog(workshop);
             // Nothing was read and no ping was sent meanwhile: its silence counts from here.
-            self.heard = now;
             self.pinged = false;
+            self.on_held_back(now);
         }
     }
 
     /// Drops what the peer does not read, but for the frames it has begun to receive, and says
     /// why behind them.
-    fn fail_slow(&mut self, now: Tick) {
+    fn fail_slow(&mut self, now: Tick, workshop: &mut Workshop) {
         let mut close = Vec::new();
         encode_close(&mut close, CloseCode::POLICY.0, "slow reader");
-        self.backlog_since(now).cut(close.into());
+        let backlog = self.backlog_since(now);
+        workshop.replies_kept -= backlog.take_replies();
+        backlog.cut(close.into());
         self.leave_open(now, State::Failing, CloseReason::SlowReader);
     }
 
     /// Gives the buffers back; the last call.
     pub fn release(&mut self, workshop: &mut Workshop) {
         self.decoder.release(&mut workshop.pool);
-        self.backlog = None;
+        self.drop_backlog(workshop);
     }
 
     fn fail(
@@ -442,6 +462,12 @@ impl Connection {
     fn silence(&self, workshop: &Workshop) -> Tick {
         let heartbeat = workshop.heartbeat;
         heartbeat - (u64::from(heartbeat) * u64::from(self.early) / (8 * 256)) as Tick
+    }
+
+    fn drop_backlog(&mut self, workshop: &mut Workshop) {
+        if let Some(mut backlog) = self.backlog.take() {
+            workshop.replies_kept -= backlog.take_replies();
+        }
     }
 
     fn backlog_since(&mut self, now: Tick) -> &mut Backlog {

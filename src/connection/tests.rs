@@ -27,7 +27,7 @@ impl Rig {
         let pool = AssemblyPool::new(1 << 20);
         Self {
             connection: Connection::new(0, 0),
-            workshop: Workshop { pool, limits, heartbeat: HEARTBEAT },
+            workshop: Workshop { pool, limits, heartbeat: HEARTBEAT, replies_kept: 0 },
             now: 0,
             room: usize::MAX,
             wire: Vec::new(),
@@ -67,7 +67,7 @@ impl Rig {
         }
         let sent = self.offer(reply);
         if sent < reply.len() {
-            self.connection.keep_reply(self.now, reply, sent);
+            self.connection.keep_reply(self.now, reply, sent, &mut self.workshop);
         }
     }
 
@@ -75,7 +75,12 @@ impl Rig {
         let frames = binary(payload);
         let sent = self.offer(&frames);
         if sent < frames.len() {
-            return self.connection.keep_publication(self.now, frames.into(), sent);
+            return self.connection.keep_publication(
+                self.now,
+                frames.into(),
+                sent,
+                &mut self.workshop,
+            );
         }
         Ok(())
     }
@@ -101,7 +106,7 @@ impl Rig {
             let sent = rest.len().min(self.room);
             self.room -= sent;
             self.wire.extend_from_slice(&rest[..sent]);
-            self.connection.on_backlog_sent(self.now, sent);
+            self.connection.on_backlog_sent(self.now, sent, &mut self.workshop);
         }
     }
 

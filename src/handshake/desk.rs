@@ -12,13 +12,18 @@ use tokio::sync::Notify;
 
 use crate::app::Endpoint;
 use crate::collections::{GenerationalSlab, Key};
-use crate::limits::{HANDSHAKE_SECONDS, HANDSHAKES_MAX, READ_BYTES};
+use crate::limits::{ACCEPTS_PER_TURN, HANDSHAKE_SECONDS, HANDSHAKES_MAX, READ_BYTES};
 use crate::mesh::Mesh;
 use crate::observe::{HandshakeResult, ShardCounters};
 use crate::ring::socket;
 
 /// How often deadlines are looked at: they are kept to within this.
 const SWEEP: Duration = Duration::from_millis(250);
+
+const HANDSHAKE_TIME: Duration = Duration::from_secs(HANDSHAKE_SECONDS);
+
+/// The time that every guest has, even when others need its descriptor.
+const ROOM_AFTER: Duration = Duration::from_secs(1);
 
 /// A connection that was granted its upgrade.
 #[derive(Debug)]
@@ -124,8 +129,11 @@ impl Desk {
             tokio::time::sleep(SWEEP).await;
             let mut guests = self.guests.borrow_mut();
             let now = Instant::now();
-            while guests.deadlines.front().is_some_and(|(deadline, _)| *deadline <= now) {
-                guests.end_oldest();
+            while let Some((deadline, key)) = guests.deadlines.front().copied()
+                && deadline <= now
+            {
+                guests.deadlines.pop_front();
+                guests.end(key);
             }
         }
     }
@@ -166,7 +174,7 @@ impl Desk {
         if guests.deadlines.is_empty() {
             self.arrived.notify_one();
         }
-        let deadline = Instant::now() + Duration::from_secs(HANDSHAKE_SECONDS);
+        let deadline = Instant::now() + HANDSHAKE_TIME;
         let key = loop {
             match guests.sockets.insert(Rc::clone(&socket)) {
                 Ok(key) => break key,
@@ -176,6 +184,21 @@ impl Desk {
         guests.deadlines.push_back((deadline, key));
         self.counters().handshakes_in_progress.set(guests.sockets.len() as u64);
         (key, socket)
+    }
+
+    /// Ends guests that had a second, to make room for newcomers; says whether there were any.
+    pub(super) fn make_room(&self) -> bool {
+        let mut guests = self.guests.borrow_mut();
+        let latest = Instant::now() + HANDSHAKE_TIME - ROOM_AFTER;
+        let mut ended = 0;
+        while ended < ACCEPTS_PER_TURN
+            && let Some((deadline, key)) = guests.deadlines.front().copied()
+            && deadline <= latest
+        {
+            guests.deadlines.pop_front();
+            ended += usize::from(guests.end(key));
+        }
+        ended > 0
     }
 
     /// Whether the guest's time ran out.
@@ -208,13 +231,21 @@ impl Desk {
 }
 
 impl Guests {
-    /// Shuts the oldest guest down; its task sees the end of the stream and leaves.
+    /// Ends the guest that has been here longest.
     fn end_oldest(&mut self) {
         while let Some((_, key)) = self.deadlines.pop_front() {
-            if let Some(socket) = self.sockets.remove(key) {
-                socket::shut_down(&*socket, Shutdown::Both);
+            if self.end(key) {
                 return;
             }
         }
+    }
+
+    /// Shuts a guest down, unless it has left; its task sees the end of the stream and leaves.
+    fn end(&mut self, key: Key) -> bool {
+        let socket = self.sockets.remove(key);
+        if let Some(socket) = &socket {
+            socket::shut_down(&**socket, Shutdown::Both);
+        }
+        socket.is_some()
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::desk::Desk;
 use super::reception::receive_guest;
@@ -13,18 +13,20 @@ use crate::limits::{ACCEPT_PAUSE_MILLISECONDS, ACCEPTS_PER_TURN};
 use crate::protocol::upgrade::{Refusal, refuse};
 use crate::ring::{Interest, poll_once, socket};
 
+/// One warning in that time: an attack must not fill the disk.
+const WARN_PAUSE: Duration = Duration::from_secs(5);
+
 /// Accepts from `listener` and starts a handshake for each connection until the desk closes.
 pub async fn accept_connections(listener: OwnedFd, desk: Rc<Desk>) {
-    let mut doorkeeper = Doorkeeper { reserve: reserve(), pause: Duration::ZERO };
+    let mut doorkeeper = Doorkeeper { reserve: reserve(), pause: Duration::ZERO, warned: None };
     while !desk.is_closed() {
         let ready = tokio::select! {
             ready = poll_once(&listener, Interest::Read) => ready,
             () = desk.closed() => break,
         };
-        if ready.is_err() || doorkeeper.accept_burst(&listener, &desk).is_err() {
-            doorkeeper.wait_for_descriptors(&listener, &desk).await;
-        } else {
-            doorkeeper.pause = Duration::ZERO;
+        match ready.and_then(|()| doorkeeper.accept_burst(&listener, &desk)) {
+            Ok(()) => doorkeeper.pause = Duration::ZERO,
+            Err(error) => doorkeeper.on_failure(&error, &listener, &desk).await,
         }
     }
     // The poll that may still wait in the kernel would keep a socket that is only closed listening.
@@ -35,6 +37,7 @@ struct Doorkeeper {
     /// A descriptor kept free, to tell those who come when there is no other.
     reserve: Option<File>,
     pause: Duration,
+    warned: Option<Instant>,
 }
 
 impl Doorkeeper {
@@ -46,17 +49,21 @@ impl Doorkeeper {
         Ok(())
     }
 
-    /// Refuses who waits now, then pauses: twice as long each time in a row.
-    async fn wait_for_descriptors(&mut self, listener: &OwnedFd, desk: &Desk) {
+    /// Descriptors are used up, or memory is. Handshakes that take long make room; where there are
+    /// none, who waits is refused. Then pauses: twice as long each time in a row.
+    async fn on_failure(&mut self, error: &io::Error, listener: &OwnedFd, desk: &Desk) {
         let (first, last) = ACCEPT_PAUSE_MILLISECONDS;
-        if self.pause.is_zero() {
+        if self.warned.is_none_or(|warned| warned.elapsed() > WARN_PAUSE) {
+            self.warned = Some(Instant::now());
             tracing::warn!(
-                "cannot accept: out of file descriptors; raise LimitNOFILE (ulimit -n) \
-                 or lower --max-connections"
+                "cannot accept: {error}; if it is for want of file descriptors, raise LimitNOFILE \
+                 (ulimit -n) or lower --max-connections"
             );
         }
         desk.counters().accept_errors.add(1);
-        self.refuse_waiting(listener);
+        if !desk.make_room() {
+            self.refuse_waiting(listener);
+        }
         self.pause =
             (self.pause * 2).clamp(Duration::from_millis(first), Duration::from_millis(last));
         tokio::time::sleep(self.pause).await;

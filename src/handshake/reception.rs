@@ -32,9 +32,9 @@ pub(super) async fn receive_guest(socket: OwnedFd, desk: Rc<Desk>) {
             answer(&socket, &bytes).await;
             result
         }
+        _ if desk.is_late(key) => HandshakeResult::Timeout,
         _ => HandshakeResult::Failed,
     };
-    let result = if desk.is_late(key) { HandshakeResult::Timeout } else { result };
     desk.leave(key, result);
 }
 

@@ -18,7 +18,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 use crate::collections::Key;
 use crate::limits::{
@@ -122,7 +122,10 @@ impl Audience {
             bytes += more_bytes;
             count += more_count;
         }
-        (count > 0).then(|| Batch { frames: self.gathered.split_to(bytes).freeze(), count })
+        // A copy: a share of the buffer would keep all of it alive for as long as one slow member.
+        let frames = Bytes::copy_from_slice(&self.gathered[..bytes]);
+        self.gathered.advance(bytes);
+        (count > 0).then_some(Batch { frames, count })
     }
 
     /// When the next round may begin, or go on. `None`: there is nothing to send.

@@ -87,6 +87,8 @@ pub struct ShardCounters {
     pub audience: Counter,
     /// Bytes held by unfinished messages.
     pub assembly_bytes: Counter,
+    /// Bytes of replies that wait for peers to read.
+    pub replies_kept_bytes: Counter,
     /// Connections established since the start.
     pub opened: Counter,
     /// Connections ended since the start, by [`CloseReason`].

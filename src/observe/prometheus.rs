@@ -39,13 +39,16 @@ struct Metric {
     of: fn(&ShardCounters) -> &Counter,
 }
 
-const METRICS: [Metric; 13] = [
+const METRICS: [Metric; 14] = [
     gauge("connections", "Established connections.", |shard| &shard.connections),
     gauge("handshakes_in_progress", "Handshakes in progress.", |shard| {
         &shard.handshakes_in_progress
     }),
     gauge("audience_members", "Connections that hear broadcasts.", |shard| &shard.audience),
     gauge("assembly_bytes", "Bytes held by unfinished messages.", |shard| &shard.assembly_bytes),
+    gauge("replies_kept_bytes", "Bytes of replies that wait for peers to read.", |shard| {
+        &shard.replies_kept_bytes
+    }),
     counter("connections_opened_total", "Connections established.", |shard| &shard.opened),
     counter("accept_errors_total", "Failed attempts to accept.", |shard| &shard.accept_errors),
     counter("messages_received_total", "Messages received.", |shard| &shard.messages_received),

@@ -175,7 +175,7 @@ impl Ring {
                 unsafe { submitter.enter::<libc::sigset_t>(queued, 0, ENTER_GETEVENTS, None) };
             enters += 1;
             let taken = self.settled(entered)? && self.overflow.is_empty();
-            if taken && (enters >= ENTERS_MAX || !self.has_unposted()) {
+            if (taken && !self.has_unposted()) || enters >= ENTERS_MAX {
                 break;
             }
         }
@@ -192,8 +192,13 @@ impl Ring {
         if !self.uring.submission().is_empty() || !self.overflow.is_empty() {
             self.submit()?;
         }
-        let kept = self.uring.submission().taskrun() || self.uring.submission().cq_overflow();
-        Ok(kept || !self.early.is_empty() || !self.uring.completion().is_empty())
+        let queue = self.uring.submission();
+        let kept = queue.taskrun() || queue.cq_overflow() || !queue.is_empty();
+        drop(queue);
+        Ok(kept
+            || !self.overflow.is_empty()
+            || !self.early.is_empty()
+            || !self.uring.completion().is_empty())
     }
 
     /// As [`submit`](Self::submit), then waits until something completes or `timeout` passes.

@@ -98,7 +98,20 @@ pub fn accept(listener: impl AsFd) -> io::Result<Option<OwnedFd>> {
         return match net::accept_with(&listener, SocketFlags::CLOEXEC) {
             Ok(socket) => Ok(Some(socket)),
             Err(Errno::INTR) => continue,
-            Err(Errno::AGAIN | Errno::CONNABORTED | Errno::PROTO) => Ok(None),
+            // accept(2): errors of the new connection's network are to be treated like EAGAIN.
+            Err(
+                Errno::AGAIN
+                | Errno::CONNABORTED
+                | Errno::PROTO
+                | Errno::PERM
+                | Errno::NETDOWN
+                | Errno::NOPROTOOPT
+                | Errno::HOSTDOWN
+                | Errno::NONET
+                | Errno::HOSTUNREACH
+                | Errno::OPNOTSUPP
+                | Errno::NETUNREACH,
+            ) => Ok(None),
             Err(error) => Err(error.into()),
         };
     }

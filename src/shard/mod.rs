@@ -14,6 +14,7 @@
 //! see its 101: it takes its seat first and is answered then.
 
 mod fan_out;
+mod passing;
 mod run;
 mod slot;
 mod terminate;
@@ -38,6 +39,7 @@ use crate::limits::{
 use crate::mesh::{Envelope, Mesh};
 use crate::observe::ShardCounters;
 use crate::ring::{Completion, Interest, Ring, Token};
+use passing::Outboxes;
 use slot::{NO_SEAT, Slot};
 
 /// Where the broadcast audience gets its order.
@@ -67,8 +69,8 @@ struct Shard {
     publications: Vec<u8>,
     published: u32,
     audience: Audience,
-    /// Envelopes that found their inbox full. While there are any, nothing is read.
-    unsent: VecDeque<(usize, Envelope)>,
+    /// While something waits in them, nothing is read.
+    outboxes: Outboxes,
     mesh: Arc<Mesh>,
     desk: Rc<Desk>,
     counters: Arc<[ShardCounters]>,
@@ -121,7 +123,7 @@ impl Shard {
             publications: Vec::new(),
             published: 0,
             audience: Audience::default(),
-            unsent: VecDeque::new(),
+            outboxes: Outboxes::new(plan.mesh.shards()),
             mesh: plan.mesh,
             desk,
             counters: plan.counters,
@@ -140,13 +142,17 @@ impl Shard {
     fn turn(&mut self) -> io::Result<bool> {
         self.clock.read();
         self.counters().turns.add(1);
-        self.adopt();
+        self.heed_drain();
+        self.outboxes.send_waiting(&self.mesh);
+        if self.takes_publications() {
+            self.adopt();
+        }
         self.ring.submit()?;
         let more_completions = self.take_completions();
-        self.send_unsent();
         self.read_readable();
         self.pass_on_publications();
-        let more_envelopes = self.take_envelopes();
+        let held_back = !self.takes_envelopes();
+        let more_envelopes = !held_back && self.take_envelopes();
         let more_timers = self.fire_timers();
         let more_sends = self.fan_out();
         self.start_timers();
@@ -157,12 +163,18 @@ impl Shard {
             || more_timers
             || more_sends
             || more_submitted
+            || (held_back && self.takes_envelopes())
             || (!self.readable.is_empty() && self.takes_publications()))
     }
 
-    /// Whether everybody has left a shard that was asked to end.
+    /// Whether everybody has left a shard that was asked to end. The home ends last: members on
+    /// other shards hear what is published until they go.
     fn is_finished(&self) -> bool {
-        self.draining.is_some() && self.slots.is_empty() && self.desk.is_empty()
+        self.draining.is_some()
+            && self.slots.is_empty()
+            && self.desk.is_empty()
+            && self.outboxes.is_empty()
+            && (self.number != HOME || self.mesh.is_last())
     }
 
     fn adopt(&mut self) {
@@ -241,9 +253,6 @@ impl Shard {
     }
 
     fn take_envelopes(&mut self) -> bool {
-        if !self.takes_envelopes() {
-            return false;
-        }
         let mut envelopes = std::mem::take(&mut self.envelopes);
         let more = self.mesh.take(self.number, ENVELOPES_PER_TURN, &mut envelopes);
         for envelope in envelopes.drain(..) {
@@ -252,7 +261,6 @@ impl Shard {
                 Envelope::Deliver(batch) => {
                     self.audience.publish(self.clock.now, &batch.frames, batch.count);
                 }
-                Envelope::Drain(grace) => self.begin_drain(grace),
             }
         }
         self.envelopes = envelopes;
@@ -264,6 +272,7 @@ impl Shard {
         counters.connections.set(self.slots.len() as u64);
         counters.audience.set(self.audience.len() as u64);
         counters.assembly_bytes.set(self.workshop.pool.bytes_in_use() as u64);
+        counters.replies_kept_bytes.set(self.workshop.replies_kept as u64);
         counters.completion_pressure.set(self.ring.pressure());
         self.desk.set_connections(self.slots.len());
     }

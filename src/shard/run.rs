@@ -75,6 +75,7 @@ async fn live(plan: ShardPlan, started: impl FnOnce()) -> io::Result<()> {
             wake.ring();
         }
         if shard.is_finished() {
+            mesh.end();
             return Ok(());
         }
         doorbell.rung().await?;

@@ -59,7 +59,11 @@ impl Shard {
 
     fn fire(&mut self, key: Key, now: Tick) {
         let mut reply = std::mem::take(&mut self.reply);
+        let held_back = !self.takes_publications();
         let slot = self.slots.get_mut(key).expect("the caller holds a live key");
+        if held_back && slot.queued {
+            slot.connection.on_held_back(now);
+        }
         match self.draining {
             Some(drain) if drain.deadline.wrapping_sub(now).cast_signed() <= 0 => {
                 slot.connection.abort(CloseReason::GoingAway);
@@ -82,9 +86,17 @@ impl Shard {
         }
     }
 
+    pub(super) fn heed_drain(&mut self) {
+        if self.draining.is_none()
+            && let Some(grace) = self.mesh.drain()
+        {
+            self.begin_drain(grace);
+        }
+    }
+
     /// Stops accepting and spreads the farewells over the first half of `grace`, so that not
     /// everybody reconnects elsewhere in the same moment. Nine tenths of it must do for all.
-    pub(super) fn begin_drain(&mut self, grace: Duration) {
+    fn begin_drain(&mut self, grace: Duration) {
         let now = self.clock.tick();
         let ticks = (grace.as_millis() as u64 / TICK_MILLISECONDS) as Tick;
         self.draining = Some(Drain { deadline: now.wrapping_add(ticks / 10 * 9) });

@@ -2,13 +2,12 @@
 
 use std::io::IoSlice;
 
-use super::{HOME, Shard};
+use super::Shard;
 use crate::app::Effects;
 use crate::collections::Key;
 use crate::connection::Message;
 use crate::hub::Batch;
-use crate::limits::{GATHERED_BYTES_MAX, PUBLICATION_BYTES_MAX, READS_PER_TURN, REPLY_BYTES_KEPT};
-use crate::mesh::Envelope;
+use crate::limits::{PUBLICATION_BYTES_MAX, READS_PER_TURN, REPLY_BYTES_KEPT};
 use crate::ring::socket::{self, Received, Sent};
 
 /// Slices of one vectored send: the kernel copies that many without an allocation.
@@ -36,7 +35,9 @@ impl Shard {
             // A connection may have ended while it was in the queue.
             if let Some(slot) = self.slots.get_mut(key) {
                 slot.queued = false;
-                if !slot.ended {
+                if !slot.connection.wants_bytes() {
+                    slot.unread = true;
+                } else if !slot.ended {
                     self.read_once(key);
                 }
             }
@@ -99,14 +100,14 @@ impl Shard {
         counters.messages_sent.add(messages);
         let slot = self.slots.get_mut(key).expect("the caller holds a live key");
         if slot.connection.backlog().is_some() {
-            slot.connection.keep_reply(now, reply, 0);
+            slot.connection.keep_reply(now, reply, 0, &mut self.workshop);
             return;
         }
         match socket::send(&slot.socket, reply) {
             Sent::Bytes(count) => {
                 counters.bytes_sent.add(count as u64);
                 if count < reply.len() {
-                    slot.connection.keep_reply(now, reply, count);
+                    slot.connection.keep_reply(now, reply, count, &mut self.workshop);
                     self.hasten_deadline(key);
                 }
             }
@@ -139,7 +140,9 @@ impl Shard {
             counters.messages_sent.add(u64::from(batch.count));
             return;
         }
-        if slot.connection.keep_publication(now, batch.frames.clone(), count).is_ok() {
+        let kept =
+            slot.connection.keep_publication(now, batch.frames.clone(), count, &mut self.workshop);
+        if kept.is_ok() {
             counters.messages_sent.add(u64::from(batch.count));
         }
         self.hasten_deadline(key);
@@ -161,7 +164,7 @@ impl Shard {
             match socket::send_vectored(&slot.socket, &slices[..filled]) {
                 Sent::Bytes(count) => {
                     self.counters[self.number].bytes_sent.add(count as u64);
-                    slot.connection.on_backlog_sent(now, count);
+                    slot.connection.on_backlog_sent(now, count, &mut self.workshop);
                     if count < offered {
                         break;
                     }
@@ -178,59 +181,5 @@ impl Shard {
             self.mark_readable(key);
         }
         self.perform_step(key);
-    }
-
-    /// Brings the publications of the connections here to the home of the audience.
-    pub(super) fn pass_on_publications(&mut self) {
-        if self.published == 0 {
-            return;
-        }
-        let count = std::mem::take(&mut self.published);
-        let frames = bytes::Bytes::copy_from_slice(&self.publications);
-        self.publications.clear();
-        self.publications.shrink_to(REPLY_BYTES_KEPT);
-        let batch = Batch { frames, count };
-        if self.number == HOME {
-            self.order_publication(batch);
-        } else {
-            self.send(HOME, Envelope::Publish(batch));
-        }
-    }
-
-    /// Whether what is published finds room on its way to the members here and on other shards.
-    pub(super) fn takes_publications(&self) -> bool {
-        self.unsent.is_empty() && self.audience.gathered_bytes() < GATHERED_BYTES_MAX
-    }
-
-    /// Whether envelopes may be taken from the inbox. Members' shards only wait for their own
-    /// rounds; the home waits for them too. Nobody waits for the home in turn, so all go on.
-    pub(super) fn takes_envelopes(&self) -> bool {
-        let room = self.audience.gathered_bytes() < GATHERED_BYTES_MAX;
-        room && (self.number != HOME || self.unsent.is_empty())
-    }
-
-    /// At the home: gives `batch` its place in the order and passes it on to every shard.
-    pub(super) fn order_publication(&mut self, batch: Batch) {
-        self.audience.publish(self.clock.now, &batch.frames, batch.count);
-        for shard in (0..self.mesh.shards()).filter(|&shard| shard != HOME) {
-            self.send(shard, Envelope::Deliver(batch.clone()));
-        }
-    }
-
-    /// Sends envelopes that found no room, in order.
-    pub(super) fn send_unsent(&mut self) {
-        for _ in 0..self.unsent.len() {
-            let (shard, envelope) = self.unsent.pop_front().expect("counted just now");
-            self.send(shard, envelope);
-        }
-    }
-
-    fn send(&mut self, shard: usize, envelope: Envelope) {
-        // Behind an envelope that waits for the same shard, to keep the order.
-        let behind = self.unsent.iter().any(|(waiting, _)| *waiting == shard);
-        let refused = if behind { Err(envelope) } else { self.mesh.send(shard, envelope) };
-        if let Err(envelope) = refused {
-            self.unsent.push_back((shard, envelope));
-        }
     }
 }

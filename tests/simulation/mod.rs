@@ -86,7 +86,8 @@ struct World {
 impl World {
     fn new(seed: u32) -> Self {
         let limits = Limits { message_bytes_max: 2048, fragments_max: 16 };
-        let workshop = Workshop { pool: AssemblyPool::new(8192), limits, heartbeat: 200 };
+        let workshop =
+            Workshop { pool: AssemblyPool::new(8192), limits, heartbeat: 200, replies_kept: 0 };
         // A clock that wraps on the way.
         let now = 0_u32.wrapping_sub(seed % 1000);
         let connection = Connection::new(now, seed);
@@ -225,7 +226,7 @@ impl World {
                 sent += part;
             }
             assert!(!self.shut && sent > 0);
-            self.connection.on_backlog_sent(self.now, sent);
+            self.connection.on_backlog_sent(self.now, sent, &mut self.workshop);
         }
         self.perform();
         Some(())
@@ -245,7 +246,10 @@ impl World {
         encode_frame(&mut frames, OpCode::Binary, &payload);
         let sent = self.offer(&frames);
         if sent < frames.len()
-            && self.connection.keep_publication(self.now, frames.into(), sent).is_err()
+            && self
+                .connection
+                .keep_publication(self.now, frames.into(), sent, &mut self.workshop)
+                .is_err()
         {
             assert!(!self.connection.is_open());
             self.slow = true;
@@ -316,7 +320,7 @@ impl World {
         if !reply.is_empty() {
             let sent = self.offer(reply);
             if sent < reply.len() {
-                self.connection.keep_reply(self.now, reply, sent);
+                self.connection.keep_reply(self.now, reply, sent, &mut self.workshop);
             }
         }
     }
