@@ -149,7 +149,7 @@ fn serve(mut stream: TcpStream, index: usize, manner: Manner, hub: &Hub) -> Opti
                 }
                 Event::Pong(payload) => {
                     assert_eq!(payload, b"are you there?");
-                    if index == 2 {
+                    if manner == Manner::CloseThird && index == 2 {
                         send_close(&mut stream, 1001)?;
                     }
                 }
