@@ -110,6 +110,23 @@ fn a_repeated_message_is_a_duplicate() {
 }
 
 #[test]
+fn pings_between_messages_change_nothing() {
+    let server = Server::start(Manner::Chatter);
+    let (code, report) =
+        server.run("broadcast --connections 4 --workers 1 --warmup 0 --duration 300ms");
+    assert_eq!(code, 0, "{report}");
+    assert_eq!(number(&report, "/connections/pings_answered"), 3 * 4, "{report}");
+}
+
+#[test]
+fn a_message_that_one_client_does_not_get_is_missing() {
+    let server = Server::start(Manner::Forget);
+    let (code, report) = server
+        .run("broadcast --connections 4 --workers 1 --warmup 0 --duration 100ms --settle 200ms");
+    assert_eq!((code, number(&report, "/messages/missing")), (3, 1), "{report}");
+}
+
+#[test]
 fn different_orders_are_noticed() {
     let server = Server::start(Manner::Reorder);
     let (code, report) = server.run("broadcast --connections 4 --warmup 0 --duration 300ms");

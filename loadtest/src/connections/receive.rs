@@ -70,10 +70,16 @@ impl Connections {
     }
 
     fn frames<S: Scenario>(&mut self, scenario: &mut S, index: u32, bytes: &mut [u8], now: u64) {
-        let mut input = Input::new(bytes);
         let client = &mut self.clients[index as usize];
+        let (mut at, end) = (0, bytes.len());
         let mut messages = 0;
         let ended = loop {
+            if client.state == State::Open && !client.decoder.in_message() {
+                let known = scenario.recognise(&mut self.stats, index, &bytes[at..]);
+                at += known.bytes;
+                messages += known.messages;
+            }
+            let mut input = Input::new(&mut bytes[at..]);
             match client.decoder.next(&mut input, &mut self.pool, &LIMITS) {
                 Ok(Some(Event::Message { kind, payload })) => {
                     if client.state == State::Open {
@@ -112,6 +118,7 @@ impl Connections {
                 Ok(None) => break None,
                 Err(error) => break Some(Failure::Protocol(error.reason())),
             }
+            at = end - input.remaining();
         };
         self.stats.messages_total += messages;
         if messages > 0 {

@@ -4,10 +4,11 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::reference::{Known, Reference, Tally};
 use super::{Message, Scenario};
 use crate::connections::Connections;
 use crate::control::{Control, Population};
-use crate::payload::{Template, mix};
+use crate::payload::Template;
 use crate::stats::{Failure, Stats};
 
 /// Nanoseconds a round may take: far more than any server needs that lost nothing.
@@ -90,6 +91,7 @@ pub(crate) struct Broadcast {
     worker: usize,
     population: Population,
     members: Vec<Member>,
+    reference: Reference,
     /// Clients of this worker that are in it.
     joined: Vec<u32>,
     /// The round whose messages this worker has sent, and when it began.
@@ -104,28 +106,17 @@ pub(crate) struct Broadcast {
     lost: Option<String>,
 }
 
-/// What one client has received of a round.
+/// Where one client is.
 #[derive(Clone, Copy, Debug)]
 struct Member {
     round: u32,
-    received: u32,
-    /// The hash of the senders in their order.
-    order: u64,
-    /// The sum of the hashes of the senders.
-    roll: u64,
+    /// What it has received of it.
+    tally: Tally,
 }
 
 impl Member {
     const fn waiting_for(round: u32) -> Self {
-        Self { round, received: 0, order: 0, roll: 0 }
-    }
-
-    #[inline]
-    const fn receive(&mut self, sender: u64) {
-        let hash = mix(sender);
-        self.received += 1;
-        self.order = (self.order.rotate_left(5) ^ hash).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        self.roll = self.roll.wrapping_add(hash);
+        Self { round, tally: Tally { received: 0, order: 0, roll: 0 } }
     }
 }
 
@@ -145,6 +136,7 @@ impl Broadcast {
             barrier,
             worker,
             members: vec![Member::waiting_for(1); count as usize],
+            reference: Reference::new(),
             joined: Vec::new(),
             round: 0,
             began: 0,
@@ -167,15 +159,25 @@ impl Broadcast {
         }
     }
 
+    /// A client has received these messages of its round.
+    #[inline]
+    fn took(&mut self, stats: &mut Stats, index: u32, messages: u64) {
+        let member = &self.members[index as usize];
+        self.read = (self.read.0 + messages, member.round);
+        if u64::from(member.tally.received) == self.population.count {
+            self.finished(stats, index);
+        }
+    }
+
     /// A client has all messages of its round.
     #[cold]
     fn finished(&mut self, stats: &mut Stats, index: u32) {
         let member = &mut self.members[index as usize];
-        if member.roll != self.population.roll {
+        if member.tally.roll != self.population.roll {
             // As many as there should be, but not those: one came twice and one did not.
             stats.wrong.duplicate += 1;
             stats.wrong.missing += 1;
-        } else if *self.order.get_or_insert(member.order) != member.order {
+        } else if *self.order.get_or_insert(member.tally.order) != member.tally.order {
             stats.wrong.out_of_order += 1;
         }
         *member = Member::waiting_for(member.round.wrapping_add(1));
@@ -219,11 +221,21 @@ impl Scenario for Broadcast {
             *if earlier { &mut stats.wrong.duplicate } else { &mut stats.wrong.out_of_order } += 1;
             return;
         }
-        member.receive(sender);
-        self.read = (self.read.0 + 1, round);
-        if u64::from(member.received) == self.population.count {
-            self.finished(stats, index);
+        let before = member.tally;
+        member.tally = before.and(sender);
+        let tallies = (before, member.tally);
+        self.reference.extend(round, tallies, message.kind, message.payload);
+        self.took(stats, index, 1);
+    }
+
+    #[inline]
+    fn recognise(&mut self, stats: &mut Stats, index: u32, bytes: &[u8]) -> Known {
+        let Member { round, tally } = &mut self.members[index as usize];
+        let known = self.reference.recognise(*round, tally, bytes);
+        if known.messages > 0 {
+            self.took(stats, index, known.messages);
         }
+        known
     }
 
     fn read_done(&mut self, connections: &mut Connections, _: u32, now: u64) {
@@ -272,7 +284,8 @@ impl Scenario for Broadcast {
         }
         let members = self.joined.iter().map(|&index| &self.members[index as usize]);
         let unfinished = members.filter(|member| member.round == self.round);
-        let missing = unfinished.map(|member| self.population.count - u64::from(member.received));
+        let missing =
+            unfinished.map(|member| self.population.count - u64::from(member.tally.received));
         stats.wrong.missing += missing.sum::<u64>();
     }
 

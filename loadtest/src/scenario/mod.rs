@@ -4,6 +4,7 @@ mod broadcast;
 mod echo;
 mod idle;
 mod lone;
+mod reference;
 
 use ringwire::protocol::MessageKind;
 
@@ -11,6 +12,7 @@ pub(crate) use self::broadcast::{Barrier, Broadcast};
 pub(crate) use self::echo::Echo;
 pub(crate) use self::idle::Idle;
 pub(crate) use self::lone::{Board, Lone};
+pub(crate) use self::reference::Known;
 
 use crate::connections::Connections;
 use crate::stats::{Failure, Stats};
@@ -32,9 +34,17 @@ pub(crate) trait Scenario: Sized {
     /// The fate of all connections of all workers is known: those that are open begin.
     fn begin(&mut self, connections: &mut Connections, now: u64);
 
-    /// A message came. Called for every message of a read, before one
-    /// [`read_done`](Self::read_done).
+    /// A message came. Called for every message of a read that was not
+    /// [recognised](Self::recognise), before one [`read_done`](Self::read_done).
     fn message(&mut self, stats: &mut Stats, index: u32, message: Message<'_>);
+
+    /// Takes whole messages off the front of `bytes` that need not be parsed, because they are
+    /// known to be right; [`message`](Self::message) is not called for them. The bytes begin
+    /// between two frames.
+    #[inline]
+    fn recognise(&mut self, _: &mut Stats, _index: u32, _bytes: &[u8]) -> Known {
+        Known::default()
+    }
 
     /// The messages of a read, all received at `now`, were handed over.
     fn read_done(&mut self, connections: &mut Connections, index: u32, now: u64);

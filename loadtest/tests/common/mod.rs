@@ -29,6 +29,10 @@ pub enum Manner {
     Repeat,
     /// Sends each to all, the first two in the other order to whoever connected first.
     Reorder,
+    /// Sends each to all, and a ping before the second, third and fourth.
+    Chatter,
+    /// Sends each to all, the fifth not to its sender.
+    Forget,
     /// Answers upgrades past the third with 503.
     RefuseFourth,
     /// Pings whoever connects, and closes the third with 1001 when it answers.
@@ -145,7 +149,7 @@ fn serve(mut stream: TcpStream, index: usize, manner: Manner, hub: &Hub) -> Opti
                 }
                 Event::Pong(payload) => {
                     assert_eq!(payload, b"are you there?");
-                    if index == 2 {
+                    if manner == Manner::CloseThird && index == 2 {
                         send_close(&mut stream, 1001)?;
                     }
                 }
@@ -189,7 +193,8 @@ fn answer(
     opcode: OpCode,
     payload: &[u8],
 ) -> Option<()> {
-    let is_fifth = hub.messages.fetch_add(1, Ordering::SeqCst) == 4;
+    let earlier = hub.messages.fetch_add(1, Ordering::SeqCst);
+    let is_fifth = earlier == 4;
     match manner {
         Manner::Swallow if is_fifth => {}
         Manner::Damage if is_fifth => {
@@ -197,8 +202,11 @@ fn answer(
             *damaged.last_mut()? ^= 1;
             send(stream, opcode, &damaged)?;
         }
-        Manner::Broadcast | Manner::Repeat | Manner::Reorder => {
+        Manner::Broadcast | Manner::Repeat | Manner::Reorder | Manner::Chatter | Manner::Forget => {
             let mut frame = Vec::new();
+            if manner == Manner::Chatter && (1..4).contains(&earlier) {
+                encode_frame(&mut frame, OpCode::Ping, b"are you there?");
+            }
             encode_frame(&mut frame, opcode, payload);
             let mut members = hub.members.lock().ok()?;
             let Members { streams, withheld } = &mut *members;
@@ -210,7 +218,7 @@ fn answer(
                     }
                     let _ = member.write_all(&frame);
                     let _ = member.write_all(&withheld.take().unwrap_or_default());
-                } else {
+                } else if !(manner == Manner::Forget && is_fifth && number == index) {
                     // A member may have left meanwhile.
                     let _ = member.write_all(&frame);
                 }
