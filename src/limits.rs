@@ -83,6 +83,10 @@ pub const FANOUT_GATHER_NANOSECONDS_MAX: u64 = 1_000_000;
 /// The part of that time after which, if nothing more came, there is nothing to wait for.
 pub const FANOUT_PATIENCE_SHARE: u64 = 16;
 
+/// Quiet, in costs of a round, after which a message does not wait for others at all: members that
+/// answer each other do so within less.
+pub const FANOUT_QUIET_ROUNDS: u64 = 10;
+
 /// Fan-outs that cost less than this never wait.
 pub const FANOUT_FREE_NANOSECONDS: u64 = 50_000;
 

@@ -344,6 +344,12 @@ impl Connection {
         self.state == State::Open
     }
 
+    /// Whether it has only its heartbeat to think of.
+    #[must_use]
+    pub const fn is_calm(&self) -> bool {
+        matches!(self.state, State::Open) && self.backlog.is_none() && !self.in_message
+    }
+
     /// Why it ended, or would.
     #[must_use]
     pub const fn reason(&self) -> CloseReason {

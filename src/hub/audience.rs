@@ -12,8 +12,8 @@
 //!
 //! Pacing: sending costs a system call per member whatever the size, so where a round is expensive,
 //! messages gather as long as they keep coming: for the cost of a round from the first (1 ms at
-//! most), or until none came for a sixteenth of that. A message that comes alone waits for that
-//! sixteenth only.
+//! most), or until none came for a sixteenth of that. A message that comes after a quiet of ten
+//! rounds goes out at once.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use crate::collections::Key;
 use crate::limits::{
     FANOUT_FREE_NANOSECONDS, FANOUT_GATHER_NANOSECONDS_MAX, FANOUT_PATIENCE_SHARE,
-    FANOUT_SEND_NANOSECONDS, ROUND_BYTES_MAX,
+    FANOUT_QUIET_ROUNDS, FANOUT_SEND_NANOSECONDS, ROUND_BYTES_MAX,
 };
 
 /// A member's place; changes when others leave, and the audience tells.
@@ -137,9 +137,12 @@ impl Audience {
         if self.pieces.is_empty() {
             return None;
         }
-        let (in_all, behind_last) = gathering_times(self.members.len() as u64);
-        let bound = self.first.max(self.round_end) + in_all;
-        let patience = self.last.max(self.round_end) + behind_last;
+        let pace = Pace::of(self.members.len() as u64);
+        if self.first >= self.round_end + pace.quiet {
+            return Some(self.first);
+        }
+        let bound = self.first.max(self.round_end) + pace.bound;
+        let patience = self.last.max(self.round_end) + pace.patience;
         Some(bound.min(patience))
     }
 
@@ -175,14 +178,29 @@ impl Audience {
     }
 }
 
-/// How long messages to so many members gather, from the first and from the last that came.
-fn gathering_times(members: u64) -> (Duration, Duration) {
-    let cost = members * FANOUT_SEND_NANOSECONDS;
-    if cost < FANOUT_FREE_NANOSECONDS {
-        return (Duration::ZERO, Duration::ZERO);
+/// How long messages gather.
+struct Pace {
+    /// After the end of a round, nothing is expected any more.
+    quiet: Duration,
+    /// From the first that came.
+    bound: Duration,
+    /// From the last that came.
+    patience: Duration,
+}
+
+impl Pace {
+    fn of(members: u64) -> Self {
+        let cost = members * FANOUT_SEND_NANOSECONDS;
+        let bound = match cost {
+            ..FANOUT_FREE_NANOSECONDS => 0,
+            _ => cost.min(FANOUT_GATHER_NANOSECONDS_MAX),
+        };
+        Self {
+            quiet: Duration::from_nanos(cost * FANOUT_QUIET_ROUNDS),
+            bound: Duration::from_nanos(bound),
+            patience: Duration::from_nanos(bound / FANOUT_PATIENCE_SHARE),
+        }
     }
-    let in_all = cost.min(FANOUT_GATHER_NANOSECONDS_MAX);
-    (Duration::from_nanos(in_all), Duration::from_nanos(in_all / FANOUT_PATIENCE_SHARE))
 }
 
 /// Moves the member at `filler` into `hole`; the hole is then where the filler was.

@@ -6,7 +6,10 @@ use crate::limits::FANOUT_SENDS_PER_TURN;
 impl Shard {
     /// Sends what is due to the audience; says whether the round goes on in the next turn.
     pub(super) fn fan_out(&mut self) -> bool {
-        if self.audience.due().is_none_or(|due| due > self.clock.now) {
+        let Some(due) = self.audience.due() else { return false };
+        // The reads of this turn took their time.
+        self.clock.read();
+        if due > self.clock.now {
             return false;
         }
         if !self.audience.in_round()

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Then the thread goes back to its host, which runs handshakes and sleeps until the shard's
-//! doorbell rings; a turn that left work behind rings it itself. The clock is read once per turn.
+//! doorbell rings; a turn that left work behind rings it itself. The clock is read once
+//! per turn, and again where microseconds count: when messages gather for a round.
 //!
 //! Whatever may wait in the inbox about a connection was put there before the connection could
 //! see its 101: it takes its seat first and is answered then.

@@ -62,6 +62,7 @@ impl Shard {
         if self.published == 0 {
             return;
         }
+        self.clock.read();
         let count = std::mem::take(&mut self.published);
         let frames = Bytes::copy_from_slice(&self.publications);
         self.publications.clear();

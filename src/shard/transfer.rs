@@ -87,7 +87,9 @@ impl Shard {
         reply.clear();
         reply.shrink_to(REPLY_BYTES_KEPT);
         self.reply = reply;
-        self.hasten_deadline(key);
+        if !self.slots.get(key).is_some_and(|slot| slot.connection.is_calm()) {
+            self.hasten_deadline(key);
+        }
     }
 
     /// Sends `reply`, or queues what the socket does not take. It holds `messages` messages.

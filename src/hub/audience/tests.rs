@@ -223,11 +223,24 @@ const TIMES: [(u32, u64, u64); 7] = [
 ];
 
 #[test]
-fn a_message_that_comes_alone_waits_for_a_sixteenth() {
+fn a_message_after_quiet_is_due_at_once() {
+    for (members, ..) in TIMES {
+        let mut audience = audience_of(members);
+        let quiet = Duration::from_nanos(10 * u64::from(members) * FANOUT_SEND_NANOSECONDS);
+        audience.end_round(Duration::from_secs(9));
+        let now = Duration::from_secs(9) + quiet;
+        audience.publish(now, b"alone", 1);
+        assert_eq!(audience.due(), Some(now), "{members} members");
+    }
+}
+
+#[test]
+fn a_message_soon_after_a_round_waits_for_a_sixteenth() {
     let now = Duration::from_secs(9);
     for (members, _, patience) in TIMES {
         let mut audience = audience_of(members);
-        audience.publish(now, b"alone", 1);
+        audience.end_round(now);
+        audience.publish(now, b"soon", 1);
         assert_eq!(audience.due(), Some(now + Duration::from_nanos(patience)), "{members}");
     }
 }
@@ -237,6 +250,7 @@ fn messages_that_keep_coming_gather_for_the_cost_of_a_round() {
     let start = Duration::from_secs(9);
     for (members, bound, patience) in TIMES {
         let mut audience = audience_of(members);
+        audience.end_round(start);
         let bound = start + Duration::from_nanos(bound);
         let mut now = start;
         while now < bound {
@@ -260,6 +274,7 @@ fn what_came_during_a_round_gathers_from_its_end() {
 #[test]
 fn a_full_round_is_due_at_once() {
     let mut audience = audience_of(100);
+    audience.end_round(Duration::from_secs(9));
     audience.publish(Duration::from_secs(9), &[0; ROUND_BYTES_MAX], 1);
     assert_eq!(audience.due(), Some(Duration::ZERO));
 }
