@@ -18,92 +18,19 @@
 #![forbid(unsafe_code)]
 
 mod backlog;
+mod reason;
 
 use bytes::{Buf, Bytes};
 
 pub use backlog::{Backlog, Overflow};
+pub use reason::CloseReason;
 
 use crate::collections::Tick;
 use crate::limits::{CLOSE_TICKS_MAX, MESSAGE_TICKS_MAX, REPLIES_KEPT_BYTES_MAX, STALL_TICKS_MAX};
 use crate::protocol::{
-    AssemblyPool, CloseCode, Decoder, Event, Input, Limits, MessageKind, OpCode, ProtocolError,
-    Role, encode_close, encode_frame,
+    AssemblyPool, CloseCode, Decoder, Event, Input, Limits, MessageKind, OpCode, Role,
+    encode_close, encode_frame,
 };
-
-/// Why a connection ended, as counted in `connections_closed_total{reason}`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub enum CloseReason {
-    /// The peer began the closing handshake.
-    ClientClose,
-    /// The server is going away (1001).
-    GoingAway,
-    /// A violation of the framing rules (1002).
-    ProtocolError,
-    /// Text that is not UTF-8 (1007).
-    InvalidPayload,
-    /// Too many fragments (1008).
-    Policy,
-    /// A message over the limit (1009).
-    TooBig,
-    /// More was queued for the peer than it may owe, or it took nothing for too long (1008).
-    SlowReader,
-    /// No byte came for two heartbeats.
-    Heartbeat,
-    /// A message was not finished in time (1008).
-    MessageDeadline,
-    /// The peer's end of stream or a reset, without a Close frame.
-    PeerGone,
-    /// The shard's memory for unfinished messages was used up (1013).
-    Overloaded,
-}
-
-impl CloseReason {
-    /// All of them, in the order of their discriminants.
-    pub const ALL: [Self; 11] = [
-        Self::ClientClose,
-        Self::GoingAway,
-        Self::ProtocolError,
-        Self::InvalidPayload,
-        Self::Policy,
-        Self::TooBig,
-        Self::SlowReader,
-        Self::Heartbeat,
-        Self::MessageDeadline,
-        Self::PeerGone,
-        Self::Overloaded,
-    ];
-
-    /// The value of the label.
-    #[must_use]
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::ClientClose => "client_close",
-            Self::GoingAway => "going_away",
-            Self::ProtocolError => "protocol_error",
-            Self::InvalidPayload => "invalid_payload",
-            Self::Policy => "policy",
-            Self::TooBig => "too_big",
-            Self::SlowReader => "slow_reader",
-            Self::Heartbeat => "heartbeat",
-            Self::MessageDeadline => "message_deadline",
-            Self::PeerGone => "peer_gone",
-            Self::Overloaded => "overloaded",
-        }
-    }
-}
-
-impl From<ProtocolError> for CloseReason {
-    fn from(error: ProtocolError) -> Self {
-        match error.close_code() {
-            CloseCode::INVALID_PAYLOAD => Self::InvalidPayload,
-            CloseCode::POLICY => Self::Policy,
-            CloseCode::TOO_BIG => Self::TooBig,
-            CloseCode::TRY_AGAIN => Self::Overloaded,
-            _ => Self::ProtocolError,
-        }
-    }
-}
 
 /// A whole message from the peer.
 #[derive(Clone, Copy, Debug)]
