@@ -14,6 +14,7 @@
 //! Whatever may wait in the inbox about a connection was put there before the connection could
 //! see its 101: it takes its seat first and is answered then.
 
+mod exchange;
 mod fan_out;
 mod passing;
 mod run;
@@ -31,7 +32,7 @@ use std::time::{Duration, Instant};
 pub use run::{ShardPlan, run};
 
 use crate::collections::{GenerationalSlab, Key, Tick, Wheel};
-use crate::connection::{Connection, Workshop};
+use crate::connection::Connection;
 use crate::handshake::{Adoption, Desk};
 use crate::hub::Audience;
 use crate::limits::{
@@ -40,6 +41,7 @@ use crate::limits::{
 use crate::mesh::{Envelope, Mesh};
 use crate::observe::ShardCounters;
 use crate::ring::{Completion, Interest, Ring, Token};
+use exchange::Exchange;
 use passing::Outboxes;
 use slot::{NO_SEAT, Slot};
 
@@ -59,22 +61,16 @@ struct Shard {
     ring: Ring,
     slots: GenerationalSlab<Slot>,
     wheel: Wheel,
-    workshop: Workshop,
+    exchange: Exchange,
     /// Connections with bytes to read, each once, in turn.
     readable: VecDeque<Key>,
     /// The one buffer that is read into.
     received: Box<[u8]>,
-    /// The one buffer that answers are put into.
-    reply: Vec<u8>,
-    /// Frames published in this turn, and how many.
-    publications: Vec<u8>,
-    published: u32,
     audience: Audience,
     /// While something waits in them, nothing is read.
     outboxes: Outboxes,
     mesh: Arc<Mesh>,
     desk: Rc<Desk>,
-    counters: Arc<[ShardCounters]>,
     draining: Option<Drain>,
     clock: Clock,
     ticking: bool,
@@ -117,17 +113,13 @@ impl Shard {
             ring,
             slots: GenerationalSlab::with_capacity(plan.connections_max),
             wheel: Wheel::new(WHEEL_SLOTS),
-            workshop: plan.workshop,
+            exchange: Exchange::new(plan.workshop, plan.counters, plan.number),
             readable: VecDeque::new(),
             received: vec![0; READ_BYTES].into(),
-            reply: Vec::new(),
-            publications: Vec::new(),
-            published: 0,
             audience: Audience::default(),
             outboxes: Outboxes::new(plan.mesh.shards()),
             mesh: plan.mesh,
             desk,
-            counters: plan.counters,
             draining: None,
             clock: Clock { start: Instant::now(), now: Duration::ZERO },
             ticking: false,
@@ -201,11 +193,11 @@ impl Shard {
         if endpoint.app().has_audience() {
             slot.seat = self.audience.join(key);
         }
-        self.arm_deadline(key);
-        self.transmit_reply(key, &response, 0);
+        self.exchange.send(now, slot, &response);
         if !leftover.is_empty() {
-            self.work_on(key, &mut leftover);
+            self.exchange.work_on(now, slot, &mut leftover);
         }
+        self.arm_deadline(key);
         self.perform_step(key);
     }
 
@@ -272,14 +264,14 @@ impl Shard {
         let counters = self.counters();
         counters.connections.set(self.slots.len() as u64);
         counters.audience.set(self.audience.len() as u64);
-        counters.assembly_bytes.set(self.workshop.pool.bytes_in_use() as u64);
-        counters.replies_kept_bytes.set(self.workshop.replies_kept as u64);
+        counters.assembly_bytes.set(self.exchange.workshop.pool.bytes_in_use() as u64);
+        counters.replies_kept_bytes.set(self.exchange.workshop.replies_kept as u64);
         counters.completion_pressure.set(self.ring.pressure());
         self.desk.set_connections(self.slots.len());
     }
 
     fn counters(&self) -> &ShardCounters {
-        &self.counters[self.number]
+        self.exchange.counters()
     }
 }
 

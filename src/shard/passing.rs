@@ -59,14 +59,14 @@ impl Outboxes {
 impl Shard {
     /// Brings the publications of the connections here to the home of the audience.
     pub(super) fn pass_on_publications(&mut self) {
-        if self.published == 0 {
+        if self.exchange.published == 0 {
             return;
         }
         self.clock.read();
-        let count = std::mem::take(&mut self.published);
-        let frames = Bytes::copy_from_slice(&self.publications);
-        self.publications.clear();
-        self.publications.shrink_to(REPLY_BYTES_KEPT);
+        let count = std::mem::take(&mut self.exchange.published);
+        let frames = Bytes::copy_from_slice(&self.exchange.publications);
+        self.exchange.publications.clear();
+        self.exchange.publications.shrink_to(REPLY_BYTES_KEPT);
         let batch = Batch { frames, count };
         if self.number == HOME {
             self.order_publication(batch);

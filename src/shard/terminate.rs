@@ -31,7 +31,7 @@ impl Shard {
     fn terminate(&mut self, key: Key) {
         let slot = self.slots.get_mut(key).expect("the caller holds a live key");
         slot.ended = true;
-        slot.connection.release(&mut self.workshop);
+        slot.connection.release(&mut self.exchange.workshop);
         let (seat, polled) = (slot.seat, slot.polled);
         self.wheel.disarm(key.index());
         if seat != NO_SEAT {

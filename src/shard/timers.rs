@@ -31,7 +31,7 @@ impl Shard {
     /// When the connection wants to be judged, or is cut off by a drain.
     fn deadline(&self, key: Key) -> Tick {
         let slot = self.slots.get(key).expect("the caller holds a live key");
-        let deadline = slot.connection.deadline(&self.workshop);
+        let deadline = slot.connection.deadline(&self.exchange.workshop);
         match self.draining {
             Some(drain) if drain.deadline.wrapping_sub(deadline).cast_signed() < 0 => {
                 drain.deadline
@@ -58,13 +58,13 @@ impl Shard {
     }
 
     fn fire(&mut self, key: Key, now: Tick) {
-        let mut reply = std::mem::take(&mut self.reply);
         let held_back = !self.takes_publications();
         let slot = self.slots.get_mut(key).expect("the caller holds a live key");
         if held_back && slot.queued {
             slot.connection.on_held_back(now);
         }
-        match self.draining {
+        let draining = self.draining;
+        self.exchange.judge(now, slot, |slot, reply| match draining {
             Some(drain) if drain.deadline.wrapping_sub(now).cast_signed() <= 0 => {
                 slot.connection.abort(CloseReason::GoingAway);
             }
@@ -73,14 +73,10 @@ impl Shard {
                 CloseReason::GoingAway,
                 CloseCode::GOING_AWAY,
                 "server is going away",
-                &mut reply,
+                reply,
             ),
             None => {}
-        }
-        slot.connection.on_timer(now, &self.workshop, &mut reply);
-        self.transmit_reply(key, &reply, 0);
-        reply.clear();
-        self.reply = reply;
+        });
         if self.perform_step(key) {
             self.arm_deadline(key);
         }

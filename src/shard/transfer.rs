@@ -3,11 +3,9 @@
 use std::io::IoSlice;
 
 use super::Shard;
-use crate::app::Effects;
 use crate::collections::Key;
-use crate::connection::Message;
 use crate::hub::Batch;
-use crate::limits::{PUBLICATION_BYTES_MAX, READS_PER_TURN, REPLY_BYTES_KEPT};
+use crate::limits::{PUBLICATION_BYTES_MAX, READS_PER_TURN};
 use crate::ring::socket::{self, Received, Sent};
 
 /// Slices of one vectored send: the kernel copies that many without an allocation.
@@ -41,86 +39,43 @@ impl Shard {
                     self.read_once(key);
                 }
             }
-            if self.publications.len() >= PUBLICATION_BYTES_MAX {
+            if self.exchange.publications.len() >= PUBLICATION_BYTES_MAX {
                 self.pass_on_publications();
             }
         }
     }
 
     fn read_once(&mut self, key: Key) {
-        let mut received = std::mem::take(&mut self.received);
+        let now = self.clock.tick();
         let slot = self.slots.get_mut(key).expect("the caller holds a live key");
-        match socket::receive(&slot.socket, &mut received) {
+        let mut again = false;
+        match socket::receive(&slot.socket, &mut self.received) {
             Received::Bytes(count) => {
-                let again = count == received.len() || slot.hung_up;
-                self.work_on(key, &mut received[..count]);
-                if again && !self.slots.get(key).is_none_or(|slot| slot.ended) {
-                    self.mark_readable(key);
-                }
+                again = count == self.received.len() || slot.hung_up;
+                self.exchange.work_on(now, slot, &mut self.received[..count]);
             }
             Received::Nothing => {}
             Received::End => slot.connection.on_end(),
             Received::Broken => slot.connection.on_broken(),
         }
-        self.received = received;
+        let calm = slot.connection.is_calm();
+        if again {
+            self.mark_readable(key);
+        }
+        if !calm {
+            self.settle(key);
+        }
+    }
+
+    /// After an exchange that left more to do than to wait for the heartbeat.
+    pub(super) fn settle(&mut self, key: Key) {
+        self.hasten_deadline(key);
         self.perform_step(key);
-    }
-
-    /// Hands bytes of the peer to the connection and its application, and sends the answers.
-    pub(super) fn work_on(&mut self, key: Key, bytes: &mut [u8]) {
-        let now = self.clock.tick();
-        let counters = &self.counters[self.number];
-        counters.bytes_received.add(bytes.len() as u64);
-        let slot = self.slots.get_mut(key).expect("the caller holds a live key");
-        let app = slot.endpoint.app();
-        let (publications, published) = (&mut self.publications, &mut self.published);
-        let (mut messages, mut replies) = (0, 0);
-        let deliver = |message: Message<'_>, reply: &mut Vec<u8>| {
-            messages += 1;
-            let mut effects = Effects { reply, replies: &mut replies, publications, published };
-            app.on_message(message, &mut effects);
-        };
-        let mut reply = std::mem::take(&mut self.reply);
-        slot.connection.on_received(now, bytes, &mut self.workshop, &mut reply, deliver);
-        counters.messages_received.add(messages);
-        self.transmit_reply(key, &reply, replies);
-        reply.clear();
-        reply.shrink_to(REPLY_BYTES_KEPT);
-        self.reply = reply;
-        if !self.slots.get(key).is_some_and(|slot| slot.connection.is_calm()) {
-            self.hasten_deadline(key);
-        }
-    }
-
-    /// Sends `reply`, or queues what the socket does not take. It holds `messages` messages.
-    pub(super) fn transmit_reply(&mut self, key: Key, reply: &[u8], messages: u64) {
-        if reply.is_empty() {
-            return;
-        }
-        let now = self.clock.tick();
-        let counters = &self.counters[self.number];
-        counters.messages_sent.add(messages);
-        let slot = self.slots.get_mut(key).expect("the caller holds a live key");
-        if slot.connection.backlog().is_some() {
-            slot.connection.keep_reply(now, reply, 0, &mut self.workshop);
-            return;
-        }
-        match socket::send(&slot.socket, reply) {
-            Sent::Bytes(count) => {
-                counters.bytes_sent.add(count as u64);
-                if count < reply.len() {
-                    slot.connection.keep_reply(now, reply, count, &mut self.workshop);
-                    self.hasten_deadline(key);
-                }
-            }
-            Sent::Broken => slot.connection.on_broken(),
-        }
     }
 
     /// Sends a share of a publication to one member of the audience.
     pub(super) fn transmit_batch(&mut self, key: Key, batch: &Batch) {
         let now = self.clock.tick();
-        let counters = &self.counters[self.number];
         let slot = self.slots.get_mut(key).expect("a member of the audience is alive");
         if !slot.connection.is_open() {
             return;
@@ -137,15 +92,20 @@ impl Shard {
                 }
             }
         };
+        let counters = self.exchange.counters();
         counters.bytes_sent.add(count as u64);
         if count == batch.frames.len() {
             counters.messages_sent.add(u64::from(batch.count));
             return;
         }
-        let kept =
-            slot.connection.keep_publication(now, batch.frames.clone(), count, &mut self.workshop);
+        let kept = slot.connection.keep_publication(
+            now,
+            batch.frames.clone(),
+            count,
+            &mut self.exchange.workshop,
+        );
         if kept.is_ok() {
-            counters.messages_sent.add(u64::from(batch.count));
+            self.counters().messages_sent.add(u64::from(batch.count));
         }
         self.hasten_deadline(key);
     }
@@ -165,8 +125,8 @@ impl Shard {
             let offered: usize = slices[..filled].iter().map(|slice| slice.len()).sum();
             match socket::send_vectored(&slot.socket, &slices[..filled]) {
                 Sent::Bytes(count) => {
-                    self.counters[self.number].bytes_sent.add(count as u64);
-                    slot.connection.on_backlog_sent(now, count, &mut self.workshop);
+                    self.exchange.counters().bytes_sent.add(count as u64);
+                    slot.connection.on_backlog_sent(now, count, &mut self.exchange.workshop);
                     if count < offered {
                         break;
                     }
