@@ -36,7 +36,8 @@ use crate::connection::Connection;
 use crate::handshake::{Adoption, Desk};
 use crate::hub::Audience;
 use crate::limits::{
-    COMPLETIONS_PER_TURN, ENVELOPES_PER_TURN, READ_BYTES, TICK_MILLISECONDS, WHEEL_SLOTS,
+    COMPLETIONS_PER_TURN, ENVELOPES_PER_TURN, READ_BYTES, READS_PER_TURN, TICK_MILLISECONDS,
+    WHEEL_SLOTS,
 };
 use crate::mesh::{Envelope, Mesh};
 use crate::observe::ShardCounters;
@@ -62,6 +63,8 @@ struct Shard {
     slots: GenerationalSlab<Slot>,
     wheel: Wheel,
     exchange: Exchange,
+    /// Reads that this turn may still do.
+    reads_left: usize,
     /// Connections with bytes to read, each once, in turn.
     readable: VecDeque<Key>,
     /// The one buffer that is read into.
@@ -114,6 +117,7 @@ impl Shard {
             slots: GenerationalSlab::with_capacity(plan.connections_max),
             wheel: Wheel::new(WHEEL_SLOTS),
             exchange: Exchange::new(plan.workshop, plan.counters, plan.number),
+            reads_left: 0,
             readable: VecDeque::new(),
             received: vec![0; READ_BYTES].into(),
             audience: Audience::default(),
@@ -134,6 +138,7 @@ impl Shard {
     /// One turn. Says whether work was left that nobody else will wake us for.
     fn turn(&mut self) -> io::Result<bool> {
         self.clock.read();
+        self.reads_left = READS_PER_TURN;
         self.counters().turns.add(1);
         self.heed_drain();
         self.outboxes.send_waiting(&self.mesh);
@@ -241,7 +246,7 @@ impl Shard {
             self.flush_backlog(key);
         }
         if completion.readable() {
-            self.mark_readable(key);
+            self.read_or_mark(key);
         }
     }
 

@@ -5,7 +5,7 @@ use std::io::IoSlice;
 use super::Shard;
 use crate::collections::Key;
 use crate::hub::Batch;
-use crate::limits::{PUBLICATION_BYTES_MAX, READS_PER_TURN};
+use crate::limits::PUBLICATION_BYTES_MAX;
 use crate::ring::socket::{self, Received, Sent};
 
 /// Slices of one vectored send: the kernel copies that many without an allocation.
@@ -22,27 +22,42 @@ impl Shard {
         }
     }
 
+    /// Reads at once from a connection that has become readable, while it is warm, unless others
+    /// wait in front of it.
+    pub(super) fn read_or_mark(&mut self, key: Key) {
+        self.mark_readable(key);
+        if self.readable.len() == 1 {
+            self.read_next();
+        }
+    }
+
     /// Reads once from each connection that has bytes, in turn, so that a busy one cannot starve
-    /// the others. Not while publications pile up: then TCP slows the publishers down.
+    /// the others.
     pub(super) fn read_readable(&mut self) {
-        for _ in 0..READS_PER_TURN {
-            if !self.takes_publications() {
-                return;
-            }
-            let Some(key) = self.readable.pop_front() else { return };
-            // A connection may have ended while it was in the queue.
-            if let Some(slot) = self.slots.get_mut(key) {
-                slot.queued = false;
-                if !slot.connection.wants_bytes() {
-                    slot.unread = true;
-                } else if !slot.ended {
-                    self.read_once(key);
-                }
-            }
-            if self.exchange.publications.len() >= PUBLICATION_BYTES_MAX {
-                self.pass_on_publications();
+        while self.read_next() {}
+    }
+
+    /// Reads from the first in the line. Not while publications pile up: then TCP slows the
+    /// publishers down.
+    fn read_next(&mut self) -> bool {
+        if self.reads_left == 0 || !self.takes_publications() {
+            return false;
+        }
+        let Some(key) = self.readable.pop_front() else { return false };
+        self.reads_left -= 1;
+        // A connection may have ended while it was in the line.
+        if let Some(slot) = self.slots.get_mut(key) {
+            slot.queued = false;
+            if !slot.connection.wants_bytes() {
+                slot.unread = true;
+            } else if !slot.ended {
+                self.read_once(key);
             }
         }
+        if self.exchange.publications.len() >= PUBLICATION_BYTES_MAX {
+            self.pass_on_publications();
+        }
+        true
     }
 
     fn read_once(&mut self, key: Key) {
