@@ -202,7 +202,12 @@ impl Shard {
         if !leftover.is_empty() {
             self.exchange.work_on(now, slot, &mut leftover);
         }
-        self.arm_deadline(key);
+        if self.draining.is_some() {
+            // It was granted its upgrade before the drain began: it is told to go with the others.
+            self.arm(key, now);
+        } else {
+            self.arm_deadline(key);
+        }
         self.perform_step(key);
     }
 

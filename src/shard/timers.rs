@@ -40,7 +40,7 @@ impl Shard {
         }
     }
 
-    fn arm(&mut self, key: Key, deadline: Tick) {
+    pub(super) fn arm(&mut self, key: Key, deadline: Tick) {
         let slot = self.slots.get_mut(key).expect("the caller holds a live key");
         slot.armed = deadline;
         self.wheel.arm(key.index(), deadline);

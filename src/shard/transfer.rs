@@ -83,7 +83,7 @@ impl Shard {
     }
 
     /// After an exchange that left more to do than to wait for the heartbeat.
-    pub(super) fn settle(&mut self, key: Key) {
+    fn settle(&mut self, key: Key) {
         self.hasten_deadline(key);
         self.perform_step(key);
     }
