@@ -64,13 +64,13 @@ pub(crate) struct Common {
     /// The server, as `ws://HOST:PORT/PATH`; port and path may be left out
     #[arg(long, value_name = "URL")]
     pub(crate) url: Target,
-    /// Connections, all workers together
+    /// Connections, all threads together
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16_000_000))]
     pub(crate) connections: u32,
-    /// Worker threads; default: one per CPU, more when the descriptor limit asks for it
-    #[arg(long, value_name = "W", value_parser = clap::value_parser!(u32).range(1..=4096))]
-    pub(crate) workers: Option<u32>,
-    /// CPUs the workers are pinned to in turn, as 0,1; default: all that are allowed
+    /// LoadThread threads; default: one per CPU, more when the descriptor limit asks for it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(crate) threads: Option<u32>,
+    /// CPUs the threads are pinned to in turn, as 0,1; default: all that are allowed
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub(crate) cpus: Vec<usize>,
     /// Time that is measured, after the connections are open and warm
@@ -82,10 +82,10 @@ pub(crate) struct Common {
     /// Time that messages on their way have after --duration, before they count as missing
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub(crate) settle: Duration,
-    /// Connections started per second, all workers together, or max
+    /// Connections started per second, all threads together, or max
     #[arg(long, value_name = "R", default_value = "max")]
     pub(crate) connect_rate: ConnectRate,
-    /// Connections being opened at once, all workers together; keep it below the listen backlog
+    /// Connections being opened at once, all threads together; keep it below the listen backlog
     #[arg(long, value_name = "N", default_value_t = 512)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) connecting: u32,
@@ -135,7 +135,7 @@ pub(crate) enum Leave {
 pub(crate) enum ConnectRate {
     /// As fast as they open.
     Max,
-    /// That many, all workers together.
+    /// That many, all threads together.
     PerSecond(f64),
 }
 
@@ -299,7 +299,7 @@ mod tests {
             (Duration::from_secs(30), Duration::from_secs(1))
         );
         assert_eq!((common.connect_rate, common.leave), (ConnectRate::Max, Leave::Close));
-        assert_eq!(common.workers, None);
+        assert_eq!(common.threads, None);
     }
 
     #[test]
@@ -314,7 +314,7 @@ mod tests {
 
     #[test]
     fn bad_values_are_refused() {
-        for flags in ["--connections 0", "--connect-rate 0", "--duration 5parsecs", "--workers 0"] {
+        for flags in ["--connections 0", "--connect-rate 0", "--duration 5parsecs", "--threads 0"] {
             let defaults = if flags.starts_with("--connections") { "" } else { " --connections 1" };
             assert!(
                 parse(&format!("idle --url ws://[::1]:1{defaults} {flags}")).is_err(),

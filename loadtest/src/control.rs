@@ -1,4 +1,4 @@
-//! What the main thread and the workers tell each other.
+//! What the main thread and the threads tell each other.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Instant;
@@ -46,7 +46,7 @@ impl Clock {
     }
 }
 
-/// What a worker has done so far, for the line of progress.
+/// What a thread has done so far, for the line of progress.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     /// Connections whose fate is known: open or failed.
@@ -60,7 +60,7 @@ pub(crate) struct Progress {
 pub(crate) struct Control {
     /// The time of the run.
     pub(crate) clock: Clock,
-    /// One for each worker.
+    /// One for each thread.
     pub(crate) progress: Vec<Progress>,
     phase: AtomicU8,
     wakes: Vec<Wake>,
@@ -72,13 +72,13 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    /// Creates the wakes of `workers`: before any worker takes a descriptor table of its own.
-    pub(crate) fn new(workers: usize) -> std::io::Result<Self> {
+    /// Creates the wakes of `threads`: before any thread takes a descriptor table of its own.
+    pub(crate) fn new(threads: usize) -> std::io::Result<Self> {
         Ok(Self {
             clock: Clock::start(),
-            progress: std::iter::repeat_with(Progress::default).take(workers).collect(),
+            progress: std::iter::repeat_with(Progress::default).take(threads).collect(),
             phase: AtomicU8::new(Phase::Connect as u8),
-            wakes: std::iter::repeat_with(Wake::new).take(workers).collect::<Result<_, _>>()?,
+            wakes: std::iter::repeat_with(Wake::new).take(threads).collect::<Result<_, _>>()?,
             population: AtomicU64::new(0),
             roll: AtomicU64::new(0),
             leader: AtomicU64::new(u64::MAX),
@@ -92,32 +92,32 @@ impl Control {
         Phase::ALL[usize::from(self.phase.load(Ordering::Acquire))]
     }
 
-    /// Tells all workers to go on to `phase`.
+    /// Tells all threads to go on to `phase`.
     pub(crate) fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Release);
         self.wakes.iter().for_each(Wake::ring);
     }
 
-    /// The doorbell of a worker.
-    pub(crate) fn wake(&self, worker: usize) -> &Wake {
-        &self.wakes[worker]
+    /// The doorbell of a thread.
+    pub(crate) fn wake(&self, thread: usize) -> &Wake {
+        &self.wakes[thread]
     }
 
-    /// Wakes all workers but one.
-    pub(crate) fn wake_others(&self, worker: usize) {
+    /// Wakes all threads but one.
+    pub(crate) fn wake_others(&self, thread: usize) {
         for (other, wake) in self.wakes.iter().enumerate() {
-            if other != worker {
+            if other != thread {
                 wake.ring();
             }
         }
     }
 
-    /// Adds what a worker has open to what the scenario begins with.
+    /// Adds what a thread has open to what the scenario begins with.
     pub(crate) fn add_population(&self, part: Population) {
         self.population.fetch_add(part.count, Ordering::AcqRel);
         self.roll.fetch_add(part.roll, Ordering::AcqRel);
         self.leader.fetch_min(part.leader, Ordering::AcqRel);
-        self.populated.fetch_add(part.workers, Ordering::AcqRel);
+        self.populated.fetch_add(part.threads, Ordering::AcqRel);
     }
 
     /// What the scenario begins with; complete from the end of [`Phase::Connect`] on.
@@ -126,7 +126,7 @@ impl Control {
             count: self.population.load(Ordering::Acquire),
             roll: self.roll.load(Ordering::Acquire),
             leader: self.leader.load(Ordering::Acquire),
-            workers: self.populated.load(Ordering::Acquire),
+            threads: self.populated.load(Ordering::Acquire),
         }
     }
 }
@@ -140,11 +140,11 @@ pub(crate) struct Population {
     pub(crate) roll: u64,
     /// The lowest of their numbers; `u64::MAX` when there is none.
     pub(crate) leader: u64,
-    /// Workers that have any.
-    pub(crate) workers: u64,
+    /// Threads that have any.
+    pub(crate) threads: u64,
 }
 
-/// What a worker tells the main thread.
+/// What a thread tells the main thread.
 #[derive(Debug)]
 pub(crate) enum News {
     /// The fate of all its connections is known.

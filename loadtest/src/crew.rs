@@ -1,4 +1,4 @@
-//! Starts the workers: one thread each, with its part of the scenario.
+//! Starts the threads: one thread each, with its part of the scenario.
 
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -8,10 +8,10 @@ use std::time::Duration;
 use crate::args::{Common, ConnectRate, MessageArguments, ScenarioArguments};
 use crate::connections::Setup;
 use crate::control::{Control, News};
+use crate::load_thread::{LoadThread, Pace};
 use crate::payload::Template;
-use crate::plan::{Plan, WorkerPlan};
+use crate::plan::{Plan, ThreadPlan};
 use crate::scenario::{Barrier, Board, Broadcast, Echo, Idle, Lone, Scenario};
-use crate::worker::{Pace, Worker};
 
 /// Time the server has to answer a close frame.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -19,7 +19,7 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time between two messages of `broadcast --lone`.
 const INTERVAL: Duration = Duration::from_millis(10);
 
-/// Starts all workers of `plan`.
+/// Starts all threads of `plan`.
 ///
 /// # Errors
 /// When a thread cannot be started.
@@ -36,22 +36,22 @@ pub(crate) fn start(
         connect_timeout: common.connect_timeout.as_nanos() as u64,
         leave_timeout: LEAVE_TIMEOUT.as_nanos() as u64,
     });
-    let pace = pace(common, plan.workers.len());
+    let pace = pace(common, plan.threads.len());
     let crew = Crew { control, barrier: Arc::default(), board: Arc::default() };
-    plan.workers.iter().try_for_each(|&worker_plan| {
-        let worker = Worker {
-            plan: worker_plan,
+    plan.threads.iter().try_for_each(|&thread_plan| {
+        let thread = LoadThread {
+            plan: thread_plan,
             setup: setup.clone(),
             control: control.clone(),
             news: news.clone(),
             pace,
         };
-        crew.start_worker(scenario, worker)
-            .map_err(|error| format!("cannot start worker {}: {error}", worker_plan.index))
+        crew.start_thread(scenario, thread)
+            .map_err(|error| format!("cannot start thread {}: {error}", thread_plan.index))
     })
 }
 
-/// What the workers of a scenario share.
+/// What the threads of a scenario share.
 struct Crew<'a> {
     control: &'a Arc<Control>,
     barrier: Arc<Barrier>,
@@ -59,56 +59,60 @@ struct Crew<'a> {
 }
 
 impl Crew<'_> {
-    fn start_worker(&self, scenario: &ScenarioArguments, worker: Worker) -> std::io::Result<()> {
-        let WorkerPlan { index, first, count, .. } = worker.plan;
+    fn start_thread(
+        &self,
+        scenario: &ScenarioArguments,
+        thread: LoadThread,
+    ) -> std::io::Result<()> {
+        let ThreadPlan { index, first, count, .. } = thread.plan;
         let template = |message: &MessageArguments| Template::new(message.size, message.text);
         let control = self.control.clone();
         match scenario {
-            ScenarioArguments::Idle { .. } => spawn(worker, Idle),
+            ScenarioArguments::Idle { .. } => spawn(thread, Idle),
             ScenarioArguments::Echo { message, depth, .. } => {
-                spawn(worker, Echo::new(template(message), *depth, first, count))
+                spawn(thread, Echo::new(template(message), *depth, first, count))
             }
             ScenarioArguments::Broadcast { message, lone: true, interval, .. } => {
                 let interval = interval.unwrap_or(INTERVAL).as_nanos() as u64;
                 let board = self.board.clone();
-                spawn(worker, Lone::new(template(message), control, board, interval, count))
+                spawn(thread, Lone::new(template(message), control, board, interval, count))
             }
             ScenarioArguments::Broadcast { message, lone: false, .. } => {
                 let barrier = self.barrier.clone();
-                spawn(worker, Broadcast::new(template(message), control, barrier, index, count))
+                spawn(thread, Broadcast::new(template(message), control, barrier, index, count))
             }
         }
     }
 }
 
-fn spawn<S: Scenario + Send + 'static>(worker: Worker, scenario: S) -> std::io::Result<()> {
-    let name = format!("worker-{}", worker.plan.index);
-    let last_word = LastWord(worker.news.clone());
-    // Nobody joins: a worker's last word is the news that it has ended.
+fn spawn<S: Scenario + Send + 'static>(thread: LoadThread, scenario: S) -> std::io::Result<()> {
+    let name = format!("load-{}", thread.plan.index);
+    let last_word = LastWord(thread.news.clone());
+    // Nobody joins: a thread's last word is the news that it has ended.
     let thread = thread::Builder::new().name(name).spawn(move || {
-        worker.run(scenario);
+        thread.run(scenario);
         drop(last_word);
     });
     thread.map(drop)
 }
 
-/// Tells the main thread of a panic, which would otherwise wait for this worker.
+/// Tells the main thread of a panic, which would otherwise wait for this thread.
 struct LastWord(Sender<News>);
 
 impl Drop for LastWord {
     fn drop(&mut self) {
         if thread::panicking() {
-            let _ = self.0.send(News::Failed("a worker has panicked".to_owned()));
+            let _ = self.0.send(News::Failed("a thread has panicked".to_owned()));
         }
     }
 }
 
-/// Each worker's part of what the user allows for all.
-fn pace(common: &Common, workers: usize) -> Pace {
+/// Each thread's part of what the user allows for all.
+fn pace(common: &Common, threads: usize) -> Pace {
     let rate = match common.connect_rate {
         ConnectRate::Max => ConnectRate::Max,
-        ConnectRate::PerSecond(rate) => ConnectRate::PerSecond(rate / workers as f64),
+        ConnectRate::PerSecond(rate) => ConnectRate::PerSecond(rate / threads as f64),
     };
-    let at_once = (common.connecting as usize / workers).max(1);
+    let at_once = (common.connecting as usize / threads).max(1);
     Pace { at_once, rate, leave: common.leave }
 }

@@ -6,6 +6,7 @@ mod client;
 mod connections;
 mod control;
 mod crew;
+mod load_thread;
 mod payload;
 mod plan;
 mod probe;
@@ -14,7 +15,6 @@ mod run;
 mod scenario;
 mod stats;
 mod upgrade;
-mod worker;
 
 use std::process::ExitCode;
 use std::sync::Arc;

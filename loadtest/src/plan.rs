@@ -1,4 +1,4 @@
-//! Who does what: workers, processors, addresses and descriptors, checked before the first SYN.
+//! Who does what: threads, processors, addresses and descriptors, checked before the first SYN.
 
 use std::fs;
 
@@ -7,19 +7,19 @@ use ringwire::ring::{allowed_cpus, raise_descriptor_limit};
 use crate::addresses::Sources;
 use crate::args::Common;
 
-/// Descriptors of a worker that are not connections: ring, wakes, standard streams, and whatever
+/// Descriptors of a thread that are not connections: ring, wakes, standard streams, and whatever
 /// the parent left open.
 const DESCRIPTOR_RESERVE: u64 = 64;
 
-/// Connections per worker: a table of descriptors may hold 20,000 on hosts with tight limits.
-const PER_WORKER_COMFORTABLE: u32 = 18_000;
+/// Connections per thread: a table of descriptors may hold 20,000 on hosts with tight limits.
+const PER_THREAD_COMFORTABLE: u32 = 18_000;
 
 /// Kernel and user memory of one idle connection, both ends, as measured on loopback.
 const PAIR_BYTES: u64 = 9 * 1024;
 
-/// The share of one worker.
+/// The share of one thread.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct WorkerPlan {
+pub(crate) struct ThreadPlan {
     /// Its number.
     pub(crate) index: usize,
     /// The processor it is pinned to.
@@ -30,11 +30,11 @@ pub(crate) struct WorkerPlan {
     pub(crate) count: u32,
 }
 
-/// The shares of all workers, and what the user should know.
+/// The shares of all threads, and what the user should know.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    /// One for each worker.
-    pub(crate) workers: Vec<WorkerPlan>,
+    /// One for each thread.
+    pub(crate) threads: Vec<ThreadPlan>,
     /// Where the connections come from.
     pub(crate) sources: Sources,
     /// Things that may spoil the run.
@@ -46,7 +46,7 @@ pub(crate) struct Plan {
 pub(crate) struct Host {
     /// Processors, in order.
     pub(crate) cpus: Vec<usize>,
-    /// Descriptors that each worker's table may hold.
+    /// Descriptors that each thread's table may hold.
     pub(crate) descriptors: u64,
     /// Ports of a source address.
     pub(crate) ports: u32,
@@ -83,14 +83,14 @@ impl Plan {
             let limit = host.descriptors;
             return Err(format!("a limit of {limit} descriptors is too low; raise it: ulimit -n"));
         }
-        let count = common.workers.unwrap_or_else(|| {
-            let needed = connections.div_ceil(room.min(PER_WORKER_COMFORTABLE));
+        let count = common.threads.unwrap_or_else(|| {
+            let needed = connections.div_ceil(room.min(PER_THREAD_COMFORTABLE));
             needed.max(cpus.len() as u32).min(connections)
         });
         if connections.div_ceil(count) > room {
             return Err(format!(
-                "{connections} connections on {count} workers are more than the {room} that the \
-                 descriptor limit allows to each; give --workers {}, or raise it: ulimit -n",
+                "{connections} connections on {count} threads are more than the {room} that the \
+                 descriptor limit allows to each; give --threads {}, or raise it: ulimit -n",
                 connections.div_ceil(room)
             ));
         }
@@ -100,7 +100,7 @@ impl Plan {
         let on_this_host = target.ip().is_loopback();
         check_files(host.files, connections, on_this_host)?;
         let warnings = warnings(host, connections, on_this_host);
-        Ok(Self { workers: share(connections, count, &cpus), sources, warnings })
+        Ok(Self { threads: share(connections, count, &cpus), sources, warnings })
     }
 }
 
@@ -114,10 +114,10 @@ fn choose_cpus(wanted: &[usize], allowed: &[usize]) -> Result<Vec<usize>, String
     }
 }
 
-fn share(connections: u32, count: u32, cpus: &[usize]) -> Vec<WorkerPlan> {
+fn share(connections: u32, count: u32, cpus: &[usize]) -> Vec<ThreadPlan> {
     let (each, more) = (connections / count, connections % count);
     (0..count)
-        .map(|index| WorkerPlan {
+        .map(|index| ThreadPlan {
             index: index as usize,
             cpu: cpus[index as usize % cpus.len()],
             first: index * each + index.min(more),
@@ -187,22 +187,22 @@ mod tests {
     }
 
     #[test]
-    fn every_connection_has_one_worker() {
-        for (flags, workers) in [
+    fn every_connection_has_one_thread() {
+        for (flags, threads) in [
             ("--connections 1", 1),
             ("--connections 100", 2),
             ("--connections 1000000", 56),
-            ("--connections 7 --workers 3", 3),
-            ("--connections 2 --workers 3", 3),
+            ("--connections 7 --threads 3", 3),
+            ("--connections 2 --threads 3", 3),
         ] {
             let plan = make(flags).expect(flags);
-            assert_eq!(plan.workers.len(), workers, "{flags}");
+            assert_eq!(plan.threads.len(), threads, "{flags}");
             let mut next = 0;
-            for worker in &plan.workers {
-                assert_eq!(worker.first, next);
-                assert!(worker.count <= PER_WORKER_COMFORTABLE);
-                assert_eq!(worker.cpu, [2, 5][worker.index % 2]);
-                next += worker.count;
+            for thread in &plan.threads {
+                assert_eq!(thread.first, next);
+                assert!(thread.count <= PER_THREAD_COMFORTABLE);
+                assert_eq!(thread.cpu, [2, 5][thread.index % 2]);
+                next += thread.count;
             }
             assert!(flags.contains(&format!("--connections {next}")));
         }
@@ -210,8 +210,8 @@ mod tests {
 
     #[test]
     fn errors_say_what_to_change() {
-        let too_few = make("--connections 100000 --workers 4").unwrap_err();
-        assert!(too_few.contains("--workers 6"), "{too_few}");
+        let too_few = make("--connections 100000 --threads 4").unwrap_err();
+        assert!(too_few.contains("--threads 6"), "{too_few}");
         assert!(make("--connections 1 --cpus 3").unwrap_err().contains("[2, 5]"));
         let files = make("--connections 1300000").unwrap_err();
         assert!(files.contains("fs.file-max=5200000"), "{files}");

@@ -1,4 +1,4 @@
-//! A run as the main thread sees it: workers are started, led through the phases, and added up.
+//! A run as the main thread sees it: threads are started, led through the phases, and added up.
 
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
@@ -52,7 +52,7 @@ pub(crate) struct Samples {
 /// What came of a run.
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    /// What the workers counted, together.
+    /// What the threads counted, together.
     pub(crate) stats: Stats,
     /// The plan that was followed.
     pub(crate) plan: Plan,
@@ -62,7 +62,7 @@ pub(crate) struct Outcome {
     pub(crate) measured: Duration,
     /// Why the run ended early, if a scenario could not go on.
     pub(crate) stopped: Option<String>,
-    /// Why a worker could not do its work at all.
+    /// Why a thread could not do its work at all.
     pub(crate) failed: Option<String>,
     /// Whether the user ended the run.
     pub(crate) interrupted: bool,
@@ -78,9 +78,9 @@ pub(crate) fn run(arguments: &Arguments, interrupted: &AtomicBool) -> Result<Out
     plan.sources.check(common.url.address)?;
     plan.warnings.iter().for_each(|warning| eprintln!("loadtest: warning: {warning}"));
     let server = common.server_pid.map(Process::new).transpose()?;
-    let workers = plan.workers.len();
-    let control = Control::new(workers)
-        .map_err(|error| format!("cannot create {workers} eventfds: {error}"))?;
+    let threads = plan.threads.len();
+    let control = Control::new(threads)
+        .map_err(|error| format!("cannot create {threads} eventfds: {error}"))?;
     let control = Arc::new(control);
     let (sender, news) = channel();
     let before = sample(server.as_ref());
@@ -91,7 +91,7 @@ pub(crate) fn run(arguments: &Arguments, interrupted: &AtomicBool) -> Result<Out
         news,
         interrupted,
         server,
-        workers,
+        threads,
         requested: common.connections,
         connected: 0,
         settled: 0,
@@ -113,15 +113,15 @@ pub(crate) fn run(arguments: &Arguments, interrupted: &AtomicBool) -> Result<Out
     })
 }
 
-/// The main thread while the workers work.
+/// The main thread while the threads work.
 struct Lead<'a> {
     control: Arc<Control>,
     news: Receiver<News>,
     interrupted: &'a AtomicBool,
     server: Option<Process>,
-    workers: usize,
+    threads: usize,
     requested: u32,
-    /// Workers that are connected, settled, and at their end.
+    /// Threads that are connected, settled, and at their end.
     connected: usize,
     settled: usize,
     ended: usize,
@@ -135,7 +135,7 @@ impl Lead<'_> {
     fn through(&mut self, scenario: &ScenarioArguments, before: Sample) -> (Samples, Duration) {
         let mut samples = Samples { before, ..Samples::default() };
         let mut measured = Duration::ZERO;
-        self.wait(None, |lead| lead.connected == lead.workers || lead.is_over());
+        self.wait(None, |lead| lead.connected == lead.threads || lead.is_over());
         samples.connected = self.sample();
         let any_open = self.control.population().count > 0;
         if any_open && !self.is_over() {
@@ -151,10 +151,10 @@ impl Lead<'_> {
             measured = began.elapsed();
             samples.measured = Some((begin, self.sample()));
             self.enter(Phase::Settle);
-            self.wait(Some(common.settle), |lead| lead.settled == lead.workers || lead.is_over());
+            self.wait(Some(common.settle), |lead| lead.settled == lead.threads || lead.is_over());
         }
         self.enter(Phase::Leave);
-        self.wait(None, |lead| lead.ended == lead.workers);
+        self.wait(None, |lead| lead.ended == lead.threads);
         self.progress.end();
         if self.server.is_some() {
             thread::sleep(CLEAN_UP_TIME);
@@ -171,7 +171,7 @@ impl Lead<'_> {
         self.interrupted.load(Ordering::Relaxed) || self.stopped.is_some() || self.failed.is_some()
     }
 
-    /// Listens to the workers until `done`, or until `time` has passed.
+    /// Listens to the threads until `done`, or until `time` has passed.
     fn wait(&mut self, time: Option<Duration>, done: impl Fn(&Self) -> bool) {
         let until = time.map(|time| Instant::now() + time);
         while !done(self) {
@@ -182,7 +182,7 @@ impl Lead<'_> {
             match self.news.recv_timeout(left.min(LOOK_AROUND)) {
                 Ok(news) => self.hear(news),
                 Err(RecvTimeoutError::Timeout) => {}
-                // Every worker has had its last word.
+                // Every thread has had its last word.
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             self.progress.show(&self.control, self.requested);

@@ -1,4 +1,4 @@
-//! What a worker counts, and how workers are added up.
+//! What a thread counts, and how threads are added up.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -132,7 +132,7 @@ impl fmt::Display for Failure {
                     "no port left (give more addresses with --source, or wait for the last run's \
                      TIME-WAIT to pass)",
                 ),
-                Errno::MFILE => formatter.write_str("no descriptor left (give more --workers)"),
+                Errno::MFILE => formatter.write_str("no descriptor left (give more --threads)"),
                 Errno::NFILE => formatter.write_str("no file left (sysctl fs.file-max)"),
                 _ => io::Error::from_raw_os_error(*errno).fmt(formatter),
             },
@@ -179,7 +179,7 @@ pub(crate) struct Spread {
     pub(crate) last: Latency,
 }
 
-/// Processor time of a worker while the run was measured.
+/// Processor time of a thread while the run was measured.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Busy {
     /// The processor it is pinned to.
@@ -227,9 +227,9 @@ pub(crate) struct Stats {
     pub(crate) errors: BTreeMap<(Stage, Failure), u64>,
     /// Times the kernel had more completions than the ring holds.
     pub(crate) ring_pressure: u64,
-    /// Processor time of the workers, from their start to their end.
+    /// Processor time of the threads, from their start to their end.
     pub(crate) ran: Duration,
-    /// Each worker's share while the run was measured.
+    /// Each thread's share while the run was measured.
     pub(crate) busy: Vec<Busy>,
 }
 
@@ -244,7 +244,7 @@ impl Stats {
         *self.errors.entry((stage, failure)).or_insert(0) += count;
     }
 
-    /// Adds what another worker counted.
+    /// Adds what another thread counted.
     pub(crate) fn add(&mut self, other: &Self) {
         self.first_start = min_of(self.first_start, other.first_start);
         self.last_open = self.last_open.max(other.last_open);
@@ -283,7 +283,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn adding_workers_adds_their_histograms() {
+    fn adding_threads_adds_their_histograms() {
         let mut one = Stats { first_start: Some(5), opened: 2, ..Stats::default() };
         let mut two = Stats { last_open: Some(9), opened: 3, ..Stats::default() };
         (1..=100).for_each(|value| one.latency.record(value * 1_000));

@@ -17,7 +17,7 @@ fn number(report: &Value, pointer: &str) -> u64 {
 #[test]
 fn idle_connections_are_held_and_closed() {
     let server = Server::start(Manner::Echo);
-    let (code, report) = server.run("idle --connections 40 --workers 3 --duration 100ms");
+    let (code, report) = server.run("idle --connections 40 --threads 3 --duration 100ms");
     assert_eq!((code, &report["verdict"]), (0, &Value::from("valid")), "{report}");
     assert_eq!(number(&report, "/connections/opened"), 40);
     assert_eq!(number(&report, "/connections/closed_cleanly"), 40);
@@ -77,7 +77,7 @@ fn a_swallowed_message_is_missing() {
 #[test]
 fn broadcast_rounds_reach_everyone_once() {
     let server = Server::start(Manner::Broadcast);
-    for flags in ["--workers 1", "--workers 3", "--workers 2 --text --size 200"] {
+    for flags in ["--threads 1", "--threads 3", "--threads 2 --text --size 200"] {
         let (code, report) = server
             .run(&format!("broadcast --connections 6 --warmup 10ms --duration 300ms {flags}"));
         assert_eq!(code, 0, "{flags}: {report}");
@@ -92,7 +92,7 @@ fn broadcast_rounds_reach_everyone_once() {
 fn lone_messages_reach_everyone() {
     let server = Server::start(Manner::Broadcast);
     let (code, report) = server.run(
-        "broadcast --lone --interval 5ms --connections 6 --workers 2 --warmup 0 --duration 300ms",
+        "broadcast --lone --interval 5ms --connections 6 --threads 2 --warmup 0 --duration 300ms",
     );
     assert_eq!(code, 0, "{report}");
     let rounds = number(&report, "/messages/rounds");
@@ -104,7 +104,7 @@ fn lone_messages_reach_everyone() {
 fn a_repeated_message_is_a_duplicate() {
     let server = Server::start(Manner::Repeat);
     let (code, report) = server
-        .run("broadcast --connections 4 --workers 1 --warmup 0 --duration 300ms --settle 200ms");
+        .run("broadcast --connections 4 --threads 1 --warmup 0 --duration 300ms --settle 200ms");
     assert_eq!(code, 3, "{report}");
     assert!(number(&report, "/messages/duplicate") > 0, "{report}");
 }
@@ -113,7 +113,7 @@ fn a_repeated_message_is_a_duplicate() {
 fn pings_between_messages_change_nothing() {
     let server = Server::start(Manner::Chatter);
     let (code, report) =
-        server.run("broadcast --connections 4 --workers 1 --warmup 0 --duration 300ms");
+        server.run("broadcast --connections 4 --threads 1 --warmup 0 --duration 300ms");
     assert_eq!(code, 0, "{report}");
     assert_eq!(number(&report, "/connections/pings_answered"), 3 * 4, "{report}");
 }
@@ -122,7 +122,7 @@ fn pings_between_messages_change_nothing() {
 fn a_message_that_one_client_does_not_get_is_missing() {
     let server = Server::start(Manner::Forget);
     let (code, report) = server
-        .run("broadcast --connections 4 --workers 1 --warmup 0 --duration 100ms --settle 200ms");
+        .run("broadcast --connections 4 --threads 1 --warmup 0 --duration 100ms --settle 200ms");
     assert_eq!((code, number(&report, "/messages/missing")), (3, 1), "{report}");
 }
 

@@ -1,4 +1,4 @@
-//! The connections of one worker: opening, reading, sending and closing them.
+//! The connections of one thread: opening, reading, sending and closing them.
 
 mod receive;
 
@@ -23,7 +23,7 @@ use crate::upgrade::Upgrade;
 pub(crate) const POLL: u8 = 1;
 const CANCEL: u8 = 2;
 
-/// Bytes of all messages that are in pieces, per worker.
+/// Bytes of all messages that are in pieces, per thread.
 const PIECES_BYTES_MAX: usize = 1 << 30;
 
 /// What all connections of a run have in common.
@@ -43,13 +43,13 @@ pub(crate) struct Setup {
 pub(crate) struct Connections {
     /// What is counted.
     pub(crate) stats: Stats,
-    /// The worker's ring.
+    /// The thread's ring.
     pub(crate) ring: Ring,
     /// The time of the run.
     pub(crate) clock: Clock,
     setup: Arc<Setup>,
     clients: Vec<Client>,
-    /// The number of the first client among those of all workers.
+    /// The number of the first client among those of all threads.
     first: u32,
     upgrade: Upgrade,
     buffer: Box<[u8]>,
@@ -89,7 +89,7 @@ impl Connections {
         self.clients.len() as u32
     }
 
-    /// The number of a client among those of all workers.
+    /// The number of a client among those of all threads.
     #[inline]
     pub(crate) const fn number(&self, index: u32) -> u32 {
         self.first + index
@@ -217,14 +217,14 @@ impl Connections {
         }
     }
 
-    /// What this worker adds to the population.
+    /// What this thread adds to the population.
     pub(crate) fn population(&self) -> Population {
         let numbers = self.open_clients().map(|index| u64::from(self.number(index)));
         Population {
             count: self.open.into(),
             roll: numbers.map(mix).fold(0, u64::wrapping_add),
             leader: self.open_clients().next().map_or(u64::MAX, |index| self.number(index).into()),
-            workers: u64::from(self.open > 0),
+            threads: u64::from(self.open > 0),
         }
     }
 

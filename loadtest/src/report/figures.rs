@@ -10,7 +10,7 @@ use crate::probe::{KernelSample, ProcessSample};
 use crate::run::{Outcome, Sample};
 use crate::stats::{Busy, Latency};
 
-/// Share of a processor from which a worker is the bottleneck itself.
+/// Share of a processor from which a thread is the bottleneck itself.
 pub(super) const BOUND_SHARE: f64 = 0.9;
 
 /// What was asked for.
@@ -19,7 +19,7 @@ pub(super) struct Config {
     pub(super) scenario: &'static str,
     pub(super) url: String,
     pub(super) connections: u32,
-    pub(super) workers: usize,
+    pub(super) threads: usize,
     pub(super) cpus: Vec<usize>,
     /// 0 when the kernel chose.
     pub(super) source_addresses: usize,
@@ -109,20 +109,20 @@ pub(super) struct ErrorCount {
 /// What the generator itself took.
 #[derive(Debug, Serialize)]
 pub(super) struct Generator {
-    /// Of all workers, from their start to their end.
+    /// Of all threads, from their start to their end.
     pub(super) cpu_seconds: f64,
     pub(super) resident_bytes: u64,
     /// What connections added, when all were open.
     pub(super) resident_bytes_per_connection: f64,
     pub(super) ring_pressure: u64,
-    pub(super) workers: Vec<WorkerShare>,
-    /// Share of each processor that all workers on it took.
+    pub(super) threads: Vec<ThreadShare>,
+    /// Share of each processor that all threads on it took.
     pub(super) cpus: Vec<CpuShare>,
 }
 
-/// The share of its processor that a worker took while the run was measured.
+/// The share of its processor that a thread took while the run was measured.
 #[derive(Debug, Serialize)]
-pub(super) struct WorkerShare {
+pub(super) struct ThreadShare {
     pub(super) cpu: usize,
     pub(super) busy: f64,
 }
@@ -168,7 +168,7 @@ pub(super) struct Kernel {
 impl Config {
     pub(super) fn new(arguments: &Arguments, outcome: &Outcome) -> Self {
         let common = arguments.scenario.common();
-        let mut cpus: Vec<usize> = outcome.plan.workers.iter().map(|worker| worker.cpu).collect();
+        let mut cpus: Vec<usize> = outcome.plan.threads.iter().map(|thread| thread.cpu).collect();
         cpus.sort_unstable();
         cpus.dedup();
         let depth = match arguments.scenario {
@@ -190,7 +190,7 @@ impl Config {
             scenario: arguments.scenario.name(),
             url: common.url.to_string(),
             connections: common.connections,
-            workers: outcome.plan.workers.len(),
+            threads: outcome.plan.threads.len(),
             cpus,
             source_addresses: outcome.plan.sources.count(),
             duration_seconds: common.duration.as_secs_f64(),
@@ -273,20 +273,20 @@ impl Generator {
         let grown = resident.saturating_sub(samples.before.own.resident);
         let share = |busy: &Busy| per(busy.ran.as_secs_f64(), busy.wall.as_secs_f64());
         let mut cpus: Vec<CpuShare> = Vec::new();
-        for worker in &stats.busy {
-            match cpus.iter_mut().find(|cpu| cpu.cpu == worker.cpu) {
-                Some(cpu) => cpu.busy += share(worker),
-                None => cpus.push(CpuShare { cpu: worker.cpu, busy: share(worker) }),
+        for thread in &stats.busy {
+            match cpus.iter_mut().find(|cpu| cpu.cpu == thread.cpu) {
+                Some(cpu) => cpu.busy += share(thread),
+                None => cpus.push(CpuShare { cpu: thread.cpu, busy: share(thread) }),
             }
         }
         cpus.sort_unstable_by_key(|cpu| cpu.cpu);
-        let workers = stats.busy.iter();
+        let threads = stats.busy.iter();
         Self {
             cpu_seconds: stats.ran.as_secs_f64(),
             resident_bytes: resident,
             resident_bytes_per_connection: per(grown as f64, stats.opened as f64),
             ring_pressure: stats.ring_pressure,
-            workers: workers.map(|busy| WorkerShare { cpu: busy.cpu, busy: share(busy) }).collect(),
+            threads: threads.map(|busy| ThreadShare { cpu: busy.cpu, busy: share(busy) }).collect(),
             cpus,
         }
     }

@@ -158,7 +158,7 @@ fn notes(outcome: &Outcome, generator: &Generator, foreign: Option<f64>) -> Vec<
     notes.extend(outcome.failed.iter().chain(&outcome.stopped).cloned());
     if generator.is_bound() {
         notes.push(format!(
-            "generator-bound: its workers took more than {:.0} % of a CPU, so the rate is the \
+            "generator-bound: its threads took more than {:.0} % of a CPU, so the rate is the \
              generator's limit and latencies hold its own queues",
             BOUND_SHARE * 100.0
         ));

@@ -12,9 +12,9 @@ impl Display for Report {
     fn fmt(&self, out: &mut Formatter<'_>) -> Result {
         let config = &self.config;
         writeln!(out, "{} {}", config.scenario, config.url)?;
-        let (workers, cpus) = (config.workers, &config.cpus);
+        let (threads, cpus) = (config.threads, &config.cpus);
         let mut load =
-            format!("{} connections, {workers} workers on CPUs {cpus:?}", config.connections);
+            format!("{} connections, {threads} threads on CPUs {cpus:?}", config.connections);
         if config.source_addresses > 0 {
             load += &format!(", {} source addresses", config.source_addresses);
         }

@@ -14,7 +14,7 @@ use crate::stats::{Failure, Stats};
 /// Nanoseconds a round may take: far more than any server needs that lost nothing.
 pub(super) const ROUND_NANOSECONDS_MAX: u64 = 10_000_000_000;
 
-/// Where the workers meet between rounds.
+/// Where the threads meet between rounds.
 #[derive(Debug, Default)]
 pub(crate) struct Barrier {
     /// The round that runs; 0 before the first.
@@ -26,15 +26,15 @@ pub(crate) struct Barrier {
 
 #[derive(Debug, Default)]
 struct Meeting {
-    /// Workers that have yet to finish the round.
+    /// Threads that have yet to finish the round.
     unfinished: u64,
-    /// The hash of the order in which the first worker received it.
+    /// The hash of the order in which the first thread received it.
     order: Option<u64>,
     /// No other round may begin.
     closed: bool,
 }
 
-/// What a worker that has finished a round is told.
+/// What a thread that has finished a round is told.
 struct Met {
     /// Its clients saw the order that the others saw.
     agreed: bool,
@@ -44,22 +44,22 @@ struct Met {
 
 impl Barrier {
     /// Begins the first round, whoever comes first.
-    fn open(&self, workers: u64, now: u64) {
+    fn open(&self, threads: u64, now: u64) {
         let mut meeting = self.meeting();
         if self.round.load(Ordering::Acquire) == 0 {
-            meeting.unfinished = workers;
+            meeting.unfinished = threads;
             self.begin_round(now);
         }
     }
 
-    /// A worker has finished the round; the last one begins the next.
-    fn meet(&self, workers: u64, order: u64, now: u64) -> Met {
+    /// A thread has finished the round; the last one begins the next.
+    fn meet(&self, threads: u64, order: u64, now: u64) -> Met {
         let mut meeting = self.meeting();
         let agreed = *meeting.order.get_or_insert(order) == order;
         meeting.unfinished -= 1;
         let completed = meeting.unfinished == 0;
         if completed && !meeting.closed {
-            meeting.unfinished = workers;
+            meeting.unfinished = threads;
             meeting.order = None;
             self.begin_round(now);
         }
@@ -82,22 +82,22 @@ impl Barrier {
     }
 }
 
-/// The broadcast scenario of one worker.
+/// The broadcast scenario of one thread.
 #[derive(Debug)]
 pub(crate) struct Broadcast {
     template: Template,
     control: Arc<Control>,
     barrier: Arc<Barrier>,
-    worker: usize,
+    thread: usize,
     population: Population,
     members: Vec<Member>,
     reference: Reference,
-    /// Clients of this worker that are in it.
+    /// Clients of this thread that are in it.
     joined: Vec<u32>,
-    /// The round whose messages this worker has sent, and when it began.
+    /// The round whose messages this thread has sent, and when it began.
     round: u32,
     began: u64,
-    /// Clients of this worker that have yet to finish it.
+    /// Clients of this thread that have yet to finish it.
     unfinished: usize,
     /// The hash of the order in which the first client received it.
     order: Option<u64>,
@@ -121,12 +121,12 @@ impl Member {
 }
 
 impl Broadcast {
-    /// Messages made from `template` for `count` clients of `worker`.
+    /// Messages made from `template` for `count` clients of `thread`.
     pub(crate) fn new(
         template: Template,
         control: Arc<Control>,
         barrier: Arc<Barrier>,
-        worker: usize,
+        thread: usize,
         count: u32,
     ) -> Self {
         Self {
@@ -134,7 +134,7 @@ impl Broadcast {
             population: control.population(),
             control,
             barrier,
-            worker,
+            thread,
             members: vec![Member::waiting_for(1); count as usize],
             reference: Reference::new(),
             joined: Vec::new(),
@@ -184,17 +184,17 @@ impl Broadcast {
         self.unfinished -= 1;
     }
 
-    /// All clients of this worker have finished the round.
+    /// All clients of this thread have finished the round.
     fn meet(&self, connections: &mut Connections, now: u64) {
         let order = self.order.unwrap_or_default();
-        let met = self.barrier.meet(self.population.workers, order, now);
+        let met = self.barrier.meet(self.population.threads, order, now);
         if !met.agreed {
             connections.stats.wrong.out_of_order += self.joined.len() as u64;
         }
         if met.completed {
             connections.stats.rounds += u64::from(connections.stats.measuring);
-            if self.population.workers > 1 {
-                self.control.wake_others(self.worker);
+            if self.population.threads > 1 {
+                self.control.wake_others(self.thread);
             }
         }
     }
@@ -204,7 +204,7 @@ impl Scenario for Broadcast {
     fn begin(&mut self, connections: &mut Connections, now: u64) {
         self.population = self.control.population();
         self.joined = connections.open_clients().collect();
-        self.barrier.open(self.population.workers, now);
+        self.barrier.open(self.population.threads, now);
     }
 
     #[inline]
@@ -241,7 +241,7 @@ impl Scenario for Broadcast {
     fn read_done(&mut self, connections: &mut Connections, _: u32, now: u64) {
         let (messages, round) = std::mem::take(&mut self.read);
         if connections.stats.measuring && messages > 0 {
-            // Another worker may have begun the round before this one noticed.
+            // Another thread may have begun the round before this one noticed.
             let noticed = round == self.round;
             let began =
                 if noticed { self.began } else { self.barrier.began.load(Ordering::Acquire) };
@@ -266,8 +266,8 @@ impl Scenario for Broadcast {
         }
         if self.unfinished > 0 && now.saturating_sub(self.began) > ROUND_NANOSECONDS_MAX {
             return Err(format!(
-                "round {round} was not complete after 10 s: {} clients of worker {} miss messages",
-                self.unfinished, self.worker
+                "round {round} was not complete after 10 s: {} clients of thread {} miss messages",
+                self.unfinished, self.thread
             ));
         }
         Ok(Some(self.began + ROUND_NANOSECONDS_MAX))

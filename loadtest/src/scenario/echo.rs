@@ -8,12 +8,12 @@ use crate::stats::{Failure, Stats};
 /// Bytes of frames that are gathered for one send.
 const BATCH_BYTES: usize = 64 * 1024;
 
-/// The echo scenario of one worker.
+/// The echo scenario of one thread.
 #[derive(Debug)]
 pub(crate) struct Echo {
     template: Template,
     depth: u32,
-    /// The number of the worker's first client.
+    /// The number of the thread's first client.
     first: u32,
     clients: Vec<Counts>,
     /// When the messages in flight were sent: `depth` places for each client.

@@ -10,7 +10,7 @@ use crate::control::{Control, Population};
 use crate::payload::Template;
 use crate::stats::{Failure, Stats};
 
-/// The message that is on its way, for all workers.
+/// The message that is on its way, for all threads.
 #[derive(Debug, Default)]
 pub(crate) struct Board {
     /// Its number, from 1, and when it was sent.
@@ -18,12 +18,12 @@ pub(crate) struct Board {
     sent_at: AtomicU64,
     /// The last message that all have received.
     complete: AtomicU32,
-    /// How long the message took to each receiver, as far as workers have told.
+    /// How long the message took to each receiver, as far as threads have told.
     latencies: Mutex<Vec<u64>>,
 }
 
 impl Board {
-    /// Takes what one worker's clients saw. Gives all back when that was the last.
+    /// Takes what one thread's clients saw. Gives all back when that was the last.
     fn tell(&self, latencies: &mut Vec<u64>, population: u64) -> Option<Vec<u64>> {
         let mut all = self.latencies.lock().unwrap_or_else(PoisonError::into_inner);
         all.append(latencies);
@@ -31,7 +31,7 @@ impl Board {
     }
 }
 
-/// The lone publisher, or listeners, of one worker.
+/// The lone publisher, or listeners, of one thread.
 #[derive(Debug)]
 pub(crate) struct Lone {
     template: Template,
@@ -41,11 +41,11 @@ pub(crate) struct Lone {
     population: Population,
     /// The last message each client has received.
     received: Vec<u32>,
-    /// Clients of this worker that are in it.
+    /// Clients of this thread that are in it.
     joined: usize,
     /// How long the message took to each client that has it.
     latencies: Vec<u64>,
-    /// When the publisher, if it is of this worker, sends next.
+    /// When the publisher, if it is of this thread, sends next.
     next: Option<(u32, u64)>,
     settling: bool,
     lost: Option<String>,
@@ -86,8 +86,8 @@ impl Lone {
         connections.send(publisher, self.template.stamped(number.into()));
     }
 
-    /// When all clients of this worker have the message: tells the others, and sums it up when
-    /// this worker was the last.
+    /// When all clients of this thread have the message: tells the others, and sums it up when
+    /// this thread was the last.
     fn tell(&mut self, stats: &mut Stats) {
         if self.joined == 0 || self.latencies.len() < self.joined {
             return;
@@ -119,7 +119,7 @@ impl Scenario for Lone {
             .open_clients()
             .find(|&index| u64::from(connections.number(index)) == leader);
         self.next = publisher.map(|index| (index, now));
-        // Another worker's publisher may have been faster than this begin.
+        // Another thread's publisher may have been faster than this begin.
         self.tell(&mut connections.stats);
     }
 

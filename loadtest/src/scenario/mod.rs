@@ -28,10 +28,10 @@ pub(crate) struct Message<'a> {
     pub(crate) at: u64,
 }
 
-/// The part of a worker that differs between scenarios. Clients are named by their index in the
-/// worker's table.
+/// The part of a thread that differs between scenarios. Clients are named by their index in the
+/// thread's table.
 pub(crate) trait Scenario: Sized {
-    /// The fate of all connections of all workers is known: those that are open begin.
+    /// The fate of all connections of all threads is known: those that are open begin.
     fn begin(&mut self, connections: &mut Connections, now: u64);
 
     /// A message came. Called for every message of a read that was not

@@ -12,7 +12,7 @@ use ringwire::ring::{
 use crate::args::{ConnectRate, Leave};
 use crate::connections::{Connections, POLL, Setup};
 use crate::control::{Control, News, Phase};
-use crate::plan::WorkerPlan;
+use crate::plan::ThreadPlan;
 use crate::scenario::Scenario;
 use crate::stats::{Busy, Failure, Stage};
 
@@ -21,7 +21,7 @@ const WAKE: u8 = 3;
 /// Operations gathered for one system call.
 const SUBMISSIONS: u32 = 512;
 
-/// Completions that wait for a worker, at most; one for each connection if it has fewer.
+/// Completions that wait for a thread, at most; one for each connection if it has fewer.
 const COMPLETIONS_MAX: u32 = 16 * 1024;
 
 /// Completions taken in one turn.
@@ -36,25 +36,25 @@ const WAIT_NANOSECONDS_MAX: u64 = 100_000_000;
 /// Connections that fail, while none opens, until the rest is not tried.
 const FUTILE_STARTS: u32 = 64;
 
-/// Nanoseconds in which all connections of a worker are closed; then the rest is reset.
+/// Nanoseconds in which all connections of a thread are closed; then the rest is reset.
 const LEAVE_NANOSECONDS_MAX: u64 = 60_000_000_000;
 
-/// How a worker opens its connections, and ends them.
+/// How a thread opens its connections, and ends them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
     /// Connections that are being opened, or closed, at once.
     pub(crate) at_once: usize,
-    /// Connections started per second by this worker.
+    /// Connections started per second by this thread.
     pub(crate) rate: ConnectRate,
     /// How they end.
     pub(crate) leave: Leave,
 }
 
-/// What a worker thread begins with.
+/// What a thread thread begins with.
 #[derive(Debug)]
-pub(crate) struct Worker {
+pub(crate) struct LoadThread {
     /// Its share.
-    pub(crate) plan: WorkerPlan,
+    pub(crate) plan: ThreadPlan,
     /// What all connections have in common.
     pub(crate) setup: Arc<Setup>,
     /// Shared with the main thread.
@@ -65,7 +65,7 @@ pub(crate) struct Worker {
     pub(crate) pace: Pace,
 }
 
-impl Worker {
+impl LoadThread {
     /// The thread's life.
     pub(crate) fn run<S: Scenario>(self, scenario: S) {
         let news = self.news.clone();
@@ -78,7 +78,7 @@ impl Worker {
     }
 
     fn prepare<S: Scenario>(self, scenario: S) -> Result<Turns<S>, String> {
-        let WorkerPlan { cpu, first, count, .. } = self.plan;
+        let ThreadPlan { cpu, first, count, .. } = self.plan;
         own_descriptor_table()
             .map_err(|error| format!("unshare(CLONE_FILES): {error}; is seccomp in the way?"))?;
         pin_to_cpu(cpu).map_err(|error| format!("cannot run on CPU {cpu}: {error}"))?;
@@ -103,14 +103,14 @@ impl Worker {
             told_settled: false,
             measured_from: None,
             completions: Vec::with_capacity(COMPLETIONS_PER_TURN),
-            worker: self,
+            thread: self,
         })
     }
 }
 
-/// A worker at work.
+/// A thread at work.
 struct Turns<S> {
-    worker: Worker,
+    thread: LoadThread,
     connections: Connections,
     scenario: S,
     phase: Phase,
@@ -132,7 +132,7 @@ impl<S: Scenario> Turns<S> {
     fn run(mut self) -> Result<(), String> {
         loop {
             let now = self.connections.clock.now();
-            let phase = self.worker.control.phase();
+            let phase = self.thread.control.phase();
             if phase != self.phase {
                 self.enter(phase, now);
             }
@@ -153,7 +153,7 @@ impl<S: Scenario> Turns<S> {
         let mut stats = std::mem::take(&mut self.connections.stats);
         stats.ring_pressure = self.connections.ring.pressure();
         stats.ran = thread_cpu_time();
-        let _ = self.worker.news.send(News::Finished(Box::new(stats)));
+        let _ = self.thread.news.send(News::Finished(Box::new(stats)));
         Ok(())
     }
 
@@ -169,7 +169,7 @@ impl<S: Scenario> Turns<S> {
             let stats = &mut self.connections.stats;
             stats.measuring = false;
             stats.busy.push(Busy {
-                cpu: self.worker.plan.cpu,
+                cpu: self.thread.plan.cpu,
                 wall: Duration::from_nanos(now - from),
                 ran: thread_cpu_time().saturating_sub(ran),
             });
@@ -187,7 +187,7 @@ impl<S: Scenario> Turns<S> {
     /// Starts connections. Gives back when it wants to go on at the latest.
     fn open(&mut self, now: u64) -> Option<u64> {
         let count = self.connections.count();
-        let allowed = match self.worker.pace.rate {
+        let allowed = match self.thread.pace.rate {
             ConnectRate::Max => count,
             ConnectRate::PerSecond(rate) => {
                 let due = (now - self.began) as f64 * 1e-9 * rate;
@@ -195,7 +195,7 @@ impl<S: Scenario> Turns<S> {
             }
         };
         let last = allowed.min(self.started.saturating_add(STARTS_PER_TURN));
-        while self.started < last && self.connections.pending < self.worker.pace.at_once {
+        while self.started < last && self.connections.pending < self.thread.pace.at_once {
             self.connections.start(self.started, self.connections.clock.now());
             self.started += 1;
         }
@@ -203,15 +203,15 @@ impl<S: Scenario> Turns<S> {
         if self.started == count && self.connections.pending == 0 {
             if !self.told_connected {
                 self.told_connected = true;
-                self.worker.control.add_population(self.connections.population());
-                let _ = self.worker.news.send(News::Connected);
+                self.thread.control.add_population(self.connections.population());
+                let _ = self.thread.news.send(News::Connected);
             }
             return None;
         }
-        if self.started == count || self.connections.pending >= self.worker.pace.at_once {
+        if self.started == count || self.connections.pending >= self.thread.pace.at_once {
             return None;
         }
-        match self.worker.pace.rate {
+        match self.thread.pace.rate {
             ConnectRate::PerSecond(rate) if self.started == allowed => {
                 Some(self.began + (f64::from(self.started) / rate * 1e9) as u64)
             }
@@ -235,16 +235,16 @@ impl<S: Scenario> Turns<S> {
     fn close(&mut self, now: u64) -> Option<u64> {
         let count = self.connections.count();
         let late = now - self.began > LEAVE_NANOSECONDS_MAX;
-        let how = if late { Leave::Abort } else { self.worker.pace.leave };
+        let how = if late { Leave::Abort } else { self.thread.pace.leave };
         if late {
             self.connections.expire(&mut self.scenario, u64::MAX);
         }
         let last = count.min(self.left.saturating_add(STARTS_PER_TURN));
-        while self.left < last && self.connections.pending < self.worker.pace.at_once {
+        while self.left < last && self.connections.pending < self.thread.pace.at_once {
             self.connections.leave(self.left, how, now);
             self.left += 1;
         }
-        let may_go_on = self.left < count && self.connections.pending < self.worker.pace.at_once;
+        let may_go_on = self.left < count && self.connections.pending < self.thread.pace.at_once;
         may_go_on.then_some(now)
     }
 
@@ -259,16 +259,16 @@ impl<S: Scenario> Turns<S> {
         let outcome = self.scenario.turn(&mut self.connections, now);
         if self.phase == Phase::Settle && !self.told_settled && self.scenario.settled() {
             self.told_settled = true;
-            let _ = self.worker.news.send(News::Settled);
+            let _ = self.thread.news.send(News::Settled);
         }
         outcome.unwrap_or_else(|reason| {
-            let _ = self.worker.news.send(News::Stopped(reason));
+            let _ = self.thread.news.send(News::Stopped(reason));
             None
         })
     }
 
     fn publish_progress(&self) {
-        let progress = &self.worker.control.progress[self.worker.plan.index];
+        let progress = &self.thread.control.progress[self.thread.plan.index];
         if self.phase == Phase::Connect {
             let settled = u64::from(self.started) - self.connections.pending as u64;
             progress.settled.store(settled, Ordering::Relaxed);
@@ -291,7 +291,7 @@ impl<S: Scenario> Turns<S> {
             match completion.token.kind() {
                 POLL => self.connections.polled(&mut self.scenario, &completion),
                 WAKE if !completion.more => {
-                    let wake = self.worker.control.wake(self.worker.plan.index);
+                    let wake = self.thread.control.wake(self.thread.plan.index);
                     let token = Token::new(WAKE, 0, 0);
                     self.connections.ring.poll_multishot(wake, Interest::Read, token);
                 }
