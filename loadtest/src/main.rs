@@ -11,6 +11,7 @@ mod payload;
 mod plan;
 mod probe;
 mod report;
+mod results;
 mod run;
 mod scenario;
 mod stats;
