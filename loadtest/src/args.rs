@@ -9,9 +9,11 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::addresses::SourceChoice;
+use crate::payload::{Sizes, name_size, stamp_size};
+use crate::scenario::Publication;
 
-/// Bytes of a message at most: one that a client assembles must fit its memory.
-pub(crate) const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// The shortest interval of a time series: each takes a look at the machine and a histogram.
+const INTERVAL_MIN: Duration = Duration::from_millis(10);
 
 /// Puts load on a WebSocket server and reports what it did.
 #[derive(Clone, Debug, Parser)]
@@ -33,28 +35,47 @@ pub(crate) enum ScenarioArguments {
         #[command(flatten)]
         common: Common,
     },
-    /// Every client sends a message, waits for its echo, checks it and sends the next
+    /// Every client sends messages, and checks the echo of each
     Echo {
         #[command(flatten)]
         common: Common,
         #[command(flatten)]
         message: MessageArguments,
-        /// Messages in flight per connection
-        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
-        depth: u32,
+        #[command(flatten)]
+        load: LoadArguments,
+        #[command(flatten)]
+        requests: RequestArguments,
     },
-    /// Every client sends a message and all get all of them, round after round
+    /// Requests on a schedule: `echo` with a --rate
+    Rate {
+        #[command(flatten)]
+        common: Common,
+        #[command(flatten)]
+        message: MessageArguments,
+        /// Requests per second, all connections together
+        #[arg(long, value_name = "R", value_parser = rate)]
+        rate: f64,
+        /// Requests follow each other at random times, as independent users' do
+        #[arg(long)]
+        poisson: bool,
+        #[command(flatten)]
+        requests: RequestArguments,
+    },
+    /// Some clients publish on a schedule and all receive; with --closed, all publish in rounds
     Broadcast {
         #[command(flatten)]
         common: Common,
         #[command(flatten)]
         message: MessageArguments,
-        /// Instead of rounds: one publisher sends one message, every --interval
-        #[arg(long)]
-        lone: bool,
-        /// Time between the messages of --lone; default 10ms
-        #[arg(long, value_name = "TIME", value_parser = duration, requires = "lone")]
-        interval: Option<Duration>,
+        #[command(flatten)]
+        load: LoadArguments,
+        /// Clients that publish
+        #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "closed")]
+        #[arg(value_parser = clap::value_parser!(u32).range(1..=65_536))]
+        publishers: u32,
+        /// The server does not send a message back to its publisher
+        #[arg(long, conflicts_with = "closed")]
+        not_to_sender: bool,
     },
 }
 
@@ -101,6 +122,13 @@ pub(crate) struct Common {
     /// Process of the server, whose CPU time and memory are then part of the report
     #[arg(long, value_name = "PID")]
     pub(crate) server_pid: Option<u32>,
+    /// Length of the intervals of the time series
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
+    pub(crate) interval: Duration,
+    /// Folder for the results: summary.json, latency.hgrm, latency.hlog, timeseries.ndjson,
+    /// report.html
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
     /// Writes the report as JSON to a file, or to standard output (-) instead of the text
     #[arg(long, value_name = "FILE|-")]
     pub(crate) json: Option<PathBuf>,
@@ -109,16 +137,42 @@ pub(crate) struct Common {
 /// The flags of scenarios that send messages.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct MessageArguments {
-    /// Bytes of payload of a message
-    #[arg(long, value_name = "BYTES", default_value_t = 64)]
-    pub(crate) size: usize,
+    /// Bytes of payload: one size, a range as 16..1024, or sizes with weights as 64:80,4KiB:20
+    #[arg(long, value_name = "BYTES", default_value = "64")]
+    pub(crate) size: Sizes,
     /// Sends text instead of binary messages
     #[arg(long)]
     pub(crate) text: bool,
-    /// Closed loop: a client sends when the answer to its last message has come. It is the only
-    /// load model so far; scripts that depend on it say so with this flag
+    /// Does not compare what comes back with what was sent; the report says so
     #[arg(long)]
+    pub(crate) no_verify: bool,
+}
+
+/// What decides when a message is sent.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct LoadArguments {
+    /// Open loop: messages per second, all connections together, whatever the server does
+    #[arg(long, value_name = "R", value_parser = rate, required_unless_present = "closed")]
+    pub(crate) rate: Option<f64>,
+    /// Closed loop: a client sends when the answer to its last message has come
+    #[arg(long, conflicts_with = "rate")]
     pub(crate) closed: bool,
+    /// Messages of the open loop follow each other at random times, as independent users' do
+    #[arg(long, conflicts_with = "closed")]
+    pub(crate) poisson: bool,
+}
+
+/// The flags of scenarios whose messages are answered.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RequestArguments {
+    /// Messages in flight per connection
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) depth: u32,
+    /// Messages of the open loop that may wait for a connection to become free, all together;
+    /// more are shed, and counted
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(0..=100_000_000))]
+    pub(crate) waiting: u32,
 }
 
 /// How the connections end.
@@ -150,6 +204,14 @@ impl FromStr for ConnectRate {
             Ok(rate) if rate.is_finite() && rate >= 0.01 => Ok(Self::PerSecond(rate)),
             _ => Err("give a number of connections per second, at least 0.01, or max".to_owned()),
         }
+    }
+}
+
+/// Messages per second.
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if (0.001..=1e9).contains(&rate) => Ok(rate),
+        _ => Err("give a number of messages per second, from 0.001 to 1e9".to_owned()),
     }
 }
 
@@ -225,23 +287,19 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 impl Arguments {
     /// Checks what no single flag shows; the error says what to change.
     pub(crate) fn check(&self) -> Result<(), String> {
-        let (message, stamped) = match &self.scenario {
-            ScenarioArguments::Idle { .. } => return Ok(()),
-            ScenarioArguments::Echo { message, .. } => (message, false),
-            ScenarioArguments::Broadcast { message, interval, .. } => {
-                if interval.is_some_and(|interval| interval.is_zero()) {
-                    return Err("--interval must be longer than nothing".to_owned());
-                }
-                (message, true)
-            }
-        };
-        if message.size > MESSAGE_BYTES_MAX {
-            return Err(format!("--size can be {MESSAGE_BYTES_MAX} at most"));
+        let common = self.scenario.common();
+        if common.interval < INTERVAL_MIN {
+            return Err("--interval must be 10ms at least".to_owned());
         }
-        let stamp = crate::payload::stamp_size(message.text);
-        if stamped && message.size < stamp {
+        let ScenarioArguments::Broadcast { message, load, publishers, .. } = &self.scenario else {
+            return Ok(());
+        };
+        Publication::check(*publishers, common.connections)?;
+        let least = if load.closed { name_size(message.text) } else { stamp_size(message.text) };
+        if message.size.bounds().0 < least {
             return Err(format!(
-                "--size must be at least {stamp}: a broadcast message names its sender and round"
+                "--size must be {least} at least: a message names its sender, its number and, in \
+                 an open loop, its run and times"
             ));
         }
         Ok(())
@@ -252,9 +310,10 @@ impl ScenarioArguments {
     /// The flags that every scenario has.
     pub(crate) const fn common(&self) -> &Common {
         match self {
-            Self::Idle { common } | Self::Echo { common, .. } | Self::Broadcast { common, .. } => {
-                common
-            }
+            Self::Idle { common }
+            | Self::Echo { common, .. }
+            | Self::Rate { common, .. }
+            | Self::Broadcast { common, .. } => common,
         }
     }
 
@@ -263,6 +322,7 @@ impl ScenarioArguments {
         match self {
             Self::Idle { .. } => "idle",
             Self::Echo { .. } => "echo",
+            Self::Rate { .. } => "rate",
             Self::Broadcast { .. } => "broadcast",
         }
     }
@@ -271,7 +331,37 @@ impl ScenarioArguments {
     pub(crate) const fn message(&self) -> Option<&MessageArguments> {
         match self {
             Self::Idle { .. } => None,
-            Self::Echo { message, .. } | Self::Broadcast { message, .. } => Some(message),
+            Self::Echo { message, .. }
+            | Self::Rate { message, .. }
+            | Self::Broadcast { message, .. } => Some(message),
+        }
+    }
+
+    /// Messages per second and whether at random times, if the scenario has a schedule.
+    pub(crate) const fn schedule(&self) -> Option<(f64, bool)> {
+        match self {
+            Self::Rate { rate, poisson, .. } => Some((*rate, *poisson)),
+            Self::Echo { load, .. } | Self::Broadcast { load, .. } => match load.rate {
+                Some(rate) => Some((rate, load.poisson)),
+                None => None,
+            },
+            Self::Idle { .. } => None,
+        }
+    }
+
+    /// Messages in flight per connection, where that is a setting.
+    pub(crate) const fn depth(&self) -> Option<u32> {
+        match self {
+            Self::Echo { requests, .. } | Self::Rate { requests, .. } => Some(requests.depth),
+            Self::Idle { .. } | Self::Broadcast { .. } => None,
+        }
+    }
+
+    /// The clients with a number below this publish.
+    pub(crate) const fn publishers(&self) -> u32 {
+        match self {
+            Self::Broadcast { publishers, .. } => *publishers,
+            _ => 0,
         }
     }
 }
@@ -305,11 +395,22 @@ mod tests {
     #[test]
     fn flags_without_effect_are_refused() {
         let server = "--url ws://127.0.0.1:1 --connections 1";
-        assert!(parse(&format!("echo {server} --closed --depth 4")).is_ok());
-        assert!(parse(&format!("echo {server} --rate 5")).is_err());
-        assert!(parse(&format!("idle {server} --size 5")).is_err());
-        assert!(parse(&format!("broadcast {server} --interval 5ms")).is_err());
-        assert!(parse(&format!("echo {server} --lone")).is_err());
+        for flags in ["echo --closed --depth 4", "echo --rate 5 --poisson", "rate --rate 0.5"] {
+            assert!(parse(&format!("{flags} {server}")).is_ok(), "{flags}");
+        }
+        for flags in [
+            "echo",
+            "echo --rate 5 --closed",
+            "echo --closed --poisson",
+            "rate",
+            "rate --rate 0",
+            "idle --size 5",
+            "idle --rate 5",
+            "broadcast",
+            "broadcast --closed --publishers 3",
+        ] {
+            assert!(parse(&format!("{flags} {server}")).is_err(), "{flags}");
+        }
     }
 
     #[test]
@@ -331,26 +432,25 @@ mod tests {
     #[test]
     fn broadcast_messages_have_room_for_their_stamp() {
         let line = "broadcast --url ws://127.0.0.1:1 --connections 1 --size";
-        assert!(parse(&format!("{line} 7")).unwrap().check().is_err());
-        assert!(parse(&format!("{line} 8")).unwrap().check().is_ok());
-        assert!(parse(&format!("{line} 8 --text")).unwrap().check().is_err());
-        assert!(
-            parse("echo --url ws://127.0.0.1:1 --connections 1 --size 0").unwrap().check().is_ok()
-        );
+        for (flags, fits) in [
+            ("7 --closed", false),
+            ("8 --closed", true),
+            ("15 --text --closed", false),
+            ("27 --rate 1", false),
+            ("28 --rate 1", true),
+            ("55..90 --text --rate 1", false),
+            ("56 --text --rate 1", true),
+        ] {
+            let checked = parse(&format!("{line} {flags}")).expect(flags).check();
+            assert_eq!(checked.is_ok(), fits, "{flags}");
+        }
     }
 
     #[test]
-    fn urls_have_defaults() {
-        let target = Target::from_str("ws://[::1]").unwrap();
-        assert_eq!((target.address, &*target.path), ("[::1]:80".parse().unwrap(), "/"));
-        assert_eq!(Target::from_str("ws://127.0.0.1?a").unwrap().to_string(), "ws://127.0.0.1/?a");
-    }
-
-    #[test]
-    fn durations_have_units() {
-        assert_eq!(duration("10ms"), Ok(Duration::from_millis(10)));
-        assert_eq!(duration("1.5"), Ok(Duration::from_millis(1500)));
-        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
-        assert!(duration("-1s").is_err() && duration("s").is_err() && duration("inf").is_err());
+    fn publishers_are_clients() {
+        let line = "broadcast --url ws://127.0.0.1:1 --rate 1 --size 64 --connections";
+        assert!(parse(&format!("{line} 3 --publishers 3")).unwrap().check().is_ok());
+        assert!(parse(&format!("{line} 3 --publishers 4")).unwrap().check().is_err());
+        assert!(parse(&format!("{line} 1000000 --publishers 1000")).unwrap().check().is_err());
     }
 }

@@ -1,7 +1,8 @@
 //! What the main thread and the threads tell each other.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ringwire::ring::Wake;
 
@@ -46,13 +47,13 @@ impl Clock {
     }
 }
 
-/// What a thread has done so far, for the line of progress.
-#[derive(Debug, Default)]
-pub(crate) struct Progress {
-    /// Connections whose fate is known: open or failed.
-    pub(crate) settled: AtomicU64,
-    /// Messages received, measured or not.
-    pub(crate) messages: AtomicU64,
+/// The times of a run, in nanoseconds of its clock; known when all connections are.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Times {
+    /// When the scenario begins.
+    pub(crate) origin: u64,
+    /// What is measured of it.
+    pub(crate) window: Range<u64>,
 }
 
 /// What all threads share.
@@ -60,28 +61,32 @@ pub(crate) struct Progress {
 pub(crate) struct Control {
     /// The time of the run.
     pub(crate) clock: Clock,
-    /// One for each thread.
-    pub(crate) progress: Vec<Progress>,
+    /// Nanoseconds of an interval; the first begins with the clock.
+    pub(crate) interval: u64,
     phase: AtomicU8,
+    origin: AtomicU64,
+    window: (AtomicU64, AtomicU64),
     wakes: Vec<Wake>,
     /// See [`Population`].
     population: AtomicU64,
     roll: AtomicU64,
-    leader: AtomicU64,
+    publishers: AtomicU64,
     populated: AtomicU64,
 }
 
 impl Control {
     /// Creates the wakes of `threads`: before any thread takes a descriptor table of its own.
-    pub(crate) fn new(threads: usize) -> std::io::Result<Self> {
+    pub(crate) fn new(threads: usize, interval: Duration) -> std::io::Result<Self> {
         Ok(Self {
             clock: Clock::start(),
-            progress: std::iter::repeat_with(Progress::default).take(threads).collect(),
+            interval: interval.as_nanos() as u64,
             phase: AtomicU8::new(Phase::Connect as u8),
+            origin: AtomicU64::new(0),
+            window: (AtomicU64::new(0), AtomicU64::new(0)),
             wakes: std::iter::repeat_with(Wake::new).take(threads).collect::<Result<_, _>>()?,
             population: AtomicU64::new(0),
             roll: AtomicU64::new(0),
-            leader: AtomicU64::new(u64::MAX),
+            publishers: AtomicU64::new(0),
             populated: AtomicU64::new(0),
         })
     }
@@ -96,6 +101,19 @@ impl Control {
     pub(crate) fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Release);
         self.wakes.iter().for_each(Wake::ring);
+    }
+
+    /// Says when the scenario begins and what is measured; before the phase that needs it.
+    pub(crate) fn set_times(&self, times: &Times) {
+        self.origin.store(times.origin, Ordering::Release);
+        self.window.0.store(times.window.start, Ordering::Release);
+        self.window.1.store(times.window.end, Ordering::Release);
+    }
+
+    /// The times of the run.
+    pub(crate) fn times(&self) -> Times {
+        let of = |time: &AtomicU64| time.load(Ordering::Acquire);
+        Times { origin: of(&self.origin), window: of(&self.window.0)..of(&self.window.1) }
     }
 
     /// The doorbell of a thread.
@@ -116,7 +134,7 @@ impl Control {
     pub(crate) fn add_population(&self, part: Population) {
         self.population.fetch_add(part.count, Ordering::AcqRel);
         self.roll.fetch_add(part.roll, Ordering::AcqRel);
-        self.leader.fetch_min(part.leader, Ordering::AcqRel);
+        self.publishers.fetch_add(part.publishers, Ordering::AcqRel);
         self.populated.fetch_add(part.threads, Ordering::AcqRel);
     }
 
@@ -125,7 +143,7 @@ impl Control {
         Population {
             count: self.population.load(Ordering::Acquire),
             roll: self.roll.load(Ordering::Acquire),
-            leader: self.leader.load(Ordering::Acquire),
+            publishers: self.publishers.load(Ordering::Acquire),
             threads: self.populated.load(Ordering::Acquire),
         }
     }
@@ -138,15 +156,30 @@ pub(crate) struct Population {
     pub(crate) count: u64,
     /// The sum of [`crate::payload::mix`] over their numbers.
     pub(crate) roll: u64,
-    /// The lowest of their numbers; `u64::MAX` when there is none.
-    pub(crate) leader: u64,
+    /// How many of them publish.
+    pub(crate) publishers: u64,
     /// Threads that have any.
     pub(crate) threads: u64,
+}
+
+/// What one thread counted in one interval, or in a part of it.
+#[derive(Debug)]
+pub(crate) struct Part {
+    /// The thread.
+    pub(crate) thread: usize,
+    /// The interval, from 0.
+    pub(crate) interval: u64,
+    /// Connections that the thread has open now.
+    pub(crate) open: u32,
+    /// What it counted.
+    pub(crate) stats: Stats,
 }
 
 /// What a thread tells the main thread.
 #[derive(Debug)]
 pub(crate) enum News {
+    /// What it has counted since the last time.
+    Part(Box<Part>),
     /// The fate of all its connections is known.
     Connected,
     /// The scenario has ended what it had begun.
@@ -156,5 +189,5 @@ pub(crate) enum News {
     /// The thread could not do its work at all; the reason.
     Failed(String),
     /// The thread has ended.
-    Finished(Box<Stats>),
+    Ended,
 }

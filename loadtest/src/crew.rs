@@ -5,19 +5,18 @@ use std::sync::mpsc::Sender;
 use std::thread;
 use std::time::Duration;
 
-use crate::args::{Common, ConnectRate, MessageArguments, ScenarioArguments};
+use crate::args::{Common, ConnectRate, MessageArguments, RequestArguments, ScenarioArguments};
 use crate::connections::Setup;
 use crate::control::{Control, News};
 use crate::load_thread::{LoadThread, Pace};
-use crate::payload::Template;
+use crate::payload::Payloads;
 use crate::plan::{Plan, ThreadPlan};
-use crate::scenario::{Barrier, Board, Broadcast, Echo, Idle, Lone, Scenario};
+use crate::scenario::{
+    Barrier, Board, Broadcast, Demand, Echo, Idle, Publication, Rate, Rounds, Scenario,
+};
 
 /// Time the server has to answer a close frame.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Time between two messages of `broadcast --lone`.
-const INTERVAL: Duration = Duration::from_millis(10);
 
 /// Starts all threads of `plan`.
 ///
@@ -28,6 +27,7 @@ pub(crate) fn start(
     plan: &Plan,
     control: &Arc<Control>,
     news: &Sender<News>,
+    run: u32,
 ) -> Result<(), String> {
     let common = scenario.common();
     let setup = Arc::new(Setup {
@@ -35,9 +35,12 @@ pub(crate) fn start(
         sources: plan.sources.clone(),
         connect_timeout: common.connect_timeout.as_nanos() as u64,
         leave_timeout: LEAVE_TIMEOUT.as_nanos() as u64,
+        publishers: scenario.publishers(),
+        handshakes_only: scenario.message().is_none(),
     });
     let pace = pace(common, plan.threads.len());
-    let crew = Crew { control, barrier: Arc::default(), board: Arc::default() };
+    let threads = plan.threads.len() as u32;
+    let crew = Crew { control, run, threads, barrier: Arc::default(), board: Arc::default() };
     plan.threads.iter().try_for_each(|&thread_plan| {
         let thread = LoadThread {
             plan: thread_plan,
@@ -54,6 +57,9 @@ pub(crate) fn start(
 /// What the threads of a scenario share.
 struct Crew<'a> {
     control: &'a Arc<Control>,
+    /// The number of the run.
+    run: u32,
+    threads: u32,
     barrier: Arc<Barrier>,
     board: Arc<Board>,
 }
@@ -65,21 +71,40 @@ impl Crew<'_> {
         thread: LoadThread,
     ) -> std::io::Result<()> {
         let ThreadPlan { index, first, count, .. } = thread.plan;
-        let template = |message: &MessageArguments| Template::new(message.size, message.text);
+        let payloads = |message: &MessageArguments| {
+            Payloads::new(&message.size, message.text, self.run, !message.no_verify)
+        };
         let control = self.control.clone();
-        match scenario {
-            ScenarioArguments::Idle { .. } => spawn(thread, Idle),
-            ScenarioArguments::Echo { message, depth, .. } => {
-                spawn(thread, Echo::new(template(message), *depth, first, count))
+        match (scenario, scenario.schedule()) {
+            (ScenarioArguments::Idle { .. }, _) => spawn(thread, Idle),
+            (
+                ScenarioArguments::Echo { message, requests, .. }
+                | ScenarioArguments::Rate { message, requests, .. },
+                Some((rate, poisson)),
+            ) => {
+                let &RequestArguments { depth, waiting } = requests;
+                let waiting_max = waiting.div_ceil(self.threads);
+                let demand = Demand { rate, poisson, depth, waiting_max };
+                spawn(thread, Rate::new(payloads(message), demand, control, first, count))
             }
-            ScenarioArguments::Broadcast { message, lone: true, interval, .. } => {
-                let interval = interval.unwrap_or(INTERVAL).as_nanos() as u64;
+            (
+                ScenarioArguments::Echo { message, requests, .. }
+                | ScenarioArguments::Rate { message, requests, .. },
+                None,
+            ) => spawn(thread, Echo::new(payloads(message), requests.depth, first, count)),
+            (
+                ScenarioArguments::Broadcast { message, publishers, not_to_sender, .. },
+                Some((rate, poisson)),
+            ) => {
+                let (publishers, to_sender) = (*publishers, !not_to_sender);
+                let publication = Publication { rate, poisson, publishers, to_sender };
                 let board = self.board.clone();
-                spawn(thread, Lone::new(template(message), control, board, interval, count))
+                let part = (first, count);
+                spawn(thread, Broadcast::new(payloads(message), publication, control, board, part))
             }
-            ScenarioArguments::Broadcast { message, lone: false, .. } => {
+            (ScenarioArguments::Broadcast { message, .. }, None) => {
                 let barrier = self.barrier.clone();
-                spawn(thread, Broadcast::new(template(message), control, barrier, index, count))
+                spawn(thread, Rounds::new(payloads(message), control, barrier, index, count))
             }
         }
     }

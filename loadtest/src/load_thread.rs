@@ -1,7 +1,6 @@
 //! One thread: a processor, a table of descriptors, a ring, and the turns.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
@@ -11,8 +10,9 @@ use ringwire::ring::{
 
 use crate::args::{ConnectRate, Leave};
 use crate::connections::{Connections, POLL, Setup};
-use crate::control::{Control, News, Phase};
+use crate::control::{Control, News, Part, Phase};
 use crate::plan::ThreadPlan;
+use crate::probe;
 use crate::scenario::Scenario;
 use crate::stats::{Busy, Failure, Stage};
 
@@ -102,6 +102,7 @@ impl LoadThread {
             told_connected: false,
             told_settled: false,
             measured_from: None,
+            interval: 0,
             completions: Vec::with_capacity(COMPLETIONS_PER_TURN),
             thread: self,
         })
@@ -123,8 +124,10 @@ struct Turns<S> {
     begun: bool,
     told_connected: bool,
     told_settled: bool,
-    /// Wall and processor time when measuring began.
-    measured_from: Option<(u64, Duration)>,
+    /// Wall time, time that ran and time that waited when measuring began.
+    measured_from: Option<(u64, Duration, Duration)>,
+    /// The interval that is counted.
+    interval: u64,
     completions: Vec<Completion>,
 }
 
@@ -132,6 +135,11 @@ impl<S: Scenario> Turns<S> {
     fn run(mut self) -> Result<(), String> {
         loop {
             let now = self.connections.clock.now();
+            let interval = now / self.thread.control.interval;
+            if interval != self.interval {
+                self.tell_part();
+                self.interval = interval;
+            }
             let phase = self.thread.control.phase();
             if phase != self.phase {
                 self.enter(phase, now);
@@ -143,35 +151,35 @@ impl<S: Scenario> Turns<S> {
             };
             self.connections.expire(&mut self.scenario, now);
             let scenario_wants = self.scenario_turn(now);
-            self.publish_progress();
             if phase == Phase::Leave && self.has_left() {
                 break;
             }
             self.wait(now, wanted.into_iter().chain(scenario_wants).min())
                 .map_err(|error| format!("io_uring_enter: {error}"))?;
         }
-        let mut stats = std::mem::take(&mut self.connections.stats);
+        let stats = &mut self.connections.stats;
         stats.ring_pressure = self.connections.ring.pressure();
         stats.ran = thread_cpu_time();
-        let _ = self.thread.news.send(News::Finished(Box::new(stats)));
+        self.tell_part();
+        self.tell(News::Ended);
         Ok(())
     }
 
     fn enter(&mut self, phase: Phase, now: u64) {
+        let times = self.thread.control.times();
+        self.connections.stats.window = times.window;
         if !self.begun && matches!(phase, Phase::WarmUp | Phase::Measure | Phase::Settle) {
             self.begun = true;
-            self.scenario.begin(&mut self.connections, now);
+            self.scenario.begin(&mut self.connections, times.origin);
         }
         if phase == Phase::Measure {
-            self.connections.stats.measuring = true;
-            self.measured_from = Some((now, thread_cpu_time()));
-        } else if let Some((from, ran)) = self.measured_from.take() {
-            let stats = &mut self.connections.stats;
-            stats.measuring = false;
-            stats.busy.push(Busy {
+            self.measured_from = Some((now, thread_cpu_time(), probe::thread_waited()));
+        } else if let Some((from, ran, waited)) = self.measured_from.take() {
+            self.connections.stats.busy.push(Busy {
                 cpu: self.thread.plan.cpu,
                 wall: Duration::from_nanos(now - from),
                 ran: thread_cpu_time().saturating_sub(ran),
+                waited: probe::thread_waited().saturating_sub(waited),
             });
         }
         if phase == Phase::Leave {
@@ -204,7 +212,8 @@ impl<S: Scenario> Turns<S> {
             if !self.told_connected {
                 self.told_connected = true;
                 self.thread.control.add_population(self.connections.population());
-                let _ = self.thread.news.send(News::Connected);
+                self.tell_part();
+                self.tell(News::Connected);
             }
             return None;
         }
@@ -221,7 +230,7 @@ impl<S: Scenario> Turns<S> {
 
     /// A server that refuses everyone is not asked a million times.
     fn give_up_if_futile(&mut self) {
-        let opened = self.connections.stats.opened;
+        let opened = self.connections.opened;
         let settled = self.started as usize - self.connections.pending;
         let count = self.connections.count();
         if opened == 0 && settled >= FUTILE_STARTS as usize && self.started < count {
@@ -259,21 +268,25 @@ impl<S: Scenario> Turns<S> {
         let outcome = self.scenario.turn(&mut self.connections, now);
         if self.phase == Phase::Settle && !self.told_settled && self.scenario.settled() {
             self.told_settled = true;
-            let _ = self.thread.news.send(News::Settled);
+            self.tell(News::Settled);
         }
         outcome.unwrap_or_else(|reason| {
-            let _ = self.thread.news.send(News::Stopped(reason));
+            self.tell(News::Stopped(reason));
             None
         })
     }
 
-    fn publish_progress(&self) {
-        let progress = &self.thread.control.progress[self.thread.plan.index];
-        if self.phase == Phase::Connect {
-            let settled = u64::from(self.started) - self.connections.pending as u64;
-            progress.settled.store(settled, Ordering::Relaxed);
-        }
-        progress.messages.store(self.connections.stats.messages_total, Ordering::Relaxed);
+    /// Tells what was counted since the last time.
+    fn tell_part(&mut self) {
+        let stats = self.connections.stats.take();
+        let (thread, interval) = (self.thread.plan.index, self.interval);
+        let part = Part { thread, interval, open: self.connections.open, stats };
+        self.tell(News::Part(Box::new(part)));
+    }
+
+    fn tell(&self, news: News) {
+        // The main thread may have given up; nobody is left to tell then.
+        let _ = self.thread.news.send(news);
     }
 
     /// Waits for completions, but not past `wanted`, and deals with them.

@@ -6,15 +6,21 @@ mod client;
 mod connections;
 mod control;
 mod crew;
+mod environment;
+mod judge;
 mod load_thread;
+mod measured;
 mod payload;
 mod plan;
 mod probe;
-mod report;
+mod progress;
+mod redact;
 mod results;
 mod run;
 mod scenario;
+mod schedule;
 mod stats;
+mod timeline;
 mod upgrade;
 
 use std::process::ExitCode;
@@ -26,7 +32,10 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use crate::args::Arguments;
-use crate::report::{EXIT_ARGUMENTS, EXIT_FAILED, EXIT_INTERRUPTED, Report};
+use crate::results::{Results, Verdict};
+
+/// The command line is wrong; clap ends the program with the same.
+const EXIT_ARGUMENTS: u8 = 2;
 
 /// Small pages per thread that return to the kernel, like the server's.
 #[global_allocator]
@@ -38,30 +47,37 @@ fn main() -> ExitCode {
         eprintln!("loadtest: {reason}");
         return ExitCode::from(EXIT_ARGUMENTS);
     }
-    match catch_signals().and_then(|interrupted| run::run(&arguments, &interrupted)) {
-        Ok(outcome) => {
-            let report = Report::new(&arguments, &outcome);
-            match report.write(arguments.scenario.common().json.as_deref()) {
-                Ok(()) => ExitCode::from(report.exit_code()),
-                Err(reason) => fail(&reason),
-            }
+    let results = catch_signals().and_then(|interrupted| run::run(&arguments, &interrupted));
+    match results.and_then(|results| report(&arguments, &results)) {
+        Ok(exit_code) => ExitCode::from(exit_code),
+        Err(reason) => {
+            eprintln!("loadtest: {reason}");
+            ExitCode::from(Verdict::CouldNotRun.exit_code())
         }
-        Err(reason) => fail(&reason),
     }
 }
 
-fn fail(reason: &str) -> ExitCode {
-    eprintln!("loadtest: {reason}");
-    ExitCode::from(EXIT_FAILED)
+/// Shows and saves what a run left. Gives back how the program ends.
+fn report(arguments: &Arguments, results: &Results) -> Result<u8, String> {
+    let common = arguments.scenario.common();
+    let as_json = serde_json::to_string_pretty(&results.summary)
+        .map_err(|error| format!("the report is not valid JSON: {error}"))?;
+    println!("{as_json}");
+    let _ = common;
+    Ok(results.summary.exit_code)
 }
 
 /// The first signal ends the run and still reports; the second ends the process.
 fn catch_signals() -> Result<Arc<AtomicBool>, String> {
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
-        flag::register_conditional_shutdown(signal, EXIT_INTERRUPTED.into(), interrupted.clone())
-            .and_then(|_| flag::register(signal, interrupted.clone()))
-            .map_err(|error| format!("cannot catch signals: {error}"))?;
+        flag::register_conditional_shutdown(
+            signal,
+            Verdict::Interrupted.exit_code().into(),
+            interrupted.clone(),
+        )
+        .and_then(|_| flag::register(signal, interrupted.clone()))
+        .map_err(|error| format!("cannot catch signals: {error}"))?;
     }
     Ok(interrupted)
 }

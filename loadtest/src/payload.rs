@@ -1,16 +1,28 @@
-//! The messages: prebuilt, stamped with a number, and recognised when they come back.
+//! The messages: prebuilt frames that carry a stamp, recognised when they come back.
+//!
+//! A stamp is 28 bytes at the front of the payload: sender and number of the message (4 bytes
+//! each), the run (4), the time it was intended for and the time it was sent (8 each, nanoseconds
+//! of the run's clock), the lowest byte first. In text each half byte is one hexadecimal digit.
+//! Smaller messages carry sender and number only, the smallest the lowest bits of those.
+
+use std::fmt;
+use std::str::FromStr;
 
 use ringwire::protocol::{MessageKind, OpCode, header, mask};
 
-/// Bytes of a stamp in a binary message.
-const STAMP_BYTES: usize = 8;
+/// Bytes of a message at most: one that a client assembles must fit its memory.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Bytes of a stamp in a text message: one hexadecimal digit for every four bits.
-const STAMP_DIGITS: usize = 16;
+/// Bytes of sender and number, and of a whole stamp, in a binary message.
+const NAME_BYTES: usize = 8;
+const STAMP_BYTES: usize = 28;
 
 /// Bytes that are compared in the middle and at the end of a message; shorter ones are compared as
 /// a whole.
 const SAMPLE_BYTES: usize = 8;
+
+/// Sizes that are told apart, at most: a range is divided evenly into as many.
+const SIZES_MAX: usize = 64;
 
 /// Masks every frame of a run. RFC 6455 section 5.3 wants a fresh random key for each frame, which
 /// protects proxies; the server's work is the same with this one, and the generator has none.
@@ -18,24 +30,199 @@ pub(crate) const MASKING_KEY: [u8; 4] = [0x5A, 0xC3, 0x3C, 0xA5];
 
 /// Bytes that a whole stamp takes.
 pub(crate) const fn stamp_size(text: bool) -> usize {
-    if text { STAMP_DIGITS } else { STAMP_BYTES }
+    if text { 2 * STAMP_BYTES } else { STAMP_BYTES }
 }
 
-/// A message of a fixed size as a masked frame, whose first bytes are a stamp: a number that tells
-/// messages apart. A message too small for a whole stamp carries its lowest bits.
+/// Bytes that sender and number take.
+pub(crate) const fn name_size(text: bool) -> usize {
+    if text { 2 * NAME_BYTES } else { NAME_BYTES }
+}
+
+/// What a message says of itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Stamp {
+    /// The number of the connection that sends it.
+    pub(crate) sender: u32,
+    /// Its number among those of the sender.
+    pub(crate) number: u32,
+    /// When it was to be sent.
+    pub(crate) intended: u64,
+    /// When it is sent.
+    pub(crate) sent: u64,
+}
+
+impl Stamp {
+    /// Sender and number in one; no two messages of a run have the same.
+    #[inline]
+    pub(crate) const fn name(&self) -> u64 {
+        (self.sender as u64) << 32 | self.number as u64
+    }
+}
+
+/// What a received message says of itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Received {
+    /// Sender and number, or the lowest bits of them.
+    pub(crate) name: u64,
+    /// The intended and the actual time of sending, if the message had room for them.
+    pub(crate) times: Option<(u64, u64)>,
+}
+
+/// Why a message is none of this run's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Flaw {
+    /// It was never sent like this.
+    Corrupt,
+    /// It is of another run.
+    Foreign,
+}
+
+/// The sizes of payloads in bytes, each with its weight.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Sizes {
+    sizes: Vec<(usize, u32)>,
+    weights: u32,
+    text: String,
+}
+
+impl FromStr for Sizes {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let sizes = if let Some((low, high)) = text.split_once("..") {
+            range(bytes(low)?, bytes(high)?)?
+        } else {
+            let parts = text.split(',').map(|part| match part.split_once(':') {
+                Some((size, weight)) => match weight.parse() {
+                    Ok(weight @ 1..=1_000_000) => Ok((bytes(size)?, weight)),
+                    _ => Err(format!("the weight {weight} is no number from 1 to 1000000")),
+                },
+                None => Ok((bytes(part)?, 1)),
+            });
+            parts.collect::<Result<Vec<_>, _>>()?
+        };
+        if sizes.len() > SIZES_MAX {
+            return Err(format!("{} sizes are more than {SIZES_MAX}", sizes.len()));
+        }
+        let weights = sizes.iter().map(|&(_, weight)| weight).sum();
+        Ok(Self { sizes, weights, text: text.to_owned() })
+    }
+}
+
+impl fmt::Display for Sizes {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.text)
+    }
+}
+
+impl Sizes {
+    /// The smallest and the largest.
+    pub(crate) fn bounds(&self) -> (usize, usize) {
+        let sizes = self.sizes.iter().map(|&(size, _)| size);
+        (sizes.clone().min().unwrap_or(0), sizes.max().unwrap_or(0))
+    }
+
+    /// Which of the sizes the message with this name has: the same for whoever asks.
+    #[inline]
+    fn of(&self, name: u64) -> usize {
+        if self.sizes.len() == 1 {
+            return 0;
+        }
+        let mut ticket = (mix(name) % u64::from(self.weights)) as u32;
+        let drawn = self.sizes.iter().position(|&(_, weight)| match ticket.checked_sub(weight) {
+            Some(rest) => {
+                ticket = rest;
+                false
+            }
+            None => true,
+        });
+        drawn.expect("a ticket is less than the sum of the weights")
+    }
+}
+
+fn range(low: usize, high: usize) -> Result<Vec<(usize, u32)>, String> {
+    if low > high {
+        return Err(format!("{low} is more than {high}"));
+    }
+    let steps = (high - low).min(SIZES_MAX - 1);
+    Ok((0..=steps).map(|step| (low + (high - low) * step / steps.max(1), 1)).collect())
+}
+
+/// A number of bytes as `512`, `4KiB`, `1MiB`.
+pub(crate) fn bytes(text: &str) -> Result<usize, String> {
+    let (digits, unit) = match text.trim().split_once(|letter: char| !letter.is_ascii_digit()) {
+        None => (text.trim(), 1),
+        Some((digits, _)) => match &text.trim()[digits.len()..] {
+            "B" => (digits, 1),
+            "KiB" | "K" => (digits, 1 << 10),
+            "MiB" | "M" => (digits, 1 << 20),
+            other => return Err(format!("the unit {other} is none of B, KiB, MiB")),
+        },
+    };
+    match digits.parse::<usize>().ok().and_then(|number| number.checked_mul(unit)) {
+        Some(size) if size <= MESSAGE_BYTES_MAX => Ok(size),
+        _ => Err(format!("{text} is no size up to {} MiB", MESSAGE_BYTES_MAX >> 20)),
+    }
+}
+
+/// The messages of a run, of one size or several.
 #[derive(Clone, Debug)]
-pub(crate) struct Template {
+pub(crate) struct Payloads {
+    sizes: Sizes,
+    templates: Vec<Template>,
+    run: u32,
+    verify: bool,
+}
+
+impl Payloads {
+    /// Messages of the run with this number; whether those that are received are compared with
+    /// what was sent.
+    pub(crate) fn new(sizes: &Sizes, text: bool, run: u32, verify: bool) -> Self {
+        let templates = sizes.sizes.iter().map(|&(size, _)| Template::new(size, text)).collect();
+        Self { sizes: sizes.clone(), templates, run, verify }
+    }
+
+    /// The masked frame of a message.
+    #[inline]
+    pub(crate) fn frame(&mut self, stamp: &Stamp) -> &[u8] {
+        let template = self.sizes.of(stamp.name());
+        self.templates[template].stamped(stamp, self.run)
+    }
+
+    /// What a received message says of itself. The kind, the length, the run and samples of the
+    /// payload are checked.
+    ///
+    /// # Errors
+    /// When it is no message of this run.
+    #[inline]
+    pub(crate) fn read(&self, kind: MessageKind, payload: &[u8]) -> Result<Received, Flaw> {
+        let of_size = |template: &&Template| template.payload.len() == payload.len();
+        let template = self.templates.iter().find(of_size).ok_or(Flaw::Corrupt)?;
+        template.read(kind, payload, self.run, self.verify)
+    }
+
+    /// Whether `received`, read from a payload of `size` bytes, is the message with this name.
+    #[inline]
+    pub(crate) fn is(&self, received: Received, name: u64, size: usize) -> bool {
+        let template = &self.templates[self.sizes.of(name)];
+        template.payload.len() == size && template.is_name(received.name, name)
+    }
+}
+
+/// A message of one size as a masked frame.
+#[derive(Clone, Debug)]
+struct Template {
     frame: Vec<u8>,
     payload_at: usize,
     /// What a receiver sees, but for the stamp.
     payload: Vec<u8>,
     stamp_bytes: usize,
+    is_whole: bool,
     kind: MessageKind,
 }
 
 impl Template {
-    /// A template for messages of `size` bytes.
-    pub(crate) fn new(size: usize, text: bool) -> Self {
+    fn new(size: usize, text: bool) -> Self {
         let kind = if text { MessageKind::Text } else { MessageKind::Binary };
         let payload: Vec<u8> = (0..size as u64)
             .map(|position| {
@@ -47,50 +234,62 @@ impl Template {
         let mut frame = head[..head_size].to_vec();
         frame.extend_from_slice(&payload);
         mask::apply(&mut frame[head_size..], MASKING_KEY);
-        let stamp_bytes = stamp_size(text).min(size);
-        Self { frame, payload_at: head_size, payload, stamp_bytes, kind }
+        let is_whole = size >= stamp_size(text);
+        let stamp_bytes = if is_whole { stamp_size(text) } else { name_size(text).min(size) };
+        Self { frame, payload_at: head_size, payload, stamp_bytes, is_whole, kind }
     }
 
-    /// The frame that carries `stamp`.
     #[inline]
-    pub(crate) fn stamped(&mut self, stamp: u64) -> &[u8] {
+    fn stamped(&mut self, stamp: &Stamp, run: u32) -> &[u8] {
+        let mut bytes = [0; STAMP_BYTES];
+        bytes[..8].copy_from_slice(&stamp.name().to_le_bytes());
+        bytes[8..12].copy_from_slice(&run.to_le_bytes());
+        bytes[12..20].copy_from_slice(&stamp.intended.to_le_bytes());
+        bytes[20..].copy_from_slice(&stamp.sent.to_le_bytes());
         let place = &mut self.frame[self.payload_at..self.payload_at + self.stamp_bytes];
         if self.kind == MessageKind::Binary {
-            place.copy_from_slice(&stamp.to_le_bytes()[..self.stamp_bytes]);
+            place.copy_from_slice(&bytes[..self.stamp_bytes]);
         } else {
-            place.copy_from_slice(&digits(stamp)[..self.stamp_bytes]);
+            let digits = bytes.iter().flat_map(|byte| [byte & 0xF, byte >> 4]);
+            place.iter_mut().zip(digits).for_each(|(place, digit)| *place = hexadecimal(digit));
         }
         mask::apply(place, MASKING_KEY);
         &self.frame
     }
 
-    /// The stamp of a received message, or `None` if the message was never sent like this. All of
-    /// the length, the kind and the stamp is checked, and samples of the rest.
     #[inline]
-    pub(crate) fn stamp_of(&self, kind: MessageKind, payload: &[u8]) -> Option<u64> {
-        if kind != self.kind || payload.len() != self.payload.len() || !self.samples_match(payload)
-        {
-            return None;
+    fn read(
+        &self,
+        kind: MessageKind,
+        payload: &[u8],
+        run: u32,
+        verify: bool,
+    ) -> Result<Received, Flaw> {
+        if verify && (kind != self.kind || !self.samples_match(payload)) {
+            return Err(Flaw::Corrupt);
         }
+        let mut bytes = [0; STAMP_BYTES];
         let stamp = &payload[..self.stamp_bytes];
-        match (kind, stamp.first_chunk()) {
-            (MessageKind::Binary, Some(stamp)) => Some(u64::from_le_bytes(*stamp)),
-            (MessageKind::Binary, None) => {
-                Some(stamp.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte)))
-            }
-            (MessageKind::Text, _) => number(stamp),
+        match self.kind {
+            MessageKind::Binary => bytes[..stamp.len()].copy_from_slice(stamp),
+            MessageKind::Text => digits(stamp, &mut bytes).ok_or(Flaw::Corrupt)?,
         }
+        let number = |at: usize| {
+            u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes were cut out"))
+        };
+        if self.is_whole && bytes[8..12] != run.to_le_bytes() {
+            return Err(Flaw::Foreign);
+        }
+        Ok(Received { name: number(0), times: self.is_whole.then(|| (number(12), number(20))) })
     }
 
-    /// Whether `received`, read by [`stamp_of`](Self::stamp_of), is what is left of `stamp` in a
-    /// message of this size.
     #[inline]
-    pub(crate) const fn is_stamp(&self, received: u64, stamp: u64) -> bool {
+    fn is_name(&self, received: u64, name: u64) -> bool {
         let bits = match self.kind {
-            MessageKind::Binary => self.stamp_bytes * 8,
-            MessageKind::Text => self.stamp_bytes * 4,
+            MessageKind::Binary => 8 * self.stamp_bytes.min(NAME_BYTES),
+            MessageKind::Text => 4 * self.stamp_bytes.min(2 * NAME_BYTES),
         };
-        bits == 0 || (received ^ stamp) << (64 - bits) == 0
+        bits == 0 || (received ^ name) << (64 - bits) == 0
     }
 
     #[inline]
@@ -114,30 +313,42 @@ pub(crate) const fn mix(number: u64) -> u64 {
     number ^ number >> 31
 }
 
-/// The digits of a stamp, the lowest first.
-fn digits(stamp: u64) -> [u8; STAMP_DIGITS] {
-    std::array::from_fn(|digit| b"0123456789abcdef"[(stamp >> (4 * digit)) as usize & 0xF])
+const fn hexadecimal(digit: u8) -> u8 {
+    b"0123456789abcdef"[digit as usize & 0xF]
 }
 
-fn number(digits: &[u8]) -> Option<u64> {
-    digits.iter().rev().try_fold(0, |number, &digit| {
+/// The bytes that digits stand for, the lower half of each first.
+fn digits(digits: &[u8], bytes: &mut [u8; STAMP_BYTES]) -> Option<()> {
+    for (at, &digit) in digits.iter().enumerate() {
         let value = match digit {
             b'0'..=b'9' => digit - b'0',
             b'a'..=b'f' => digit - b'a' + 10,
             _ => return None,
         };
-        Some(number << 4 | u64::from(value))
-    })
+        bytes[at / 2] |= value << (4 * (at % 2));
+    }
+    Some(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const RUN: u32 = 77;
+
+    fn payloads(sizes: &str, text: bool) -> Payloads {
+        Payloads::new(&sizes.parse().expect("sizes"), text, RUN, true)
+    }
+
+    fn stamp(name: u64) -> Stamp {
+        let (sender, number) = ((name >> 32) as u32, name as u32);
+        Stamp { sender, number, intended: 1_234_567_890_123, sent: u64::MAX - 5 }
+    }
+
     /// What a server that echoes would see and send back.
-    fn unmasked(template: &mut Template, stamp: u64) -> Vec<u8> {
-        let at = template.payload_at;
-        let mut payload = template.stamped(stamp)[at..].to_vec();
+    fn unmasked(payloads: &mut Payloads, stamp: &Stamp) -> Vec<u8> {
+        let at = payloads.templates[payloads.sizes.of(stamp.name())].payload_at;
+        let mut payload = payloads.frame(stamp)[at..].to_vec();
         mask::apply(&mut payload, MASKING_KEY);
         payload
     }
@@ -146,15 +357,17 @@ mod tests {
     fn stamps_survive_the_round_trip() {
         for text in [false, true] {
             let kind = if text { MessageKind::Text } else { MessageKind::Binary };
-            for size in [0, 1, 7, 8, 15, 16, 17, 40, 125, 126, 65_536] {
-                let mut template = Template::new(size, text);
-                for stamp in [0, 1, 0xFEDC_BA98_7654_3210, u64::MAX] {
-                    let payload = unmasked(&mut template, stamp);
-                    let received = template.stamp_of(kind, &payload).expect("a message of ours");
-                    assert!(template.is_stamp(received, stamp), "size {size}");
-                    if size > 0 {
-                        assert!(!template.is_stamp(received, stamp ^ 1), "size {size}");
-                    }
+            for size in [0, 1, 7, 8, 15, 16, 17, 27, 28, 40, 55, 56, 125, 126, 65_536] {
+                let mut payloads = payloads(&size.to_string(), text);
+                for name in [0, 1, 0xFEDC_BA98_7654_3210, u64::MAX] {
+                    let stamp = stamp(name);
+                    let payload = unmasked(&mut payloads, &stamp);
+                    assert_eq!(payload.len(), size);
+                    let received = payloads.read(kind, &payload).expect("a message of ours");
+                    assert!(payloads.is(received, name, size), "size {size}");
+                    assert!(size == 0 || !payloads.is(received, name ^ 1, size), "size {size}");
+                    let whole = size >= stamp_size(text);
+                    assert_eq!(received.times, whole.then_some((stamp.intended, stamp.sent)));
                 }
             }
         }
@@ -162,15 +375,44 @@ mod tests {
 
     #[test]
     fn whatever_was_not_sent_is_refused() {
-        let mut template = Template::new(100, true);
-        let payload = unmasked(&mut template, 7);
+        let mut ours = payloads("100", true);
+        let payload = unmasked(&mut ours, &stamp(7));
         assert!(str::from_utf8(&payload).is_ok());
-        assert_eq!(template.stamp_of(MessageKind::Binary, &payload), None);
-        assert_eq!(template.stamp_of(MessageKind::Text, &payload[..99]), None);
-        for damaged in [0, 55, 99] {
+        assert_eq!(ours.read(MessageKind::Binary, &payload), Err(Flaw::Corrupt));
+        assert_eq!(ours.read(MessageKind::Text, &payload[..99]), Err(Flaw::Corrupt));
+        for damaged in [0, 77, 99] {
             let mut payload = payload.clone();
             payload[damaged] = b'?';
-            assert_eq!(template.stamp_of(MessageKind::Text, &payload), None, "byte {damaged}");
+            let read = ours.read(MessageKind::Text, &payload);
+            assert_eq!(read, Err(Flaw::Corrupt), "byte {damaged}");
+        }
+        let theirs = Payloads { run: RUN + 1, ..ours };
+        assert_eq!(theirs.read(MessageKind::Text, &payload), Err(Flaw::Foreign));
+    }
+
+    #[test]
+    fn sizes_are_drawn_by_their_weights() {
+        let sizes: Sizes = "10:3,1KiB:1".parse().expect("two sizes");
+        assert_eq!(sizes.bounds(), (10, 1024));
+        let small = (0..10_000).filter(|&name| sizes.of(name) == 0).count();
+        assert!((7_300..7_700).contains(&small), "{small}");
+        let mut payloads = payloads("10:3,1KiB:1", false);
+        for name in 0..100 {
+            let payload = unmasked(&mut payloads, &stamp(name));
+            let received = payloads.read(MessageKind::Binary, &payload).expect("a message");
+            assert!(payloads.is(received, name, payload.len()));
+            assert!(!payloads.is(received, name, 1034 - payload.len()), "the other size");
+        }
+    }
+
+    #[test]
+    fn ranges_are_divided_evenly() {
+        let sizes: Sizes = "16..1024".parse().expect("a range");
+        assert_eq!((sizes.sizes.len(), sizes.bounds()), (64, (16, 1024)));
+        assert_eq!("5..5".parse::<Sizes>().expect("a range").sizes, [(5, 1)]);
+        assert_eq!("5..7".parse::<Sizes>().expect("a range").sizes, [(5, 1), (6, 1), (7, 1)]);
+        for bad in ["", "x", "7..5", "65MiB", "5:0", "5:x", "1GiB", "-1"] {
+            assert!(bad.parse::<Sizes>().is_err(), "{bad}");
         }
     }
 }

@@ -3,8 +3,6 @@
 use std::fs;
 use std::time::Duration;
 
-use serde::Serialize;
-
 /// Processor time and memory of a process.
 #[derive(Clone, Copy, Default, PartialEq, Debug)]
 pub(crate) struct ProcessSample {
@@ -16,21 +14,50 @@ pub(crate) struct ProcessSample {
     pub(crate) resident: u64,
 }
 
+impl ProcessSample {
+    /// Time in user space and in the kernel.
+    pub(crate) const fn cpu(&self) -> Duration {
+        self.user.saturating_add(self.system)
+    }
+}
+
+/// The machine at one moment of a run.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Sample {
+    /// When, by the run's clock.
+    pub(crate) at: Duration,
+    /// The server's process, if its id was given and it is alive.
+    pub(crate) server: Option<ProcessSample>,
+    /// This process.
+    pub(crate) own: ProcessSample,
+    /// The kernel.
+    pub(crate) kernel: KernelSample,
+    /// Time that all processors have worked, for whatever process.
+    pub(crate) machine_busy: Option<Duration>,
+}
+
+impl Sample {
+    /// The machine now, which is `at` by the run's clock.
+    pub(crate) fn take(at: Duration, server: Option<&Process>) -> Self {
+        Self {
+            at,
+            server: server.and_then(Process::sample),
+            own: Process::own().sample().unwrap_or_default(),
+            kernel: kernel(),
+            machine_busy: machine_busy(),
+        }
+    }
+}
+
 /// Memory of the kernel and its sockets.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub(crate) struct KernelSample {
-    /// TCP sockets of this network namespace that are bound or connected.
-    pub(crate) tcp_in_use: u64,
     /// Sockets in TIME-WAIT.
     pub(crate) tcp_time_wait: u64,
     /// Bytes in the buffers of TCP sockets.
     pub(crate) tcp_buffer_bytes: u64,
     /// Bytes of kernel objects.
     pub(crate) slab_bytes: u64,
-    /// Bytes of those that cannot be taken back.
-    pub(crate) slab_unreclaimable_bytes: u64,
-    /// Bytes that are free for new work.
-    pub(crate) available_bytes: u64,
 }
 
 /// A process of this host.
@@ -72,23 +99,20 @@ impl Process {
 }
 
 /// The kernel now; what cannot be read is 0.
-pub(crate) fn kernel() -> KernelSample {
+fn kernel() -> KernelSample {
     let sockets = fs::read_to_string("/proc/net/sockstat").unwrap_or_default();
     let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let page = rustix::param::page_size() as u64;
     KernelSample {
-        tcp_in_use: socket_count(&sockets, "inuse"),
         tcp_time_wait: socket_count(&sockets, "tw"),
         tcp_buffer_bytes: socket_count(&sockets, "mem") * page,
         slab_bytes: kibibytes(&memory, "Slab:").unwrap_or(0),
-        slab_unreclaimable_bytes: kibibytes(&memory, "SUnreclaim:").unwrap_or(0),
-        available_bytes: kibibytes(&memory, "MemAvailable:").unwrap_or(0),
     }
 }
 
 /// Time that all processors together have worked since they started, for whatever process; `None`
 /// when it cannot be read. What a hypervisor took away counts as well.
-pub(crate) fn machine_busy() -> Option<Duration> {
+fn machine_busy() -> Option<Duration> {
     let ticks = busy_ticks(&fs::read_to_string("/proc/stat").ok()?)?;
     Some(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
 }
@@ -107,9 +131,22 @@ fn busy_ticks(stat: &str) -> Option<u64> {
     }
 }
 
+/// Time that the calling thread was ready to run, and another ran: the second number of its
+/// `schedstat`. 0 when it cannot be read.
+pub(crate) fn thread_waited() -> Duration {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanoseconds = text.split_ascii_whitespace().nth(1).and_then(|word| word.parse().ok());
+    Duration::from_nanos(nanoseconds.unwrap_or(0))
+}
+
 /// Bytes of memory that are free for new work.
 pub(crate) fn memory_available() -> Option<u64> {
     kibibytes(&fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")
+}
+
+/// Bytes of memory that this host has.
+pub(crate) fn memory_total() -> Option<u64> {
+    kibibytes(&fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:")
 }
 
 /// The fields 14 and 15 of `/proc/PID/stat`. The second field, the name, may hold anything.

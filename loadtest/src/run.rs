@@ -1,18 +1,21 @@
 //! A run as the main thread sees it: threads are started, led through the phases, and added up.
 
-use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::args::{Arguments, ScenarioArguments};
-use crate::control::{Control, News, Phase};
+use crate::control::{Control, News, Phase, Times};
 use crate::crew;
+use crate::measured;
+use crate::payload::mix;
 use crate::plan::{Host, Plan};
-use crate::probe::{self, KernelSample, Process, ProcessSample};
-use crate::stats::Stats;
+use crate::probe::{Process, Sample};
+use crate::progress::Progress;
+use crate::results::Results;
+use crate::timeline::Timeline;
 
 /// How often the main thread looks around while it waits.
 const LOOK_AROUND: Duration = Duration::from_millis(100);
@@ -20,21 +23,8 @@ const LOOK_AROUND: Duration = Duration::from_millis(100);
 /// Time the server has to clean up, before it is looked at for the last time.
 const CLEAN_UP_TIME: Duration = Duration::from_secs(1);
 
-/// Time between two lines of progress: on a terminal, and elsewhere.
-const PROGRESS_TIMES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
-
-/// The machine at one moment of a run.
-#[derive(Clone, Copy, Default, Debug)]
-pub(crate) struct Sample {
-    /// The server's process, if its id was given and it is alive.
-    pub(crate) server: Option<ProcessSample>,
-    /// This process.
-    pub(crate) own: ProcessSample,
-    /// The kernel.
-    pub(crate) kernel: KernelSample,
-    /// Time that all processors have worked, for whatever process.
-    pub(crate) machine_busy: Option<Duration>,
-}
+/// Nanoseconds in which every thread hears of the scenario's beginning, before it begins.
+const LEAD_NANOSECONDS: u64 = 5_000_000;
 
 /// The machine, from the first connection to after the last.
 #[derive(Clone, Copy, Default, Debug)]
@@ -52,14 +42,20 @@ pub(crate) struct Samples {
 /// What came of a run.
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    /// What the threads counted, together.
-    pub(crate) stats: Stats,
+    /// Tells the messages of this run from those of others.
+    pub(crate) run: u32,
+    /// When it began, in seconds of the Unix epoch.
+    pub(crate) started: f64,
+    /// What was counted, in all and in each interval.
+    pub(crate) timeline: Timeline,
     /// The plan that was followed.
     pub(crate) plan: Plan,
     /// The machine meanwhile.
     pub(crate) samples: Samples,
-    /// How long was measured.
-    pub(crate) measured: Duration,
+    /// What was measured.
+    pub(crate) times: Times,
+    /// Connections that were open at the end of the first phase, and seconds until they were.
+    pub(crate) connected: (u64, f64),
     /// Why the run ended early, if a scenario could not go on.
     pub(crate) stopped: Option<String>,
     /// Why a thread could not do its work at all.
@@ -68,25 +64,41 @@ pub(crate) struct Outcome {
     pub(crate) interrupted: bool,
 }
 
+impl Outcome {
+    /// Seconds that were measured.
+    pub(crate) fn measured_seconds(&self) -> f64 {
+        (self.times.window.end - self.times.window.start) as f64 * 1e-9
+    }
+}
+
 /// Runs what `arguments` ask for, or until `interrupted`.
 ///
 /// # Errors
 /// What keeps a run from beginning, and what to change.
-pub(crate) fn run(arguments: &Arguments, interrupted: &AtomicBool) -> Result<Outcome, String> {
+pub(crate) fn run(arguments: &Arguments, interrupted: &AtomicBool) -> Result<Results, String> {
+    let outcome = conduct(arguments, interrupted)?;
+    Ok(measured::results(arguments, outcome))
+}
+
+fn conduct(arguments: &Arguments, interrupted: &AtomicBool) -> Result<Outcome, String> {
     let common = arguments.scenario.common();
     let plan = Plan::make(common, &Host::read()?)?;
     plan.sources.check(common.url.address)?;
     plan.warnings.iter().for_each(|warning| eprintln!("loadtest: warning: {warning}"));
     let server = common.server_pid.map(Process::new).transpose()?;
     let threads = plan.threads.len();
-    let control = Control::new(threads)
+    let control = Control::new(threads, common.interval)
         .map_err(|error| format!("cannot create {threads} eventfds: {error}"))?;
     let control = Arc::new(control);
     let (sender, news) = channel();
-    let before = sample(server.as_ref());
-    crew::start(&arguments.scenario, &plan, &control, &sender)?;
+    let before = Sample::take(Duration::ZERO, server.as_ref());
+    let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let run = mix(started.as_nanos() as u64 ^ u64::from(std::process::id())) as u32;
+    crew::start(&arguments.scenario, &plan, &control, &sender, run)?;
     drop(sender);
+    let target = arguments.scenario.schedule().map(|(rate, _)| rate);
     let mut lead = Lead {
+        timeline: Timeline::new(threads, control.interval, before, target),
         control,
         news,
         interrupted,
@@ -96,24 +108,30 @@ pub(crate) fn run(arguments: &Arguments, interrupted: &AtomicBool) -> Result<Out
         connected: 0,
         settled: 0,
         ended: 0,
-        stats: Stats::default(),
+        interval: 0,
         stopped: None,
         failed: None,
-        progress: ProgressLine::new(),
+        progress: Progress::new(),
     };
-    let (samples, measured) = lead.through(&arguments.scenario, before);
+    let mut samples = Samples { before, ..Samples::default() };
+    let connected = lead.connect(&mut samples);
+    let times = lead.scenario(&arguments.scenario, &mut samples);
+    lead.leave(&mut samples);
     Ok(Outcome {
-        stats: lead.stats,
+        run,
+        started: started.as_secs_f64(),
+        timeline: lead.timeline,
         plan,
         samples,
-        measured,
+        times,
+        connected,
         stopped: lead.stopped,
         failed: lead.failed,
         interrupted: interrupted.load(Ordering::Relaxed),
     })
 }
 
-/// The main thread while the threads work.
+/// The main thread while the others work.
 struct Lead<'a> {
     control: Arc<Control>,
     news: Receiver<News>,
@@ -125,57 +143,89 @@ struct Lead<'a> {
     connected: usize,
     settled: usize,
     ended: usize,
-    stats: Stats,
+    /// The interval now.
+    interval: u64,
+    timeline: Timeline,
     stopped: Option<String>,
     failed: Option<String>,
-    progress: ProgressLine,
+    progress: Progress,
 }
 
 impl Lead<'_> {
-    fn through(&mut self, scenario: &ScenarioArguments, before: Sample) -> (Samples, Duration) {
-        let mut samples = Samples { before, ..Samples::default() };
-        let mut measured = Duration::ZERO;
+    /// Waits until all connections are open, or failed. Gives back how many are, and how many
+    /// seconds that took.
+    fn connect(&mut self, samples: &mut Samples) -> (u64, f64) {
         self.wait(None, |lead| lead.connected == lead.threads || lead.is_over());
         samples.connected = self.sample();
-        let any_open = self.control.population().count > 0;
-        if any_open && !self.is_over() {
-            let common = scenario.common();
-            if !matches!(scenario, ScenarioArguments::Idle { .. }) {
-                self.enter(Phase::WarmUp);
-                self.wait(Some(common.warmup), Self::is_over);
-            }
-            let begin = self.sample();
-            let began = Instant::now();
-            self.enter(Phase::Measure);
-            self.wait(Some(common.duration), Self::is_over);
-            measured = began.elapsed();
-            samples.measured = Some((begin, self.sample()));
-            self.enter(Phase::Settle);
-            self.wait(Some(common.settle), |lead| lead.settled == lead.threads || lead.is_over());
+        self.timeline.connected()
+    }
+
+    /// Leads through the phases of the scenario. Gives back what was measured.
+    fn scenario(&mut self, scenario: &ScenarioArguments, samples: &mut Samples) -> Times {
+        if self.control.population().count == 0 || self.is_over() {
+            return Times::default();
         }
-        self.enter(Phase::Leave);
+        let common = scenario.common();
+        let mut times = self.times(scenario);
+        self.set_times(&times);
+        if times.origin < times.window.start {
+            self.control.enter(Phase::WarmUp);
+        }
+        self.wait(Some(times.window.start), Self::is_over);
+        let begin = self.sample();
+        self.control.enter(Phase::Measure);
+        self.wait(Some(times.window.end), Self::is_over);
+        samples.measured = Some((begin, self.sample()));
+        // A run that is ended early was measured until now, or not at all.
+        let now = self.control.clock.now();
+        times.window.start = times.window.start.min(now);
+        times.window.end = times.window.end.min(now);
+        self.set_times(&times);
+        self.control.enter(Phase::Settle);
+        let settled = now + common.settle.as_nanos() as u64;
+        self.wait(Some(settled), |lead| lead.settled == lead.threads || lead.is_over());
+        times
+    }
+
+    /// The window begins with an interval, so that no interval is measured in part.
+    fn times(&self, scenario: &ScenarioArguments) -> Times {
+        let common = scenario.common();
+        let origin = self.control.clock.now() + LEAD_NANOSECONDS;
+        let warmup = match scenario {
+            ScenarioArguments::Idle { .. } => 0,
+            _ => common.warmup.as_nanos() as u64,
+        };
+        let start = (origin + warmup).next_multiple_of(self.control.interval);
+        Times { origin, window: start..start + common.duration.as_nanos() as u64 }
+    }
+
+    fn set_times(&mut self, times: &Times) {
+        self.control.set_times(times);
+        self.timeline.set_times(times.clone());
+    }
+
+    fn leave(&mut self, samples: &mut Samples) {
+        self.timeline.leave(self.control.clock.now());
+        self.control.enter(Phase::Leave);
         self.wait(None, |lead| lead.ended == lead.threads);
+        self.timeline.finish();
         self.progress.end();
         if self.server.is_some() {
             thread::sleep(CLEAN_UP_TIME);
         }
         samples.after = self.sample();
-        (samples, measured)
-    }
-
-    fn enter(&self, phase: Phase) {
-        self.control.enter(phase);
     }
 
     fn is_over(&self) -> bool {
         self.interrupted.load(Ordering::Relaxed) || self.stopped.is_some() || self.failed.is_some()
     }
 
-    /// Listens to the threads until `done`, or until `time` has passed.
-    fn wait(&mut self, time: Option<Duration>, done: impl Fn(&Self) -> bool) {
-        let until = time.map(|time| Instant::now() + time);
+    /// Listens to the threads until `done`, or until a time of the run's clock.
+    fn wait(&mut self, until: Option<u64>, done: impl Fn(&Self) -> bool) {
         while !done(self) {
-            let left = until.map_or(LOOK_AROUND, |until| until - Instant::now());
+            let now = self.control.clock.now();
+            let left =
+                until.map_or(LOOK_AROUND, |until| Duration::from_nanos(until.saturating_sub(now)));
             if left.is_zero() {
                 return;
             }
@@ -185,76 +235,45 @@ impl Lead<'_> {
                 // Every thread has had its last word.
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            self.progress.show(&self.control, self.requested);
+            self.look_at_machine();
+            self.timeline.complete();
+            self.progress.show(self.control.phase(), &self.timeline, self.requested);
         }
     }
 
     fn hear(&mut self, news: News) {
         match news {
+            News::Part(part) => self.timeline.take(&part),
             News::Connected => self.connected += 1,
             News::Settled => self.settled += 1,
             News::Stopped(reason) => drop(self.stopped.get_or_insert(reason)),
             News::Failed(reason) => {
-                self.ended += 1;
+                self.end_one();
                 self.failed.get_or_insert(reason);
             }
-            News::Finished(stats) => {
-                self.ended += 1;
-                self.stats.add(&stats);
-            }
+            News::Ended => self.end_one(),
+        }
+    }
+
+    fn end_one(&mut self) {
+        self.ended += 1;
+        if self.ended == self.threads {
+            self.timeline.finish();
+        }
+    }
+
+    /// Samples the machine when an interval has ended.
+    fn look_at_machine(&mut self) {
+        let interval = self.control.clock.now() / self.control.interval;
+        if interval > self.interval {
+            let sample = self.sample();
+            self.timeline.sample(interval - 1, sample);
+            self.interval = interval;
         }
     }
 
     fn sample(&self) -> Sample {
-        sample(self.server.as_ref())
-    }
-}
-
-fn sample(server: Option<&Process>) -> Sample {
-    Sample {
-        server: server.and_then(Process::sample),
-        own: Process::own().sample().unwrap_or_default(),
-        kernel: probe::kernel(),
-        machine_busy: probe::machine_busy(),
-    }
-}
-
-/// One line on standard error that tells that the run goes on.
-struct ProgressLine {
-    is_terminal: bool,
-    shown: Instant,
-}
-
-impl ProgressLine {
-    fn new() -> Self {
-        Self { is_terminal: std::io::stderr().is_terminal(), shown: Instant::now() }
-    }
-
-    fn show(&mut self, control: &Control, requested: u32) {
-        let (on_terminal, elsewhere) = PROGRESS_TIMES;
-        if self.shown.elapsed() < if self.is_terminal { on_terminal } else { elsewhere } {
-            return;
-        }
-        self.shown = Instant::now();
-        let sum = |of: fn(&crate::control::Progress) -> u64| control.progress.iter().map(of).sum();
-        let settled: u64 = sum(|progress| progress.settled.load(Ordering::Relaxed));
-        let messages: u64 = sum(|progress| progress.messages.load(Ordering::Relaxed));
-        let phase = match control.phase() {
-            Phase::Connect => "connecting",
-            Phase::WarmUp => "warming up",
-            Phase::Measure => "measuring",
-            Phase::Settle => "settling",
-            Phase::Leave => "leaving",
-        };
-        let (start, end) = if self.is_terminal { ("\r\x1b[K", "") } else { ("", "\n") };
-        eprint!("{start}{phase}: {settled}/{requested} connections, {messages} messages{end}");
-        // What cannot be shown is not worth ending a run for.
-        let _ = std::io::stderr().flush();
-    }
-
-    fn end(&self) {
-        if self.is_terminal {
-            eprint!("\r\x1b[K");
-        }
+        let at = Duration::from_nanos(self.control.clock.now());
+        Sample::take(at, self.server.as_ref())
     }
 }

@@ -1,48 +1,48 @@
-//! What a thread counts, and how threads are added up.
+//! What a thread counts in an interval, and how the parts are added up.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use ringwire::protocol::upgrade::ResponseError;
 use rustix::io::Errno;
 
-/// The longest time a histogram tells apart: 1,000 s in nanoseconds.
-const NANOSECONDS_MAX: u64 = 1_000_000_000_000;
+use crate::results::new_histogram;
 
-/// A histogram of nanoseconds, exact to three digits.
-#[derive(Clone, Debug)]
-pub(crate) struct Latency(Histogram<u64>);
-
-impl Default for Latency {
-    fn default() -> Self {
-        let histogram = Histogram::new_with_bounds(1, NANOSECONDS_MAX, 3);
-        Self(histogram.expect("the bounds are valid"))
-    }
-}
+/// A histogram of nanoseconds, exact to three digits. It takes memory from the first record on.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Latency(Option<Histogram<u64>>);
 
 impl Latency {
     /// Counts one.
     #[inline]
     pub(crate) fn record(&mut self, nanoseconds: u64) {
-        self.0.saturating_record(nanoseconds);
+        self.0.get_or_insert_with(new_histogram).saturating_record(nanoseconds);
     }
 
     /// Counts several of the same.
     #[inline]
     pub(crate) fn record_many(&mut self, nanoseconds: u64, count: u64) {
-        self.0.saturating_record_n(nanoseconds, count);
+        self.0.get_or_insert_with(new_histogram).saturating_record_n(nanoseconds, count);
     }
 
-    /// What was counted.
-    pub(crate) const fn histogram(&self) -> &Histogram<u64> {
-        &self.0
+    /// What was counted, if anything was.
+    pub(crate) const fn histogram(&self) -> Option<&Histogram<u64>> {
+        self.0.as_ref()
     }
 
-    fn add(&mut self, other: &Self) {
-        self.0.add(&other.0).expect("all histograms have the same bounds");
+    /// Adds what was counted elsewhere.
+    pub(crate) fn add(&mut self, other: &Self) {
+        match (&mut self.0, &other.0) {
+            (_, None) => {}
+            (None, Some(other)) => self.0 = Some(other.clone()),
+            (Some(own), Some(other)) => {
+                own.add(other).expect("all histograms have the same bounds");
+            }
+        }
     }
 }
 
@@ -148,35 +148,47 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Messages that were not as they should be. Any of them fails the run.
+/// Messages. Those that are right count when their intended time is in the window that is
+/// measured, those that are wrong at any time.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub(crate) struct Wrong {
+pub(crate) struct Messages {
+    /// Their time came.
+    pub(crate) scheduled: u64,
+    /// Were sent.
+    pub(crate) sent: u64,
+    /// Came back, or were delivered.
+    pub(crate) received: u64,
     /// Never came.
     pub(crate) missing: u64,
     /// Came again.
     pub(crate) duplicate: u64,
-    /// Came to different clients in different orders.
+    /// Came to different clients in different orders, or in another than they were sent in.
     pub(crate) out_of_order: u64,
     /// Are not what was sent.
     pub(crate) corrupt: u64,
+    /// Are of another run.
+    pub(crate) foreign: u64,
+    /// Were not sent, because too many waited or nobody was left to send them.
+    pub(crate) shed: u64,
 }
 
-impl Wrong {
-    /// All of them.
-    pub(crate) const fn total(&self) -> u64 {
+impl Messages {
+    /// All that were not as they should be.
+    pub(crate) const fn wrong(&self) -> u64 {
         self.missing + self.duplicate + self.out_of_order + self.corrupt
     }
-}
 
-/// Of one lone message: when the first, the middle and the last receiver had it.
-#[derive(Clone, Default, Debug)]
-pub(crate) struct Spread {
-    /// Nanoseconds until the first receiver had it.
-    pub(crate) first: Latency,
-    /// Nanoseconds until half of them had it.
-    pub(crate) median: Latency,
-    /// Nanoseconds until all of them had it.
-    pub(crate) last: Latency,
+    fn add(&mut self, other: &Self) {
+        self.scheduled += other.scheduled;
+        self.sent += other.sent;
+        self.received += other.received;
+        self.missing += other.missing;
+        self.duplicate += other.duplicate;
+        self.out_of_order += other.out_of_order;
+        self.corrupt += other.corrupt;
+        self.foreign += other.foreign;
+        self.shed += other.shed;
+    }
 }
 
 /// Processor time of a thread while the run was measured.
@@ -188,18 +200,21 @@ pub(crate) struct Busy {
     pub(crate) wall: Duration,
     /// Time that the thread ran.
     pub(crate) ran: Duration,
+    /// Time that it was ready to run, and another thread ran.
+    pub(crate) waited: Duration,
 }
 
-/// Everything that is counted. The times are nanoseconds of the run's clock.
+/// Everything that is counted in one interval by one thread, or in a run by all: parts are added
+/// up. The times are nanoseconds of the run's clock.
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Stats {
-    /// Whether messages count now; elsewhere in a run nothing but errors does.
-    pub(crate) measuring: bool,
+    /// The window that is measured: messages count by their intended time.
+    pub(crate) window: Range<u64>,
     /// When the first connection was started.
     pub(crate) first_start: Option<u64>,
     /// When the last connection was open.
     pub(crate) last_open: Option<u64>,
-    /// Connections that were open at some time.
+    /// Connections that were opened.
     pub(crate) opened: u64,
     /// Open connections that ended before they were asked to.
     pub(crate) lost: u64,
@@ -209,20 +224,22 @@ pub(crate) struct Stats {
     pub(crate) pings_answered: u64,
     /// From the start of a connection to the server's 101.
     pub(crate) handshake: Latency,
-    /// Messages received while measuring.
-    pub(crate) messages: u64,
-    /// Messages received at any time.
-    pub(crate) messages_total: u64,
-    /// Rounds of a broadcast, or lone messages, that were complete.
+    /// Messages sent and received outside of the window.
+    pub(crate) unmeasured: (u64, u64),
+    /// Messages of the window.
+    pub(crate) messages: Messages,
+    /// Rounds of a broadcast that were complete.
     pub(crate) rounds: u64,
-    /// Lone messages that were not sent because the one before was still on its way.
-    pub(crate) skipped: u64,
-    /// Round trip of an echo; delivery of a broadcast since its round began.
-    pub(crate) latency: Latency,
-    /// Of lone messages.
-    pub(crate) spread: Spread,
-    /// Messages that were not as they should be.
-    pub(crate) wrong: Wrong,
+    /// Latencies from the intended time, and from the actual time of sending, where they differ.
+    pub(crate) corrected: Latency,
+    pub(crate) uncorrected: Latency,
+    /// Latencies of messages that were sent when they were intended to.
+    pub(crate) punctual: Latency,
+    /// How late messages were sent by this program's doing.
+    pub(crate) lag: Latency,
+    /// What only some scenarios measure and count.
+    pub(crate) histograms: BTreeMap<&'static str, Latency>,
+    pub(crate) counts: BTreeMap<&'static str, u64>,
     /// Failures of connections.
     pub(crate) errors: BTreeMap<(Stage, Failure), u64>,
     /// Times the kernel had more completions than the ring holds.
@@ -234,6 +251,49 @@ pub(crate) struct Stats {
 }
 
 impl Stats {
+    /// Whether messages that were intended for this time are measured.
+    #[inline]
+    pub(crate) fn is_measured(&self, intended: u64) -> bool {
+        self.window.contains(&intended)
+    }
+
+    /// Counts a message that was sent.
+    #[inline]
+    pub(crate) fn sent(&mut self, intended: u64) {
+        if self.is_measured(intended) {
+            self.messages.sent += 1;
+        } else {
+            self.unmeasured.0 += 1;
+        }
+    }
+
+    /// Counts a message that was received at `now`.
+    #[inline]
+    pub(crate) fn received(&mut self, intended: u64, sent: u64, now: u64) {
+        if !self.is_measured(intended) {
+            self.unmeasured.1 += 1;
+            return;
+        }
+        self.messages.received += 1;
+        if intended == sent {
+            self.punctual.record(now.saturating_sub(sent));
+        } else {
+            self.corrected.record(now.saturating_sub(intended));
+            self.uncorrected.record(now.saturating_sub(sent));
+        }
+    }
+
+    /// Counts messages that were sent as intended and received at `now`.
+    #[inline]
+    pub(crate) fn received_many(&mut self, intended: u64, now: u64, messages: u64) {
+        if self.is_measured(intended) {
+            self.messages.received += messages;
+            self.punctual.record_many(now.saturating_sub(intended), messages);
+        } else {
+            self.unmeasured.1 += messages;
+        }
+    }
+
     /// Counts a failure.
     pub(crate) fn fail(&mut self, stage: Stage, failure: Failure) {
         self.fail_many(stage, failure, 1);
@@ -244,7 +304,23 @@ impl Stats {
         *self.errors.entry((stage, failure)).or_insert(0) += count;
     }
 
-    /// Adds what another thread counted.
+    /// Adds one to a count that only some scenarios have.
+    pub(crate) fn count(&mut self, name: &'static str) {
+        *self.counts.entry(name).or_insert(0) += 1;
+    }
+
+    /// A histogram that only some scenarios have.
+    pub(crate) fn histogram(&mut self, name: &'static str) -> &mut Latency {
+        self.histograms.entry(name).or_default()
+    }
+
+    /// What was counted so far; counting goes on from nothing.
+    pub(crate) fn take(&mut self) -> Self {
+        let rest = Self { window: self.window.clone(), ..Self::default() };
+        std::mem::replace(self, rest)
+    }
+
+    /// Adds another part.
     pub(crate) fn add(&mut self, other: &Self) {
         self.first_start = min_of(self.first_start, other.first_start);
         self.last_open = self.last_open.max(other.last_open);
@@ -253,24 +329,31 @@ impl Stats {
         self.closed_cleanly += other.closed_cleanly;
         self.pings_answered += other.pings_answered;
         self.handshake.add(&other.handshake);
-        self.messages += other.messages;
-        self.messages_total += other.messages_total;
+        self.unmeasured.0 += other.unmeasured.0;
+        self.unmeasured.1 += other.unmeasured.1;
+        self.messages.add(&other.messages);
         self.rounds += other.rounds;
-        self.skipped += other.skipped;
-        self.latency.add(&other.latency);
-        self.spread.first.add(&other.spread.first);
-        self.spread.median.add(&other.spread.median);
-        self.spread.last.add(&other.spread.last);
-        self.wrong.missing += other.wrong.missing;
-        self.wrong.duplicate += other.wrong.duplicate;
-        self.wrong.out_of_order += other.wrong.out_of_order;
-        self.wrong.corrupt += other.wrong.corrupt;
+        self.corrected.add(&other.corrected);
+        self.uncorrected.add(&other.uncorrected);
+        self.punctual.add(&other.punctual);
+        self.lag.add(&other.lag);
+        for (&name, histogram) in &other.histograms {
+            self.histogram(name).add(histogram);
+        }
+        for (&name, count) in &other.counts {
+            *self.counts.entry(name).or_insert(0) += count;
+        }
         for (&(stage, failure), &count) in &other.errors {
             self.fail_many(stage, failure, count);
         }
         self.ring_pressure += other.ring_pressure;
         self.ran += other.ran;
         self.busy.extend_from_slice(&other.busy);
+    }
+
+    /// Failures and wrong messages.
+    pub(crate) fn error_count(&self) -> u64 {
+        self.errors.values().sum::<u64>() + self.messages.wrong()
     }
 }
 
@@ -281,30 +364,58 @@ fn min_of(left: Option<u64>, right: Option<u64>) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::results::NANOSECONDS_MAX;
 
     #[test]
-    fn adding_threads_adds_their_histograms() {
-        let mut one = Stats { first_start: Some(5), opened: 2, ..Stats::default() };
-        let mut two = Stats { last_open: Some(9), opened: 3, ..Stats::default() };
-        (1..=100).for_each(|value| one.latency.record(value * 1_000));
-        two.latency.record_many(1_000_000, 100);
-        two.fail(Stage::Open, Failure::Closed(1001));
+    fn parts_add_up() {
+        let mut one = Stats { first_start: Some(5), opened: 2, window: 10..20, ..Stats::default() };
+        (1..=100).for_each(|value| one.corrected.record(value * 1_000));
         one.fail(Stage::Open, Failure::Closed(1001));
-        one.add(&two);
-        let histogram = one.latency.histogram();
+        one.count("retries");
+        one.histogram("close").record(3);
+        let mut all = one.take();
+        assert_eq!((one.window.clone(), one.opened), (10..20, 0));
+        one.corrected.record_many(1_000_000, 100);
+        one.last_open = Some(9);
+        one.fail(Stage::Open, Failure::Closed(1001));
+        one.count("retries");
+        all.add(&one);
+        let histogram = all.corrected.histogram().expect("records");
         assert_eq!((histogram.len(), histogram.max() / 1_000), (200, 1_000));
         assert_eq!(histogram.value_at_quantile(0.25) / 100, 500);
-        assert_eq!((one.first_start, one.last_open, one.opened), (Some(5), Some(9), 5));
-        assert_eq!(one.errors[&(Stage::Open, Failure::Closed(1001))], 2);
+        assert_eq!((all.first_start, all.last_open, all.opened), (Some(5), Some(9), 2));
+        assert_eq!(all.errors[&(Stage::Open, Failure::Closed(1001))], 2);
+        assert_eq!((all.counts["retries"], all.error_count()), (2, 2));
+    }
+
+    #[test]
+    fn messages_count_by_their_intended_time() {
+        let mut stats = Stats { window: 100..200, ..Stats::default() };
+        for (intended, sent, now) in
+            [(99, 99, 150), (100, 100, 150), (199, 300, 400), (200, 200, 201)]
+        {
+            stats.sent(intended);
+            stats.received(intended, sent, now);
+        }
+        assert_eq!((stats.messages.sent, stats.messages.received), (2, 2));
+        assert_eq!(stats.unmeasured, (2, 2));
+        let max = |latency: &Latency| latency.histogram().map(|found| (found.len(), found.max()));
+        assert_eq!(max(&stats.punctual), Some((1, 50)));
+        assert_eq!(
+            (max(&stats.corrected), max(&stats.uncorrected)),
+            (Some((1, 201)), Some((1, 100)))
+        );
     }
 
     #[test]
     fn times_out_of_range_are_counted_at_the_end() {
         let mut latency = Latency::default();
+        assert!(latency.histogram().is_none());
         latency.record(u64::MAX);
         latency.record(0);
-        assert_eq!(latency.histogram().len(), 2);
-        assert!(latency.histogram().max() >= NANOSECONDS_MAX);
+        let histogram = latency.histogram().expect("records");
+        assert_eq!(histogram.len(), 2);
+        assert!(histogram.max() >= NANOSECONDS_MAX);
     }
 
     #[test]

@@ -37,6 +37,10 @@ pub(crate) struct Setup {
     pub(crate) connect_timeout: u64,
     /// Nanoseconds the server may take to answer a close frame.
     pub(crate) leave_timeout: u64,
+    /// The clients with a number below this publish.
+    pub(crate) publishers: u32,
+    /// The latency of the run is that of its handshakes: there are no messages.
+    pub(crate) handshakes_only: bool,
 }
 
 /// The table of connections and everything they share.
@@ -62,6 +66,8 @@ pub(crate) struct Connections {
     pub(crate) pending: usize,
     /// Clients that are open.
     pub(crate) open: u32,
+    /// Connections that were opened.
+    pub(crate) opened: u64,
 }
 
 impl Connections {
@@ -81,6 +87,7 @@ impl Connections {
             awaited: VecDeque::new(),
             pending: 0,
             open: 0,
+            opened: 0,
         }
     }
 
@@ -217,13 +224,18 @@ impl Connections {
         }
     }
 
+    /// The open clients that publish, when those with a number below `publishers` do.
+    pub(crate) fn publishers(&self, publishers: u32) -> impl Iterator<Item = u32> {
+        self.open_clients().filter(move |&index| self.number(index) < publishers)
+    }
+
     /// What this thread adds to the population.
     pub(crate) fn population(&self) -> Population {
         let numbers = self.open_clients().map(|index| u64::from(self.number(index)));
         Population {
             count: self.open.into(),
             roll: numbers.map(mix).fold(0, u64::wrapping_add),
-            leader: self.open_clients().next().map_or(u64::MAX, |index| self.number(index).into()),
+            publishers: self.publishers(self.setup.publishers).count() as u64,
             threads: u64::from(self.open > 0),
         }
     }
@@ -275,9 +287,14 @@ impl Connections {
     fn opened(&mut self, index: u32, now: u64) {
         let client = &mut self.clients[index as usize];
         client.state = State::Open;
-        self.stats.handshake.record(now - client.since);
+        let handshake = now - client.since;
+        self.stats.handshake.record(handshake);
+        if self.setup.handshakes_only {
+            self.stats.punctual.record(handshake);
+        }
         self.stats.last_open = Some(now);
         self.stats.opened += 1;
+        self.opened += 1;
         self.pending -= 1;
         self.open += 1;
     }

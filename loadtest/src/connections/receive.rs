@@ -4,9 +4,8 @@ use ringwire::protocol::{Event, Input, Limits, OpCode, encode_masked_frame};
 use ringwire::ring::socket::{self, Received};
 
 use super::Connections;
-use crate::args::MESSAGE_BYTES_MAX;
 use crate::client::State;
-use crate::payload::MASKING_KEY;
+use crate::payload::{MASKING_KEY, MESSAGE_BYTES_MAX};
 use crate::scenario::{Message, Scenario};
 use crate::stats::{Failure, Stage};
 
@@ -120,7 +119,6 @@ impl Connections {
             }
             at = end - input.remaining();
         };
-        self.stats.messages_total += messages;
         if messages > 0 {
             scenario.read_done(self, index, now);
         }

@@ -1,297 +1,335 @@
-//! `broadcast`: every client sends one message, and the next round begins when every client has
-//! received the messages of all.
+//! `broadcast`: some clients publish on a schedule, and all receive what each of them sends.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::reference::{Known, Reference, Tally};
 use super::{Message, Scenario};
 use crate::connections::Connections;
 use crate::control::{Control, Population};
-use crate::payload::Template;
+use crate::payload::{Flaw, Payloads, Stamp, mix};
+use crate::schedule::Schedule;
 use crate::stats::{Failure, Stats};
 
-/// Nanoseconds a round may take: far more than any server needs that lost nothing.
-pub(super) const ROUND_NANOSECONDS_MAX: u64 = 10_000_000_000;
+/// Messages published in one turn, before deliveries are read again.
+const MESSAGES_PER_TURN: usize = 64;
 
-/// Where the threads meet between rounds.
-#[derive(Debug, Default)]
-pub(crate) struct Barrier {
-    /// The round that runs; 0 before the first.
-    round: AtomicU32,
-    /// When it began.
-    began: AtomicU64,
-    meeting: Mutex<Meeting>,
+/// Messages per second whose first, median and last receiver are looked for, about.
+const SPREADS_PER_SECOND: f64 = 200.0;
+
+/// Messages whose receivers are gathered at once: those that lose one are never complete.
+const GATHERED_MAX: usize = 1024;
+
+/// Deliveries that are checked for their order: receivers times publishers.
+const ORDERS_MAX: u64 = 1 << 28;
+
+/// What is published.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Publication {
+    /// Messages per second, all publishers together.
+    pub(crate) rate: f64,
+    /// Whether they follow each other at random times.
+    pub(crate) poisson: bool,
+    /// The clients with a number below this publish.
+    pub(crate) publishers: u32,
+    /// Whether a publisher receives its own messages.
+    pub(crate) to_sender: bool,
 }
 
-#[derive(Debug, Default)]
-struct Meeting {
-    /// Threads that have yet to finish the round.
-    unfinished: u64,
-    /// The hash of the order in which the first thread received it.
-    order: Option<u64>,
-    /// No other round may begin.
-    closed: bool,
-}
-
-/// What a thread that has finished a round is told.
-struct Met {
-    /// Its clients saw the order that the others saw.
-    agreed: bool,
-    /// It was the last.
-    completed: bool,
-}
-
-impl Barrier {
-    /// Begins the first round, whoever comes first.
-    fn open(&self, threads: u64, now: u64) {
-        let mut meeting = self.meeting();
-        if self.round.load(Ordering::Acquire) == 0 {
-            meeting.unfinished = threads;
-            self.begin_round(now);
+impl Publication {
+    /// Checks that the memory for `connections` is there.
+    ///
+    /// # Errors
+    /// Says what to change.
+    pub(crate) fn check(publishers: u32, connections: u32) -> Result<(), String> {
+        if publishers > connections {
+            return Err(format!("--publishers {publishers} are more than --connections"));
         }
-    }
-
-    /// A thread has finished the round; the last one begins the next.
-    fn meet(&self, threads: u64, order: u64, now: u64) -> Met {
-        let mut meeting = self.meeting();
-        let agreed = *meeting.order.get_or_insert(order) == order;
-        meeting.unfinished -= 1;
-        let completed = meeting.unfinished == 0;
-        if completed && !meeting.closed {
-            meeting.unfinished = threads;
-            meeting.order = None;
-            self.begin_round(now);
+        if u64::from(publishers) * u64::from(connections) > ORDERS_MAX {
+            let most = ORDERS_MAX / u64::from(connections);
+            return Err(format!(
+                "to check the order of every delivery takes {publishers} × {connections} places; \
+                 give --publishers {most} at most"
+            ));
         }
-        Met { agreed, completed }
-    }
-
-    /// Lets no other round begin, and tells which is the last.
-    fn close(&self) -> u32 {
-        self.meeting().closed = true;
-        self.round.load(Ordering::Acquire)
-    }
-
-    fn begin_round(&self, now: u64) {
-        self.began.store(now, Ordering::Release);
-        self.round.fetch_add(1, Ordering::AcqRel);
-    }
-
-    fn meeting(&self) -> std::sync::MutexGuard<'_, Meeting> {
-        self.meeting.lock().unwrap_or_else(PoisonError::into_inner)
+        Ok(())
     }
 }
 
-/// The broadcast scenario of one thread.
+/// What the threads tell each other.
+#[derive(Debug, Default)]
+pub(crate) struct Board {
+    /// Messages published.
+    published: AtomicU64,
+    /// Threads that publish nothing more.
+    done: AtomicU64,
+    /// How long messages took to their receivers, as far as threads have told.
+    latencies: Mutex<HashMap<u64, Vec<u64>>>,
+}
+
+impl Board {
+    /// Takes what one thread's clients saw of a message. Gives all back when that was the last.
+    fn tell(&self, name: u64, mut latencies: Vec<u64>, receivers: usize) -> Option<Vec<u64>> {
+        let mut all = self.latencies.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= GATHERED_MAX {
+            all.clear();
+        }
+        let found = all.entry(name).or_default();
+        found.append(&mut latencies);
+        if found.len() < receivers { None } else { all.remove(&name) }
+    }
+}
+
+/// The publishers and receivers of one thread.
 #[derive(Debug)]
 pub(crate) struct Broadcast {
-    template: Template,
+    payloads: Payloads,
+    publication: Publication,
     control: Arc<Control>,
-    barrier: Arc<Barrier>,
-    thread: usize,
+    board: Arc<Board>,
     population: Population,
+    first: u32,
+    schedule: Option<Schedule>,
+    publishers: Vec<Publisher>,
+    turn: usize,
     members: Vec<Member>,
-    reference: Reference,
-    /// Clients of this thread that are in it.
-    joined: Vec<u32>,
-    /// The round whose messages this thread has sent, and when it began.
-    round: u32,
-    began: u64,
-    /// Clients of this thread that have yet to finish it.
-    unfinished: usize,
-    /// The hash of the order in which the first client received it.
-    order: Option<u64>,
-    /// Messages of the read that goes on, and their round.
-    read: (u64, u32),
-    lost: Option<String>,
+    /// The number that each member awaits of each publisher.
+    awaited: Vec<u32>,
+    /// Members that are open, and what they have received.
+    present: u64,
+    received: u64,
+    /// How long messages took to the members, until all of them have them.
+    gathered: HashMap<u64, Vec<u64>>,
+    /// One of so many messages is gathered.
+    stride: u64,
+    is_done: bool,
 }
 
-/// Where one client is.
+/// A client that publishes.
 #[derive(Clone, Copy, Debug)]
-struct Member {
-    round: u32,
-    /// What it has received of it.
-    tally: Tally,
+struct Publisher {
+    index: u32,
+    sent: u32,
+    lost: bool,
 }
 
-impl Member {
-    const fn waiting_for(round: u32) -> Self {
-        Self { round, tally: Tally { received: 0, order: 0, roll: 0 } }
-    }
+/// A client that receives.
+#[derive(Clone, Copy, Default, Debug)]
+struct Member {
+    /// Messages.
+    received: u64,
+    /// Messages that were overtaken.
+    gaps: u64,
+    present: bool,
 }
 
 impl Broadcast {
-    /// Messages made from `template` for `count` clients of `thread`.
+    /// For the `count` clients from number `first` on.
     pub(crate) fn new(
-        template: Template,
+        payloads: Payloads,
+        publication: Publication,
         control: Arc<Control>,
-        barrier: Arc<Barrier>,
-        thread: usize,
-        count: u32,
+        board: Arc<Board>,
+        (first, count): (u32, u32),
     ) -> Self {
         Self {
-            template,
+            payloads,
+            publication,
             population: control.population(),
             control,
-            barrier,
-            thread,
-            members: vec![Member::waiting_for(1); count as usize],
-            reference: Reference::new(),
-            joined: Vec::new(),
-            round: 0,
-            began: 0,
-            unfinished: 0,
-            order: None,
-            read: (0, 0),
-            lost: None,
+            board,
+            first,
+            schedule: None,
+            publishers: Vec::new(),
+            turn: 0,
+            members: vec![Member::default(); count as usize],
+            awaited: vec![0; count as usize * publication.publishers as usize],
+            present: 0,
+            received: 0,
+            gathered: HashMap::new(),
+            stride: (publication.rate / SPREADS_PER_SECOND).ceil().max(1.0) as u64,
+            is_done: false,
         }
     }
 
-    /// Sends the messages of a round.
-    fn enter(&mut self, connections: &mut Connections, round: u32) {
-        self.round = round;
-        self.began = self.barrier.began.load(Ordering::Acquire);
-        self.unfinished = self.joined.len();
-        self.order = None;
-        for &index in &self.joined {
-            let stamp = u64::from(connections.number(index)) << 32 | u64::from(round);
-            connections.send(index, self.template.stamped(stamp));
+    fn publish(&mut self, connections: &mut Connections, intended: u64) {
+        let measured = connections.stats.is_measured(intended);
+        connections.stats.messages.scheduled += u64::from(measured);
+        let Some(place) = self.next_publisher() else {
+            connections.stats.messages.shed += u64::from(measured);
+            return;
+        };
+        let publisher = &mut self.publishers[place];
+        let sent = connections.clock.now();
+        let sender = self.first + publisher.index;
+        let stamp = Stamp { sender, number: publisher.sent, intended, sent };
+        publisher.sent = publisher.sent.wrapping_add(1);
+        // Before it is sent: whoever receives it finds it counted.
+        self.board.published.fetch_add(1, Ordering::AcqRel);
+        connections.stats.sent(intended);
+        if measured {
+            connections.stats.lag.record(sent.saturating_sub(intended));
         }
+        connections.send(publisher.index, self.payloads.frame(&stamp));
     }
 
-    /// A client has received these messages of its round.
-    #[inline]
-    fn took(&mut self, stats: &mut Stats, index: u32, messages: u64) {
-        let member = &self.members[index as usize];
-        self.read = (self.read.0 + messages, member.round);
-        if u64::from(member.tally.received) == self.population.count {
-            self.finished(stats, index);
-        }
-    }
-
-    /// A client has all messages of its round.
-    #[cold]
-    fn finished(&mut self, stats: &mut Stats, index: u32) {
-        let member = &mut self.members[index as usize];
-        if member.tally.roll != self.population.roll {
-            // As many as there should be, but not those: one came twice and one did not.
-            stats.wrong.duplicate += 1;
-            stats.wrong.missing += 1;
-        } else if *self.order.get_or_insert(member.tally.order) != member.tally.order {
-            stats.wrong.out_of_order += 1;
-        }
-        *member = Member::waiting_for(member.round.wrapping_add(1));
-        self.unfinished -= 1;
-    }
-
-    /// All clients of this thread have finished the round.
-    fn meet(&self, connections: &mut Connections, now: u64) {
-        let order = self.order.unwrap_or_default();
-        let met = self.barrier.meet(self.population.threads, order, now);
-        if !met.agreed {
-            connections.stats.wrong.out_of_order += self.joined.len() as u64;
-        }
-        if met.completed {
-            connections.stats.rounds += u64::from(connections.stats.measuring);
-            if self.population.threads > 1 {
-                self.control.wake_others(self.thread);
+    fn next_publisher(&mut self) -> Option<usize> {
+        for _ in 0..self.publishers.len() {
+            let place = self.turn;
+            self.turn = (self.turn + 1) % self.publishers.len();
+            if !self.publishers[place].lost {
+                return Some(place);
             }
         }
+        None
+    }
+
+    /// Whether the message comes to the member for the first time.
+    fn is_new(&mut self, stats: &mut Stats, index: u32, sender: u32, number: u32) -> bool {
+        let places = self.publication.publishers as usize;
+        let Some(awaited) = (sender < self.publication.publishers)
+            .then(|| &mut self.awaited[index as usize * places + sender as usize])
+        else {
+            stats.messages.corrupt += 1;
+            return false;
+        };
+        let member = &mut self.members[index as usize];
+        let ahead = number.wrapping_sub(*awaited);
+        if ahead < 1 << 31 {
+            member.gaps += u64::from(ahead);
+            *awaited = number.wrapping_add(1);
+            return true;
+        }
+        let was_overtaken = member.gaps > 0;
+        member.gaps -= u64::from(was_overtaken);
+        let messages = &mut stats.messages;
+        *if was_overtaken { &mut messages.out_of_order } else { &mut messages.duplicate } += 1;
+        was_overtaken
+    }
+
+    /// Gathers how long a message took to the receivers of this thread.
+    fn gather(&mut self, stats: &mut Stats, name: u64, latency: u64) {
+        if mix(name) % self.stride != 0 {
+            return;
+        }
+        if self.gathered.len() >= GATHERED_MAX {
+            self.gathered.clear();
+        }
+        let all = self.gathered.entry(name).or_default();
+        all.push(latency);
+        let excluded = usize::from(!self.publication.to_sender);
+        let sender = (name >> 32) as u32;
+        let is_ours = (sender.wrapping_sub(self.first) as usize) < self.members.len();
+        if all.len() < self.present as usize - excluded * usize::from(is_ours) {
+            return;
+        }
+        let Some(all) = self.gathered.remove(&name) else { return };
+        let receivers = self.population.count as usize - excluded;
+        if let Some(mut all) = self.board.tell(name, all, receivers) {
+            all.sort_unstable();
+            stats.histogram("first_receiver").record(all[0]);
+            stats.histogram("median_receiver").record(all[(all.len() - 1) / 2]);
+            stats.histogram("last_receiver").record(all[all.len() - 1]);
+        }
+    }
+
+    /// What the members that are open should have received.
+    fn expected(&self) -> u64 {
+        let all = self.board.published.load(Ordering::Acquire) * self.present;
+        if self.publication.to_sender {
+            return all;
+        }
+        let present = self.publishers.iter().filter(|publisher| !publisher.lost);
+        all - present.map(|publisher| u64::from(publisher.sent)).sum::<u64>()
     }
 }
 
 impl Scenario for Broadcast {
-    fn begin(&mut self, connections: &mut Connections, now: u64) {
+    fn begin(&mut self, connections: &mut Connections, origin: u64) {
         self.population = self.control.population();
-        self.joined = connections.open_clients().collect();
-        self.barrier.open(self.population.threads, now);
+        for index in connections.open_clients() {
+            self.members[index as usize].present = true;
+            self.present += 1;
+        }
+        // Only threads with members at the beginning are waited for.
+        self.is_done = self.present == 0;
+        self.publishers = connections
+            .publishers(self.publication.publishers)
+            .map(|index| Publisher { index, sent: 0, lost: false })
+            .collect();
+        if !self.publishers.is_empty() {
+            let all = self.population.publishers as f64;
+            let rate = self.publication.rate * self.publishers.len() as f64 / all;
+            let offset = 1e9 / rate * f64::from(self.first) / self.population.count as f64;
+            let seed = self.publication.poisson.then(|| mix(u64::from(self.first)));
+            self.schedule = Some(Schedule::new(origin + offset as u64, rate, seed));
+        }
     }
 
     #[inline]
     fn message(&mut self, stats: &mut Stats, index: u32, message: Message<'_>) {
-        let Some(stamp) = self.template.stamp_of(message.kind, message.payload) else {
-            stats.wrong.corrupt += 1;
-            return;
+        let received = match self.payloads.read(message.kind, message.payload) {
+            Ok(received) => received,
+            Err(Flaw::Corrupt) => return stats.messages.corrupt += 1,
+            Err(Flaw::Foreign) => return stats.messages.foreign += 1,
         };
-        let (sender, round) = (stamp >> 32, stamp as u32);
-        let member = &mut self.members[index as usize];
-        if round != member.round {
-            // A client that has all of a round waits for the next.
-            let earlier = member.round.wrapping_sub(round) < 1 << 31;
-            *if earlier { &mut stats.wrong.duplicate } else { &mut stats.wrong.out_of_order } += 1;
+        let (sender, number) = ((received.name >> 32) as u32, received.name as u32);
+        let Some((intended, sent)) = received.times else { return };
+        if !self.is_new(stats, index, sender, number) {
             return;
         }
-        let before = member.tally;
-        member.tally = before.and(sender);
-        let tallies = (before, member.tally);
-        self.reference.extend(round, tallies, message.kind, message.payload);
-        self.took(stats, index, 1);
-    }
-
-    #[inline]
-    fn recognise(&mut self, stats: &mut Stats, index: u32, bytes: &[u8]) -> Known {
-        let Member { round, tally } = &mut self.members[index as usize];
-        let known = self.reference.recognise(*round, tally, bytes);
-        if known.messages > 0 {
-            self.took(stats, index, known.messages);
-        }
-        known
-    }
-
-    fn read_done(&mut self, connections: &mut Connections, _: u32, now: u64) {
-        let (messages, round) = std::mem::take(&mut self.read);
-        if connections.stats.measuring && messages > 0 {
-            // Another thread may have begun the round before this one noticed.
-            let noticed = round == self.round;
-            let began =
-                if noticed { self.began } else { self.barrier.began.load(Ordering::Acquire) };
-            connections.stats.messages += messages;
-            connections.stats.latency.record_many(now.saturating_sub(began), messages);
-        }
-        if messages > 0 && self.unfinished == 0 && round == self.round {
-            self.meet(connections, now);
+        self.members[index as usize].received += 1;
+        self.received += 1;
+        stats.received(intended, sent, message.at);
+        if stats.is_measured(intended) {
+            self.gather(stats, received.name, message.at.saturating_sub(intended));
         }
     }
 
-    fn turn(&mut self, connections: &mut Connections, now: u64) -> Result<Option<u64>, String> {
-        if let Some(reason) = &self.lost {
-            return Err(reason.clone());
+    fn read_done(&mut self, _: &mut Connections, _: u32, _: u64) {}
+
+    fn turn(&mut self, connections: &mut Connections, _: u64) -> Result<Option<u64>, String> {
+        if self.population.publishers == 0 {
+            return Err("none of the clients that publish is connected".to_owned());
         }
-        if self.joined.is_empty() {
-            return Ok(None);
+        for _ in 0..MESSAGES_PER_TURN {
+            let end = connections.stats.window.end;
+            let now = connections.clock.now();
+            match &mut self.schedule {
+                Some(schedule) if schedule.next() < end => match schedule.take_due(now) {
+                    Some(intended) => self.publish(connections, intended),
+                    None => return Ok(Some(schedule.next())),
+                },
+                _ => {
+                    if !self.is_done {
+                        self.is_done = true;
+                        self.board.done.fetch_add(1, Ordering::AcqRel);
+                    }
+                    return Ok(None);
+                }
+            }
         }
-        let round = self.barrier.round.load(Ordering::Acquire);
-        if round != self.round {
-            self.enter(connections, round);
-        }
-        if self.unfinished > 0 && now.saturating_sub(self.began) > ROUND_NANOSECONDS_MAX {
-            return Err(format!(
-                "round {round} was not complete after 10 s: {} clients of thread {} miss messages",
-                self.unfinished, self.thread
-            ));
-        }
-        Ok(Some(self.began + ROUND_NANOSECONDS_MAX))
+        Ok(Some(0))
     }
 
     fn settled(&mut self) -> bool {
-        let last = self.barrier.close();
-        self.joined.is_empty() || (self.round == last && self.unfinished == 0)
+        let all_done = self.board.done.load(Ordering::Acquire) >= self.population.threads;
+        all_done && self.received >= self.expected()
     }
 
     fn finish(&mut self, stats: &mut Stats) {
-        if self.lost.is_some() {
-            return;
-        }
-        let members = self.joined.iter().map(|&index| &self.members[index as usize]);
-        let unfinished = members.filter(|member| member.round == self.round);
-        let missing =
-            unfinished.map(|member| self.population.count - u64::from(member.tally.received));
-        stats.wrong.missing += missing.sum::<u64>();
+        stats.messages.missing += self.expected().saturating_sub(self.received);
     }
 
-    fn lost(&mut self, _: u32, failure: Failure) {
-        self.lost.get_or_insert_with(|| {
-            format!("a client was lost ({failure}), and a round needs all of them")
-        });
+    fn lost(&mut self, index: u32, _: Failure) {
+        let member = &mut self.members[index as usize];
+        if member.present {
+            member.present = false;
+            self.present -= 1;
+            self.received -= member.received;
+        }
+        for publisher in &mut self.publishers {
+            publisher.lost |= publisher.index == index;
+        }
     }
 }

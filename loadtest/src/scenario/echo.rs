@@ -2,7 +2,7 @@
 
 use super::{Message, Scenario};
 use crate::connections::Connections;
-use crate::payload::Template;
+use crate::payload::{Payloads, Stamp};
 use crate::stats::{Failure, Stats};
 
 /// Bytes of frames that are gathered for one send.
@@ -11,7 +11,7 @@ const BATCH_BYTES: usize = 64 * 1024;
 /// The echo scenario of one thread.
 #[derive(Debug)]
 pub(crate) struct Echo {
-    template: Template,
+    payloads: Payloads,
     depth: u32,
     /// The number of the thread's first client.
     first: u32,
@@ -31,11 +31,11 @@ struct Counts {
 }
 
 impl Echo {
-    /// `depth` messages in flight, made from `template`, for each of the `count` clients from
+    /// `depth` messages in flight, made from `payloads`, for each of the `count` clients from
     /// number `first` on.
-    pub(crate) fn new(template: Template, depth: u32, first: u32, count: u32) -> Self {
+    pub(crate) fn new(payloads: Payloads, depth: u32, first: u32, count: u32) -> Self {
         Self {
-            template,
+            payloads,
             depth,
             first,
             clients: vec![Counts::default(); count as usize],
@@ -49,12 +49,13 @@ impl Echo {
     fn fill(&mut self, connections: &mut Connections, index: u32, now: u64) {
         let due = self.depth - self.clients[index as usize].in_flight();
         if due == 1 {
-            connections.send(index, self.next(index, now));
+            let frame = self.next(&mut connections.stats, index, now);
+            connections.send(index, frame);
             return;
         }
         let mut batch = std::mem::take(&mut self.batch);
         for _ in 0..due {
-            batch.extend_from_slice(self.next(index, now));
+            batch.extend_from_slice(self.next(&mut connections.stats, index, now));
             if batch.len() >= BATCH_BYTES {
                 connections.send(index, &batch);
                 batch.clear();
@@ -66,12 +67,14 @@ impl Echo {
     }
 
     /// The next message of a client.
-    fn next(&mut self, index: u32, now: u64) -> &[u8] {
-        let message = self.clients[index as usize].sent;
-        self.clients[index as usize].sent = message.wrapping_add(1);
-        let place = self.place(index, message);
+    fn next(&mut self, stats: &mut Stats, index: u32, now: u64) -> &[u8] {
+        let number = self.clients[index as usize].sent;
+        self.clients[index as usize].sent = number.wrapping_add(1);
+        let place = self.place(index, number);
         self.sent_at[place] = now;
-        self.template.stamped(stamp(self.first + index, message))
+        stats.messages.scheduled += u64::from(stats.is_measured(now));
+        stats.sent(now);
+        self.payloads.frame(&Stamp { sender: self.first + index, number, intended: now, sent: now })
     }
 
     const fn place(&self, index: u32, message: u32) -> usize {
@@ -86,7 +89,8 @@ impl Counts {
 }
 
 impl Scenario for Echo {
-    fn begin(&mut self, connections: &mut Connections, now: u64) {
+    fn begin(&mut self, connections: &mut Connections, _: u64) {
+        let now = connections.clock.now();
         let open: Vec<u32> = connections.open_clients().collect();
         open.into_iter().for_each(|index| self.fill(connections, index, now));
     }
@@ -95,20 +99,18 @@ impl Scenario for Echo {
     fn message(&mut self, stats: &mut Stats, index: u32, message: Message<'_>) {
         let counts = &mut self.clients[index as usize];
         if counts.in_flight() == 0 {
-            stats.wrong.duplicate += 1;
+            stats.messages.duplicate += 1;
             return;
         }
-        let expected = stamp(self.first + index, counts.received);
-        let place = counts.received;
-        counts.received = counts.received.wrapping_add(1);
-        match self.template.stamp_of(message.kind, message.payload) {
-            Some(stamp) if self.template.is_stamp(stamp, expected) => {}
-            _ => stats.wrong.corrupt += 1,
+        let number = counts.received;
+        counts.received = number.wrapping_add(1);
+        let expected = Stamp { sender: self.first + index, number, intended: 0, sent: 0 };
+        match self.payloads.read(message.kind, message.payload) {
+            Ok(received) if self.payloads.is(received, expected.name(), message.payload.len()) => {}
+            _ => stats.messages.corrupt += 1,
         }
-        if stats.measuring {
-            stats.messages += 1;
-            stats.latency.record(message.at - self.sent_at[self.place(index, place)]);
-        }
+        let sent_at = self.sent_at[self.place(index, number)];
+        stats.received(sent_at, sent_at, message.at);
     }
 
     #[inline]
@@ -128,16 +130,11 @@ impl Scenario for Echo {
     }
 
     fn finish(&mut self, stats: &mut Stats) {
-        let missing = self.clients.iter().filter(|counts| !counts.lost).map(Counts::in_flight);
-        stats.wrong.missing += missing.map(u64::from).sum::<u64>();
+        let missing = self.clients.iter().map(|counts| u64::from(counts.in_flight()));
+        stats.messages.missing += missing.sum::<u64>();
     }
 
     fn lost(&mut self, index: u32, _: Failure) {
         self.clients[index as usize].lost = true;
     }
-}
-
-/// No two messages of a run are the same, as long as a client sends less than 2^32.
-const fn stamp(client: u32, message: u32) -> u64 {
-    (client as u64) << 32 | message as u64
 }

@@ -3,16 +3,18 @@
 mod broadcast;
 mod echo;
 mod idle;
-mod lone;
+mod rate;
 mod reference;
+mod rounds;
 
 use ringwire::protocol::MessageKind;
 
-pub(crate) use self::broadcast::{Barrier, Broadcast};
+pub(crate) use self::broadcast::{Board, Broadcast, Publication};
 pub(crate) use self::echo::Echo;
 pub(crate) use self::idle::Idle;
-pub(crate) use self::lone::{Board, Lone};
+pub(crate) use self::rate::{Demand, Rate};
 pub(crate) use self::reference::Known;
+pub(crate) use self::rounds::{Barrier, Rounds};
 
 use crate::connections::Connections;
 use crate::stats::{Failure, Stats};
@@ -31,8 +33,9 @@ pub(crate) struct Message<'a> {
 /// The part of a thread that differs between scenarios. Clients are named by their index in the
 /// thread's table.
 pub(crate) trait Scenario: Sized {
-    /// The fate of all connections of all threads is known: those that are open begin.
-    fn begin(&mut self, connections: &mut Connections, now: u64);
+    /// The fate of all connections of all threads is known: those that are open begin, and a
+    /// schedule begins at `origin`.
+    fn begin(&mut self, connections: &mut Connections, origin: u64);
 
     /// A message came. Called for every message of a read that was not
     /// [recognised](Self::recognise), before one [`read_done`](Self::read_done).

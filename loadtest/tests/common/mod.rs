@@ -92,7 +92,7 @@ impl Server {
 
     /// Starts the program with these words and a report in JSON.
     pub fn start_program(&self, words: &str) -> Child {
-        program(&format!("{words} --url ws://{}/ --json -", self.address))
+        program(&format!("{words} --url ws://{}/ --interval 100ms --json -", self.address))
     }
 
     /// Runs the program: its exit code and its report.

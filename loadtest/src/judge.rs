@@ -1,0 +1,159 @@
+//! The verdict: whether the figures of a run are those of the server, or of something else.
+
+use crate::args::{Arguments, ScenarioArguments};
+use crate::results::{CpuShare, Percentiles, Verdict};
+use crate::run::Outcome;
+
+/// Share of the time in which the threads of a processor run, or want to, from which a run shows
+/// what they can do and not what the server can.
+const SATURATED_SHARE: f64 = 0.95;
+
+/// Microseconds by which the messages of an open loop may be late at p99; and the share of the
+/// latency that this may be, when the latency is long.
+const LAG_US_MAX: f64 = 1_000.0;
+const LAG_SHARE_MAX: f64 = 0.1;
+
+/// Share of the schedule that must have been sent in its time.
+const RATE_RATIO_MIN: f64 = 0.99;
+
+/// What the judge looks at, beside the outcome.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Evidence<'a> {
+    /// How late messages were sent by the generator's own doing.
+    pub(crate) lag: Percentiles,
+    /// Latencies from the intended time.
+    pub(crate) corrected: Percentiles,
+    /// Messages sent in their time, of those that were scheduled; absent in a closed loop.
+    pub(crate) ratio: Option<f64>,
+    /// What the threads took of each processor.
+    pub(crate) cpus: &'a [CpuShare],
+}
+
+/// The verdict with the most weight, and the reasons of all that apply.
+pub(crate) fn judge(
+    arguments: &Arguments,
+    outcome: &Outcome,
+    evidence: &Evidence<'_>,
+) -> (Verdict, Vec<String>) {
+    let mut found: Vec<(Verdict, String)> = Vec::new();
+    if outcome.interrupted {
+        let reason = "ended by a signal: the figures are those until then".to_owned();
+        found.push((Verdict::Interrupted, reason));
+    }
+    let broken =
+        outcome.failed.iter().chain(refused(outcome).as_ref()).cloned().collect::<Vec<_>>();
+    found.extend(broken.into_iter().map(|reason| (Verdict::CouldNotRun, reason)));
+    let bound = match arguments.scenario {
+        ScenarioArguments::Idle { .. } => Vec::new(),
+        _ => generator_bound(evidence),
+    };
+    let is_bound = !bound.is_empty();
+    found.extend(bound.into_iter().map(|reason| (Verdict::GeneratorBound, reason)));
+    let requested = u64::from(arguments.scenario.common().connections);
+    let (opened, _) = outcome.connected;
+    if opened < requested {
+        let reason = format!("{} of {requested} connections did not open", requested - opened);
+        found.push((Verdict::ConnectionsMissing, reason));
+    }
+    let errors = server_errors(outcome, is_bound);
+    found.extend(errors.into_iter().map(|reason| (Verdict::ServerErrors, reason)));
+    let verdicts = found.iter().map(|&(verdict, _)| verdict);
+    let verdict = verdicts.max_by_key(|verdict| verdict.severity()).unwrap_or(Verdict::Valid);
+    found.sort_by_key(|(verdict, _)| std::cmp::Reverse(verdict.severity()));
+    (verdict, found.into_iter().map(|(_, reason)| reason).collect())
+}
+
+fn refused(outcome: &Outcome) -> Option<String> {
+    let none = outcome.timeline.total.opened == 0 && !outcome.interrupted;
+    none.then(|| "no connection was opened".to_owned())
+}
+
+/// Why the figures are those of the generator.
+fn generator_bound(evidence: &Evidence<'_>) -> Vec<String> {
+    let mut reasons = Vec::new();
+    let lag_max = LAG_US_MAX.max(LAG_SHARE_MAX * evidence.corrected.p99);
+    if evidence.lag.p99 > lag_max {
+        reasons.push(format!(
+            "messages were sent late by the generator's own doing: {:.1} ms at p99, and {:.1} ms \
+             at most",
+            evidence.lag.p99 / 1e3,
+            evidence.lag.max / 1e3
+        ));
+    }
+    for cpu in evidence.cpus {
+        let wanted = cpu.busy + cpu.waiting;
+        if wanted > SATURATED_SHARE {
+            reasons.push(format!(
+                "its threads took {:.0} % of CPU {} and waited for it {:.0} % of the time: give it \
+                 more or other CPUs with --cpus and --threads, or less to do",
+                cpu.busy * 100.0,
+                cpu.cpu,
+                cpu.waiting * 100.0
+            ));
+        }
+    }
+    // A schedule that is late without a late generator waits for the server.
+    if !reasons.is_empty()
+        && let Some(ratio) = evidence.ratio.filter(|&ratio| ratio < RATE_RATIO_MIN)
+    {
+        reasons.push(format!("{:.1} % of the schedule was sent in time", ratio * 100.0));
+    }
+    reasons
+}
+
+/// What the server did wrong. Messages are shed for its slowness, or for that of a generator that
+/// `is_bound`.
+fn server_errors(outcome: &Outcome, is_bound: bool) -> Vec<String> {
+    let stats = &outcome.timeline.total;
+    let messages = &stats.messages;
+    let mut reasons: Vec<String> = outcome.stopped.iter().cloned().collect();
+    for (count, what) in [
+        (stats.lost, "connections were lost"),
+        (messages.missing, "messages never came"),
+        (messages.duplicate, "messages came again"),
+        (messages.out_of_order, "messages came in another order"),
+        (messages.corrupt, "messages are not what was sent"),
+    ] {
+        if count > 0 {
+            reasons.push(format!("{count} {what}"));
+        }
+    }
+    if messages.shed > 0 && !is_bound {
+        reasons.push(format!(
+            "{} messages of the schedule were not sent, because too many before them had no \
+             answer: the percentiles leave out the worst",
+            messages.shed
+        ));
+    }
+    reasons
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn evidence(lag: f64, corrected: f64, cpus: &[CpuShare]) -> Evidence<'_> {
+        let p99 = |p99| Percentiles { count: 1, p99, ..Percentiles::default() };
+        Evidence { lag: p99(lag), corrected: p99(corrected), ratio: Some(0.5), cpus }
+    }
+
+    fn cpu(busy: f64, waiting: f64) -> [CpuShare; 1] {
+        [CpuShare { cpu: 0, busy, waiting }]
+    }
+
+    #[test]
+    fn a_generator_with_time_to_spare_is_not_bound() {
+        assert!(generator_bound(&evidence(900.0, 950.0, &cpu(0.5, 0.4))).is_empty());
+        // Long latencies are not made of a little lag.
+        assert!(generator_bound(&evidence(1_500.0, 1e6, &cpu(0.5, 0.0))).is_empty());
+    }
+
+    #[test]
+    fn lag_and_crowded_processors_bind_it() {
+        let late = generator_bound(&evidence(1_500.0, 2_000.0, &cpu(0.1, 0.1)));
+        assert_eq!(late.len(), 2, "{late:?}");
+        assert!(late[0].contains("1.5 ms at p99") && late[1].contains("50.0 %"), "{late:?}");
+        let crowded = generator_bound(&evidence(0.0, 50.0, &cpu(0.5, 0.46)));
+        assert!(crowded[0].contains("waited for it 46 %"), "{crowded:?}");
+    }
+}

@@ -1,0 +1,330 @@
+//! What came of a run, as results.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use crate::args::{Arguments, ScenarioArguments};
+use crate::environment;
+use crate::judge::{Evidence, judge};
+use crate::payload::MASKING_KEY;
+use crate::probe::{ProcessSample, Sample};
+use crate::results::{
+    Config, Connections, CpuShare, ErrorCount, FORMAT, Figure, Generator, Kernel, Load, LoadModel,
+    Merge, Messages, NamedHistogram, Percentiles, Rate, Results, Server, Summary, ThreadShare,
+    latency_gap,
+};
+use crate::run::Outcome;
+use crate::stats::{Busy, Latency};
+use crate::timeline::headline;
+
+/// Processors that other processes may take before a run on them is not to be trusted.
+const FOREIGN_SHARE: f64 = 0.1;
+
+/// The results of a run.
+pub(crate) fn results(arguments: &Arguments, outcome: Outcome) -> Results {
+    let stats = &outcome.timeline.total;
+    let (corrected, uncorrected) = headline(stats);
+    let (latency_us, latency_uncorrected_us) =
+        (Percentiles::of(&corrected), Percentiles::of(&uncorrected));
+    let histograms = histograms(&outcome, &corrected, &uncorrected);
+    let config = config(arguments, &outcome);
+    let rate = rate(arguments, &outcome);
+    let generator = generator(&outcome);
+    let evidence = Evidence {
+        lag: histograms.get("schedule_lag").map(|lag| lag.us).unwrap_or_default(),
+        corrected: latency_us,
+        ratio: rate.ratio,
+        cpus: &generator.cpus,
+    };
+    let (verdict, reasons) = judge(arguments, &outcome, &evidence);
+    let model = config.load.as_ref().map(|load| load.model);
+    let summary = Summary {
+        tool: "loadtest".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        format: FORMAT,
+        verdict,
+        exit_code: verdict.exit_code(),
+        reasons,
+        notes: notes(arguments, &outcome, &generator),
+        run_id: format!("{:08x}", outcome.run),
+        started_unix_seconds: outcome.started,
+        config,
+        environment: environment::read(),
+        connections: connections(arguments, &outcome),
+        messages: messages(&outcome),
+        rate,
+        latency_of: latency_of(&arguments.scenario).to_owned(),
+        latency_us,
+        latency_uncorrected_us,
+        latency_gap: latency_gap(model, &latency_us, &latency_uncorrected_us),
+        figures: figures(&arguments.scenario, &outcome),
+        steps: Vec::new(),
+        errors: stats
+            .errors
+            .iter()
+            .map(|(&(stage, failure), &count)| ErrorCount {
+                stage: stage.name().to_owned(),
+                kind: failure.to_string(),
+                count,
+            })
+            .collect(),
+        server: server(&outcome, arguments.scenario.message().is_some()),
+        kernel: kernel(&outcome),
+        generator,
+        histograms,
+    };
+    Results { summary, intervals: outcome.timeline.intervals }
+}
+
+/// What the headline latency is, for people.
+const fn latency_of(scenario: &ScenarioArguments) -> &'static str {
+    match scenario {
+        ScenarioArguments::Idle { .. } => "opening handshake",
+        ScenarioArguments::Echo { .. } | ScenarioArguments::Rate { .. } => "round trip of an echo",
+        ScenarioArguments::Broadcast { load, .. } if load.closed => {
+            "delivery since the round began"
+        }
+        ScenarioArguments::Broadcast { .. } => "delivery to one receiver",
+    }
+}
+
+fn histograms(
+    outcome: &Outcome,
+    corrected: &Histogram<u64>,
+    uncorrected: &Histogram<u64>,
+) -> BTreeMap<String, NamedHistogram> {
+    let stats = &outcome.timeline.total;
+    let mut histograms = BTreeMap::new();
+    let mut add = |name: &str, of: &str, histogram: &Histogram<u64>| {
+        histograms.insert(name.to_owned(), NamedHistogram::of(of, histogram));
+    };
+    add("latency", "latency from the intended time", corrected);
+    add("latency_uncorrected", "latency from the actual time of sending", uncorrected);
+    let others = [
+        ("handshake", "from a connection's start to its 101", &stats.handshake),
+        ("schedule_lag", "how late the generator sent a message", &stats.lag),
+    ];
+    let named = stats.histograms.iter().map(|(&name, found)| (name, describe(name), found));
+    for (name, of, latency) in others.into_iter().chain(named) {
+        if let Some(histogram) = Latency::histogram(latency) {
+            add(name, of, histogram);
+        }
+    }
+    histograms
+}
+
+/// What the histograms of single scenarios measure.
+fn describe(name: &'static str) -> &'static str {
+    match name {
+        "first_receiver" => "until the first receiver had a message",
+        "median_receiver" => "until half of the receivers had a message",
+        "last_receiver" => "until all receivers had a message",
+        other => other,
+    }
+}
+
+fn config(arguments: &Arguments, outcome: &Outcome) -> Config {
+    let scenario = &arguments.scenario;
+    let common = scenario.common();
+    let mut cpus: Vec<usize> = outcome.plan.threads.iter().map(|thread| thread.cpu).collect();
+    cpus.sort_unstable();
+    cpus.dedup();
+    let load = scenario.message().map(|message| Load {
+        model: if scenario.schedule().is_some() { LoadModel::Open } else { LoadModel::Closed },
+        payload_bytes: message.size.to_string(),
+        kind: if message.text { "text" } else { "binary" }.to_owned(),
+        depth: scenario.depth(),
+        poisson: scenario.schedule().is_some_and(|(_, poisson)| poisson),
+        masking_key: MASKING_KEY,
+    });
+    Config {
+        scenario: scenario.name().to_owned(),
+        url: common.url.to_string(),
+        connections: common.connections.into(),
+        threads: outcome.plan.threads.len() as u64,
+        cpus,
+        source_addresses: outcome.plan.sources.count() as u64,
+        duration_seconds: common.duration.as_secs_f64(),
+        warmup_seconds: common.warmup.as_secs_f64(),
+        interval_seconds: common.interval.as_secs_f64(),
+        load,
+        verified: scenario.message().is_none_or(|message| !message.no_verify),
+        processes: 1,
+    }
+}
+
+fn connections(arguments: &Arguments, outcome: &Outcome) -> Connections {
+    let stats = &outcome.timeline.total;
+    let (achieved, connect_seconds) = outcome.connected;
+    Connections {
+        requested: arguments.scenario.common().connections.into(),
+        achieved,
+        opened: stats.opened,
+        lost: stats.lost,
+        closed_cleanly: stats.closed_cleanly,
+        pings_answered: stats.pings_answered,
+        connect_seconds,
+        connects_per_second: per(achieved as f64, connect_seconds),
+    }
+}
+
+fn messages(outcome: &Outcome) -> Messages {
+    let found = &outcome.timeline.total.messages;
+    Messages {
+        measured_seconds: outcome.measured_seconds(),
+        scheduled: found.scheduled,
+        sent: found.sent,
+        received: found.received,
+        missing: found.missing,
+        duplicate: found.duplicate,
+        out_of_order: found.out_of_order,
+        corrupt: found.corrupt,
+        shed: found.shed,
+    }
+}
+
+fn rate(arguments: &Arguments, outcome: &Outcome) -> Rate {
+    let (sent, received) = outcome.timeline.moved;
+    let seconds = outcome.measured_seconds();
+    let target = arguments.scenario.schedule().map(|(rate, _)| rate);
+    let achieved = per(sent as f64, seconds);
+    Rate {
+        target,
+        achieved,
+        received: per(received as f64, seconds),
+        ratio: target.map(|target| per(achieved, target)),
+    }
+}
+
+fn figures(scenario: &ScenarioArguments, outcome: &Outcome) -> Vec<Figure> {
+    let stats = &outcome.timeline.total;
+    let mut figures = Vec::new();
+    let mut add = |name: &str, value: f64, label: &str, merge| {
+        let (name, label) = (name.to_owned(), label.to_owned());
+        figures.push(Figure { name, value, label, merge });
+    };
+    if let ScenarioArguments::Broadcast { load, .. } = scenario
+        && load.closed
+    {
+        let rounds = stats.rounds as f64;
+        add("rounds", rounds, "rounds", Merge::Sum);
+        let per_second = per(rounds, outcome.measured_seconds());
+        add("rounds_per_second", per_second, "rounds per second", Merge::Sum);
+    }
+    for (&name, &count) in &stats.counts {
+        add(name, count as f64, &name.replace('_', " "), Merge::Sum);
+    }
+    figures
+}
+
+fn generator(outcome: &Outcome) -> Generator {
+    let stats = &outcome.timeline.total;
+    let samples = &outcome.samples;
+    let resident = samples.connected.own.resident;
+    let grown = resident.saturating_sub(samples.before.own.resident);
+    let share = |time: Duration, busy: &Busy| per(time.as_secs_f64(), busy.wall.as_secs_f64());
+    let threads: Vec<ThreadShare> = stats
+        .busy
+        .iter()
+        .map(|busy| ThreadShare {
+            cpu: busy.cpu,
+            busy: share(busy.ran, busy),
+            waiting: share(busy.waited, busy),
+        })
+        .collect();
+    let mut cpus: BTreeMap<usize, CpuShare> = BTreeMap::new();
+    for thread in &threads {
+        let cpu = thread.cpu;
+        let all = cpus.entry(cpu).or_insert(CpuShare { cpu, busy: 0.0, waiting: 0.0 });
+        all.busy += thread.busy;
+        // Threads that wait for each other wait at the same time.
+        all.waiting = all.waiting.max(thread.waiting);
+    }
+    Generator {
+        cpu_seconds: stats.ran.as_secs_f64(),
+        resident_bytes: resident,
+        resident_bytes_per_connection: per(grown as f64, outcome.connected.0 as f64),
+        ring_pressure: stats.ring_pressure,
+        threads,
+        cpus: cpus.into_values().collect(),
+        foreign_cpus_busy: foreign_cpus_busy(outcome),
+    }
+}
+
+fn server(outcome: &Outcome, has_messages: bool) -> Option<Server> {
+    let samples = &outcome.samples;
+    let of = |sample: &Sample| sample.server;
+    let before = of(&samples.before)?;
+    let connected = of(&samples.connected).unwrap_or_default();
+    let (begin, end) = samples
+        .measured
+        .and_then(|(begin, end)| Some((begin.server?, end.server?)))
+        .unwrap_or_default();
+    let user = end.user.saturating_sub(begin.user);
+    let system = end.system.saturating_sub(begin.system);
+    // What was received in the same time, whenever it was intended.
+    let messages = outcome.timeline.moved.1 as f64;
+    let per_message = |time: Duration| {
+        (has_messages && messages > 0.0).then(|| time.as_nanos() as f64 / messages)
+    };
+    let resident = |sample: Option<ProcessSample>| sample.map_or(0, |sample| sample.resident);
+    let grown = connected.resident.saturating_sub(before.resident);
+    Some(Server {
+        cpu_user_seconds: user.as_secs_f64(),
+        cpu_system_seconds: system.as_secs_f64(),
+        // Nanoseconds for one are milliseconds for a million.
+        cpu_seconds_per_million_messages: per_message(user + system).map(|time| time / 1e3),
+        user_ns_per_message: per_message(user),
+        system_ns_per_message: per_message(system),
+        connect_cpu_seconds: connected.cpu().saturating_sub(before.cpu()).as_secs_f64(),
+        resident_before_bytes: before.resident,
+        resident_connected_bytes: connected.resident,
+        resident_measured_bytes: end.resident,
+        resident_after_bytes: resident(of(&samples.after)),
+        resident_bytes_per_connection: per(grown as f64, outcome.connected.0 as f64),
+    })
+}
+
+fn kernel(outcome: &Outcome) -> Kernel {
+    let samples = &outcome.samples;
+    let (before, connected) = (samples.before.kernel, samples.connected.kernel);
+    let grown = connected.slab_bytes.saturating_sub(before.slab_bytes);
+    Kernel {
+        slab_bytes_per_connection: per(grown as f64, outcome.connected.0 as f64),
+        tcp_buffer_bytes_max: outcome.timeline.tcp_buffer_bytes_max,
+        tcp_time_wait_after: samples.after.kernel.tcp_time_wait,
+    }
+}
+
+/// Processors that were at work for neither this process nor the server's.
+fn foreign_cpus_busy(outcome: &Outcome) -> Option<f64> {
+    let (begin, end) = outcome.samples.measured?;
+    let all = end.machine_busy?.saturating_sub(begin.machine_busy?);
+    let of = |begin: &ProcessSample, end: &ProcessSample| end.cpu().saturating_sub(begin.cpu());
+    let known = of(&begin.own, &end.own) + of(&begin.server?, &end.server?);
+    Some(per(all.saturating_sub(known).as_secs_f64(), (end.at - begin.at).as_secs_f64()))
+}
+
+fn notes(arguments: &Arguments, outcome: &Outcome, generator: &Generator) -> Vec<String> {
+    let mut notes = outcome.plan.warnings.clone();
+    if let Some(foreign) = generator.foreign_cpus_busy.filter(|&foreign| foreign > FOREIGN_SHARE) {
+        notes.push(format!(
+            "shared machine: other processes took {foreign:.2} CPUs, which spoils rates and tails"
+        ));
+    }
+    if arguments.scenario.message().is_some_and(|message| message.no_verify) {
+        notes.push("messages were not compared with what was sent (--no-verify)".to_owned());
+    }
+    let foreign = outcome.timeline.total.messages.foreign;
+    if foreign > 0 {
+        notes.push(format!("{foreign} messages of other runs were received and left out"));
+    }
+    notes
+}
+
+/// A rate, or 0 where there is nothing to divide by.
+fn per(amount: f64, unit: f64) -> f64 {
+    if unit > 0.0 { amount / unit } else { 0.0 }
+}
