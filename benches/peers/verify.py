@@ -17,6 +17,7 @@ PEERS = [
     "fastws-echo",
     "fastws-broadcast",
     "tungstenite-echo",
+    "tungstenite-broadcast",
     "bun-echo",
     "bun-broadcast",
     "node-echo",
