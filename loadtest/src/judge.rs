@@ -8,6 +8,9 @@ use crate::run::Outcome;
 /// what they can do and not what the server can.
 const SATURATED_SHARE: f64 = 0.95;
 
+/// Share of the time that a thread may wait for a processor that another thread has.
+const WAITING_SHARE_MAX: f64 = 0.2;
+
 /// Microseconds by which the messages of an open loop may be late at p99; and the share of the
 /// latency that this may be, when the latency is long.
 const LAG_US_MAX: f64 = 1_000.0;
@@ -81,8 +84,8 @@ fn generator_bound(evidence: &Evidence<'_>) -> Vec<String> {
         ));
     }
     for cpu in evidence.cpus {
-        let wanted = cpu.busy + cpu.waiting;
-        if wanted > SATURATED_SHARE {
+        let is_saturated = cpu.busy + cpu.waiting > SATURATED_SHARE;
+        if is_saturated || cpu.waiting > WAITING_SHARE_MAX {
             reasons.push(format!(
                 "its threads took {:.0} % of CPU {} and waited for it {:.0} % of the time: give it \
                  more or other CPUs with --cpus and --threads, or less to do",
@@ -143,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_generator_with_time_to_spare_is_not_bound() {
-        assert!(generator_bound(&evidence(900.0, 950.0, &cpu(0.5, 0.4))).is_empty());
+        assert!(generator_bound(&evidence(900.0, 950.0, &cpu(0.7, 0.2))).is_empty());
         // Long latencies are not made of a little lag.
         assert!(generator_bound(&evidence(1_500.0, 1e6, &cpu(0.5, 0.0))).is_empty());
     }
@@ -155,5 +158,6 @@ mod tests {
         assert!(late[0].contains("1.5 ms at p99") && late[1].contains("50.0 %"), "{late:?}");
         let crowded = generator_bound(&evidence(0.0, 50.0, &cpu(0.5, 0.46)));
         assert!(crowded[0].contains("waited for it 46 %"), "{crowded:?}");
+        assert!(!generator_bound(&evidence(0.0, 50.0, &cpu(0.1, 0.21))).is_empty());
     }
 }
