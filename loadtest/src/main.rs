@@ -6,14 +6,21 @@ mod client;
 mod connections;
 mod control;
 mod crew;
+mod dry_run;
+mod environment;
+mod fault;
+mod host;
 mod load_thread;
 mod payload;
 mod plan;
 mod probe;
+mod redact;
 mod report;
 mod results;
 mod run;
 mod scenario;
+mod shortage;
+mod sources;
 mod stats;
 mod upgrade;
 
@@ -37,6 +44,10 @@ fn main() -> ExitCode {
     if let Err(reason) = arguments.check() {
         eprintln!("loadtest: {reason}");
         return ExitCode::from(EXIT_ARGUMENTS);
+    }
+    if arguments.scenario.common().dry_run {
+        return dry_run::run(&arguments)
+            .map_or_else(|reason| fail(&reason), |()| ExitCode::SUCCESS);
     }
     match catch_signals().and_then(|interrupted| run::run(&arguments, &interrupted)) {
         Ok(outcome) => {

@@ -112,6 +112,11 @@ pub(crate) fn memory_available() -> Option<u64> {
     kibibytes(&fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")
 }
 
+/// Bytes of memory that this host has.
+pub(crate) fn memory_total() -> Option<u64> {
+    kibibytes(&fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:")
+}
+
 /// The fields 14 and 15 of `/proc/PID/stat`. The second field, the name, may hold anything.
 fn processor_ticks(stat: &str) -> Option<(u64, u64)> {
     let (_, fields) = stat.rsplit_once(')')?;

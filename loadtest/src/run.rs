@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::args::{Arguments, ScenarioArguments};
 use crate::control::{Control, News, Phase};
 use crate::crew;
-use crate::plan::{Host, Plan};
+use crate::plan::Plan;
 use crate::probe::{self, KernelSample, Process, ProcessSample};
 use crate::stats::Stats;
 
@@ -74,8 +74,7 @@ pub(crate) struct Outcome {
 /// What keeps a run from beginning, and what to change.
 pub(crate) fn run(arguments: &Arguments, interrupted: &AtomicBool) -> Result<Outcome, String> {
     let common = arguments.scenario.common();
-    let plan = Plan::make(common, &Host::read()?)?;
-    plan.sources.check(common.url.address)?;
+    let (plan, _) = Plan::for_this_host(common, arguments.scenario.bytes_in_flight())?;
     plan.warnings.iter().for_each(|warning| eprintln!("loadtest: warning: {warning}"));
     let server = common.server_pid.map(Process::new).transpose()?;
     let threads = plan.threads.len();

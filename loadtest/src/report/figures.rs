@@ -188,7 +188,7 @@ impl Config {
         });
         Self {
             scenario: arguments.scenario.name(),
-            url: common.url.to_string(),
+            url: common.url.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
             connections: common.connections,
             threads: outcome.plan.threads.len(),
             cpus,
