@@ -76,7 +76,7 @@ pub(crate) struct Common {
     /// Connections, all threads together
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16_000_000))]
     pub(crate) connections: u32,
-    /// LoadThread threads; default: one per CPU, more when the descriptor limit asks for it
+    /// Threads; default: one per CPU, more when the descriptor limit asks for it
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(crate) threads: Option<u32>,
     /// CPUs the threads are pinned to in turn, as 0,1; default: all that are allowed

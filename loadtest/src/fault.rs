@@ -27,6 +27,14 @@ impl Fault {
     pub(crate) fn mend_if(self, possible: bool, command: impl FnOnce() -> String) -> Self {
         if possible { self.mend(command()) } else { self }
     }
+
+    /// The same in one line, for the notes of a report.
+    pub(crate) fn in_one_line(&self) -> String {
+        if self.mends.is_empty() {
+            return self.what.clone();
+        }
+        format!("{} (mend: {})", self.what, self.mends.join("; or: "))
+    }
 }
 
 impl fmt::Display for Fault {
@@ -64,6 +72,8 @@ mod tests {
     #[test]
     fn every_fault_is_shown_with_every_mend() {
         let ports = Fault::new("no ports").mend("a").mend_if(false, || "b".to_owned()).mend("c");
+        assert_eq!(ports.in_one_line(), "no ports (mend: a; or: c)");
+        assert_eq!(Fault::new("no files").in_one_line(), "no files");
         let text = Faults(vec![ports, Fault::new("no files")]).to_string();
         let lines: Vec<&str> = text.lines().skip(1).collect();
         assert_eq!(lines, ["  - no ports", "      mend: a", "        or: c", "  - no files"]);

@@ -78,7 +78,7 @@ pub(crate) struct Host {
     pub(crate) backlog: Option<u64>,
     /// Limits of threads.
     pub(crate) threads: Vec<ThreadLimit>,
-    /// Sockets in TIME-WAIT.
+    /// Sockets in TIME-WAIT whose ports the kernel does not use again for the first target.
     pub(crate) time_wait: u64,
     /// Addresses of all interfaces.
     pub(crate) addresses: Vec<OwnAddress>,
@@ -114,7 +114,7 @@ impl Host {
             memory: probe::memory_available(),
             backlog: number("/proc/sys/net/core/somaxconn"),
             threads: thread_limits(),
-            time_wait: kernel.tcp_time_wait,
+            time_wait: if reuses_time_wait(target.ip()) { 0 } else { kernel.tcp_time_wait },
             addresses: interfaces
                 .into_iter()
                 .map(|interface| OwnAddress { ip: interface.ip(), interface: interface.name })
@@ -195,6 +195,15 @@ fn route(target: SocketAddr) -> std::io::Result<IpAddr> {
     let socket = UdpSocket::bind((any, 0))?;
     socket.connect(target)?;
     Ok(socket.local_addr()?.ip())
+}
+
+/// `net.ipv4.tcp_tw_reuse`: 0 is never, 1 always, 2 for loopback.
+fn reuses_time_wait(target: IpAddr) -> bool {
+    match number("/proc/sys/net/ipv4/tcp_tw_reuse") {
+        Some(1) => true,
+        Some(2) => target.is_loopback(),
+        _ => false,
+    }
 }
 
 fn thread_limits() -> Vec<ThreadLimit> {

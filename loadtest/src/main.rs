@@ -17,6 +17,7 @@ mod probe;
 mod redact;
 mod report;
 mod results;
+mod rotation;
 mod run;
 mod scenario;
 mod shortage;

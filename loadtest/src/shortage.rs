@@ -25,7 +25,7 @@ pub(crate) fn warnings(
         backlog(needs, common.connecting, host),
         time_wait(needs, common.url.len(), sources, host),
     ];
-    found.iter().flatten().map(Fault::to_string).collect()
+    found.iter().flatten().map(Fault::in_one_line).collect()
 }
 
 fn files(needs: &Needs, host: &Host) -> Option<Fault> {

@@ -8,8 +8,7 @@ use rustix::io::Errno;
 use crate::addresses::{AddressRange, SourceChoice, SourcePart};
 use crate::args::{Common, Target};
 use crate::fault::Fault;
-use crate::host::Host;
-use crate::stats::Failure;
+use crate::host::{Host, Ports};
 
 /// Connections per source address while addresses are free to choose: `connect(2)` searches the
 /// port range from one end to the other, and slows down as it fills.
@@ -17,10 +16,6 @@ const PER_ADDRESS_COMFORTABLE: u32 = 8_000;
 
 /// Addresses that are missing, of which each is named.
 const MISSING_NAMED_MAX: usize = 8;
-
-/// Nanoseconds in which an address without a free port is not tried again: a search of all ports
-/// in vain takes milliseconds.
-const DRY_NANOSECONDS: u64 = 1_000_000_000;
 
 /// The source addresses of all connections.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -42,11 +37,13 @@ impl Sources {
             let ip = target.ip();
             let fault = Fault::new(format!("there is no route to {ip}: {error}"));
             let fault = fault.mend_if(ip.is_loopback(), || "ip link set lo up".to_owned());
-            return Err(vec![fault.mend_if(!ip.is_loopback(), || format!("ip route get {ip}"))]);
+            return Err(vec![
+                fault.mend_if(!ip.is_loopback(), || format!("ip route add {ip} via GATEWAY")),
+            ]);
         }
         let (busiest, connections) = busiest(&common.url, common.connections);
         let ports = ports_towards(&host.ports, busiest, host);
-        let wanted = connections.div_ceil(PER_ADDRESS_COMFORTABLE.min(ports.max(1))) as usize;
+        let wanted = connections.div_ceil(comfortable(ports)) as usize;
         let addresses = match &common.source {
             SourceChoice::Auto => automatic(common, host, connections, ports, wanted),
             SourceChoice::Listed(parts) => listed(parts, target, host, wanted)?,
@@ -62,6 +59,11 @@ impl Sources {
     /// How many there are; 0 when the kernel chooses.
     pub(crate) const fn count(&self) -> usize {
         self.addresses.len()
+    }
+
+    /// The address with this index, any port.
+    pub(crate) fn address(&self, index: usize) -> SocketAddr {
+        self.addresses[index]
     }
 
     /// The first and last, if there are any.
@@ -108,11 +110,6 @@ impl Sources {
     }
 }
 
-/// The number of a connection's target: each gets every so manieth connection.
-pub(crate) const fn target_of(connection: u32, targets: usize) -> usize {
-    connection as usize % targets
-}
-
 /// The address that most connections go to, and how many: URLs may differ in their path only.
 fn busiest(targets: &[Target], connections: u32) -> (SocketAddr, u32) {
     let count = targets.len() as u32;
@@ -126,7 +123,12 @@ fn busiest(targets: &[Target], connections: u32) -> (SocketAddr, u32) {
     loads.max_by_key(|&(_, load)| load).expect("the command line has a target")
 }
 
-fn ports_towards(ports: &crate::host::Ports, target: SocketAddr, host: &Host) -> u32 {
+/// Connections per address that leave a tenth of its ports to others.
+fn comfortable(ports: u32) -> u32 {
+    (ports - ports / 10).clamp(1, PER_ADDRESS_COMFORTABLE)
+}
+
+fn ports_towards(ports: &Ports, target: SocketAddr, host: &Host) -> u32 {
     ports.count(host.owns(target.ip()).then_some(target.port()))
 }
 
@@ -140,7 +142,7 @@ fn automatic(
     let target = common.url[0].address;
     let is_loopback = |target: &Target| target.address.ip().is_loopback();
     if target.is_ipv4() && common.url.iter().all(is_loopback) {
-        if connections <= PER_ADDRESS_COMFORTABLE.min(ports) {
+        if connections <= comfortable(ports) {
             return Vec::new();
         }
         return AddressRange::LOOPBACK.addresses().take(wanted).collect();
@@ -246,58 +248,10 @@ fn ports_missing(
         .mend("let the server listen on more ports, and name all: --url URL,URL")
 }
 
-/// Which source addresses had no port left, as one thread saw it.
-#[derive(Debug)]
-pub(crate) struct Rotation {
-    /// When each may be tried again, for each target.
-    dry_until: Vec<u64>,
-    targets: usize,
-}
-
-impl Rotation {
-    /// For connections from `sources` to so many `targets`.
-    pub(crate) fn new(sources: &Sources, targets: usize) -> Self {
-        Self { dry_until: vec![0; sources.count() * targets], targets }
-    }
-
-    /// Calls `connect` with one source after the other, beginning with the connection's own, until
-    /// one has a port left.
-    ///
-    /// # Errors
-    /// Those of `connect`; [`Failure::NO_PORT`] when no source has a port.
-    pub(crate) fn connect<T>(
-        &mut self,
-        sources: &Sources,
-        connection: u32,
-        now: u64,
-        mut connect: impl FnMut(Option<SocketAddr>) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
-        let count = sources.count();
-        if count == 0 {
-            return connect(None);
-        }
-        let target = target_of(connection, self.targets);
-        let own = connection as usize / self.targets;
-        for attempt in 0..count {
-            let index = (own + attempt) % count;
-            let dry_until = &mut self.dry_until[target * count + index];
-            if *dry_until > now {
-                continue;
-            }
-            match connect(Some(sources.addresses[index])) {
-                Err(failure) if failure == Failure::NO_PORT => *dry_until = now + DRY_NANOSECONDS,
-                outcome => return outcome,
-            }
-        }
-        Err(Failure::NO_PORT)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::plan::synthetic::{common, host};
-    use std::collections::{HashMap, HashSet};
 
     const PORTS: u32 = 28_232;
 
@@ -319,64 +273,6 @@ mod tests {
     fn few_connections_take_the_address_the_kernel_gives() {
         assert_eq!(count("--url ws://127.0.0.1:80 --connections 8000"), 0);
         assert_eq!(count(&format!("--url ws://10.1.2.3:80 --connections {PORTS}")), 0);
-    }
-
-    #[test]
-    fn a_million_to_this_host_spread_evenly_over_loopback() {
-        let sources = choose("--url ws://127.0.0.1:80 --connections 1000000").expect("sources");
-        assert_eq!(sources.count(), 125);
-        let mut rotation = Rotation::new(&sources, 1);
-        let mut load = HashMap::new();
-        for connection in 0..1_000_000 {
-            let source = rotation.connect(&sources, connection, 0, Ok).expect("a source");
-            *load.entry(source.expect("an address")).or_insert(0) += 1;
-        }
-        assert_eq!(load.len(), 125);
-        assert!(load.values().all(|&connections| connections == 8_000));
-    }
-
-    #[test]
-    fn targets_share_the_addresses_evenly() {
-        let flags = "--url ws://127.0.0.1:80,ws://127.0.0.1:81 --connections 32000 \
-                     --source 127.0.0.1-2";
-        let sources = choose(flags).expect("sources");
-        let mut rotation = Rotation::new(&sources, 2);
-        let mut load = HashMap::new();
-        for connection in 0..32_000 {
-            let source = rotation.connect(&sources, connection, 0, Ok).expect("a source");
-            *load.entry((source, target_of(connection, 2))).or_insert(0) += 1;
-        }
-        assert_eq!(load.values().copied().collect::<Vec<_>>(), [8_000; 4]);
-    }
-
-    #[test]
-    fn all_addresses_are_tried_and_dry_ones_rest_a_while() {
-        let sources = choose("--url ws://127.0.0.1:80 --connections 1000000").expect("sources");
-        let mut rotation = Rotation::new(&sources, 1);
-        let mut tried = HashSet::new();
-        let mut dry = |source: Option<SocketAddr>| {
-            tried.insert(source);
-            Err::<(), _>(Failure::NO_PORT)
-        };
-        assert_eq!(rotation.connect(&sources, 7, 5, &mut dry), Err(Failure::NO_PORT));
-        assert_eq!(tried.len(), 125);
-        let mut calls = 0;
-        let mut count = |_| {
-            calls += 1;
-            Ok(())
-        };
-        assert_eq!(rotation.connect(&sources, 8, 6, &mut count), Err(Failure::NO_PORT));
-        assert_eq!(rotation.connect(&sources, 9, DRY_NANOSECONDS + 5, &mut count), Ok(()));
-        assert_eq!(calls, 1);
-    }
-
-    #[test]
-    fn other_failures_are_not_tried_elsewhere() {
-        let sources = choose("--url ws://127.0.0.1:80 --connections 9 --source 127.0.0.1-9");
-        let sources = sources.expect("sources");
-        let refused = |_| Err::<(), _>(Failure::Broken);
-        let outcome = Rotation::new(&sources, 1).connect(&sources, 0, 0, refused);
-        assert_eq!(outcome, Err(Failure::Broken));
     }
 
     #[test]

@@ -14,8 +14,9 @@ use crate::args::{Leave, Target};
 use crate::client::{Client, State};
 use crate::control::{Clock, Population};
 use crate::payload::{MASKING_KEY, mix};
+use crate::rotation::{Rotation, target_of};
 use crate::scenario::Scenario;
-use crate::sources::{Rotation, Sources, target_of};
+use crate::sources::Sources;
 use crate::stats::{Failure, Stage, Stats};
 use crate::upgrade::{Upgrade, Wishes};
 
