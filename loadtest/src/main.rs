@@ -6,7 +6,10 @@ mod client;
 mod connections;
 mod control;
 mod crew;
+mod dry_run;
 mod environment;
+mod fault;
+mod host;
 mod judge;
 mod load_thread;
 mod measured;
@@ -16,9 +19,12 @@ mod probe;
 mod progress;
 mod redact;
 mod results;
+mod rotation;
 mod run;
 mod scenario;
 mod schedule;
+mod shortage;
+mod sources;
 mod stats;
 mod timeline;
 mod upgrade;
@@ -47,14 +53,22 @@ fn main() -> ExitCode {
         eprintln!("loadtest: {reason}");
         return ExitCode::from(EXIT_ARGUMENTS);
     }
+    if arguments.scenario.common().dry_run {
+        return match dry_run::run(&arguments) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(reason) => fail(&reason),
+        };
+    }
     let results = catch_signals().and_then(|interrupted| run::run(&arguments, &interrupted));
     match results.and_then(|results| report(&arguments, &results)) {
         Ok(exit_code) => ExitCode::from(exit_code),
-        Err(reason) => {
-            eprintln!("loadtest: {reason}");
-            ExitCode::from(Verdict::CouldNotRun.exit_code())
-        }
+        Err(reason) => fail(&reason),
     }
+}
+
+fn fail(reason: &str) -> ExitCode {
+    eprintln!("loadtest: {reason}");
+    ExitCode::from(Verdict::CouldNotRun.exit_code())
 }
 
 /// Shows and saves what a run left. Gives back how the program ends.
