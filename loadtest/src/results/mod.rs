@@ -1,6 +1,7 @@
 //! What a run leaves: a summary and its intervals. They are saved, loaded, merged and compared as
 //! they are, so that nothing depends on the process that measured them.
 
+mod html;
 mod summary;
 
 use hdrhistogram::Histogram;

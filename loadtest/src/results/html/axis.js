@@ -1,0 +1,97 @@
+// Axes: where their ticks are, what these say, and how values become places.
+
+/** The smallest round number that is no less than `rough`. */
+function roundStep(rough, steps = [1, 2, 5, 10]) {
+  const power = 10 ** Math.floor(Math.log10(rough));
+  return power * steps.find((step) => step * power >= rough * 0.999);
+}
+
+/** The multiples of `step` from the index `first` to the index `last`, without noise of floats. */
+function multiples(step, first, last) {
+  const count = Math.min(100, last - first + 1);
+  return Array.from({ length: count }, (_, at) => Number(((first + at) * step).toPrecision(12)));
+}
+
+/** A linear axis from 0 to the first round tick above all values. `scale` gives the unit. */
+function linearAxis(high, count, scale) {
+  const { size, title, whole } = scale(high);
+  const reach = (high || 1) / size;
+  const rough = roundStep(reach / count, whole ? undefined : [1, 2, 2.5, 5, 10]);
+  const step = whole ? Math.max(1, rough) : rough;
+  const ticks = multiples(step, 0, Math.ceil(reach / step - 1e-9));
+  const most = ticks.at(-1);
+  return {
+    title,
+    ticks: ticks.map((tick) => ({ value: tick * size, text: plain(tick), major: true })),
+    place: (value) => value / size / most,
+    invert: (at) => at * size * most,
+  };
+}
+
+/** A logarithmic axis over whole decades; each tick has its own unit. */
+function logAxis(low, high, title, label) {
+  const from = Math.floor(Math.log10(low) + 1e-9);
+  const to = Math.max(from + 1, Math.ceil(Math.log10(high) - 1e-9));
+  const few = to - from <= 2;
+  const ticks = [];
+  for (let decade = from; decade <= to; decade += 1) {
+    ticks.push({ value: 10 ** decade, text: label(10 ** decade), major: true });
+    if (decade === to) break;
+    for (let part = 2; part < 10; part += 1) {
+      const value = part * 10 ** decade;
+      const named = few && (part === 2 || part === 5);
+      ticks.push({ value, text: named ? label(value) : "", major: named });
+    }
+  }
+  const place = (value) => (Math.log10(Math.max(value, 10 ** from)) - from) / (to - from);
+  return { title, ticks, place };
+}
+
+/** Percentiles, with as much room for the slowest tenth as for the slowest hundredth. */
+function percentileAxis(smallestTail) {
+  const reach = Math.max(1, -Math.log10(smallestTail));
+  const ticks = [{ value: 1, text: "0", major: true }, { value: 0.5, text: "50", major: true }];
+  for (let decade = 1; decade <= reach + 1e-9; decade += 1) {
+    const value = Number(`1e-${decade}`);
+    ticks.push({ value, text: percentile(value), major: true });
+  }
+  const place = (tail) => -Math.log10(tail) / reach;
+  return { title: "percentile (%)", ticks, place, invert: (at) => 10 ** (-at * reach) };
+}
+
+/** Seconds, minutes or hours, whichever gives short numbers. */
+function timeAxis(low, high, count, title) {
+  const reach = high - low || 1;
+  const [size, unit] = reach <= 300 ? [1, "s"] : reach <= 3 * 3600 ? [60, "min"] : [3600, "h"];
+  const step = roundStep(reach / size / count);
+  const first = Math.ceil(low / size / step - 1e-9);
+  const ticks = multiples(step, first, Math.floor(high / size / step + 1e-9));
+  return {
+    title: `${title} (${unit})`,
+    ticks: ticks.map((tick) => ({ value: tick * size, text: plain(tick), major: true })),
+    place: (value) => (value - low) / reach,
+    invert: (at) => low + at * reach,
+  };
+}
+
+/** The scales of linear axes: the unit in the title, numbers alone at the ticks. */
+const SCALES = {
+  duration: (name) => (high) => {
+    const { size, unit } = durationUnit(high);
+    return { size, title: `${name} (${unit})` };
+  },
+  bytes: (name) => (high) => {
+    const { size, unit } = bytesUnit(high);
+    return { size, title: `${name} (${unit})` };
+  },
+  count: (name, unit = "") => (high) => {
+    const [size, prefix] = high >= 2e6 ? [1e6, "million"] : [1, ""];
+    const inside = [prefix, unit].filter(Boolean).join(" ");
+    return { size, title: inside ? `${name} (${inside})` : name, whole: size === 1 };
+  },
+  amount: (name, unit) => () => ({ size: 1, title: `${name} (${unit})` }),
+};
+
+function plain(value) {
+  return digits(value, 12);
+}
