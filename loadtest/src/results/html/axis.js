@@ -1,9 +1,10 @@
 // Axes: where their ticks are, what these say, and how values become places.
 
-/** The smallest round number that is no less than `rough`. */
-function roundStep(rough, steps = [1, 2, 5, 10]) {
+/** The smallest round number that is no less than `rough`; a whole one, if need be. */
+function roundStep(rough, whole = false) {
   const power = 10 ** Math.floor(Math.log10(rough));
-  return power * steps.find((step) => step * power >= rough * 0.999);
+  const steps = [1, 2, 2.5, 5, 10].map((step) => Number((step * power).toPrecision(12)));
+  return steps.find((step) => step >= rough * 0.999 && !(whole && step > 1 && step % 1 > 0));
 }
 
 /** The multiples of `step` from the index `first` to the index `last`, without noise of floats. */
@@ -16,8 +17,7 @@ function multiples(step, first, last) {
 function linearAxis(high, count, scale) {
   const { size, title, whole } = scale(high);
   const reach = (high || 1) / size;
-  const rough = roundStep(reach / count, whole ? undefined : [1, 2, 2.5, 5, 10]);
-  const step = whole ? Math.max(1, rough) : rough;
+  const step = roundStep(whole ? Math.max(1, reach / count) : reach / count, whole);
   const ticks = multiples(step, 0, Math.ceil(reach / step - 1e-9));
   const most = ticks.at(-1);
   return {
@@ -63,7 +63,7 @@ function percentileAxis(smallestTail) {
 function timeAxis(low, high, count, title) {
   const reach = high - low || 1;
   const [size, unit] = reach <= 300 ? [1, "s"] : reach <= 3 * 3600 ? [60, "min"] : [3600, "h"];
-  const step = roundStep(reach / size / count);
+  const step = roundStep(reach / size / count, reach / size > 2 * count);
   const first = Math.ceil(low / size / step - 1e-9);
   const ticks = multiples(step, first, Math.floor(high / size / step + 1e-9));
   return {

@@ -3,6 +3,8 @@
 const SVG = "http://www.w3.org/2000/svg";
 /** Pixels of one character of a tick at most; the labels are set in 11 px. */
 const CHARACTER = 6.4;
+/** Pixels left of the plot at least, so that most charts have their times below each other. */
+const LEFT = 58;
 /** Pixels between the pointer and a point that it still shows. */
 const NEAR = 28;
 /** Charts over time: the pointer in one marks the same moment in all. */
@@ -32,9 +34,15 @@ function stroke({ colour, dash = colour, thin }) {
 }
 
 function swatch(series) {
+  const box = { class: "swatch", viewBox: "0 0 34 12", width: 34, height: 12, "aria-hidden": "true" };
   const line = shape("path", { class: stroke(series), d: "M1 6H33" });
-  const box = { class: "swatch", viewBox: "0 0 34 12", width: 34, height: 12 };
-  return shape("svg", { ...box, "aria-hidden": "true" }, line);
+  const mark = series.mark && drawMark(series, 17, 6);
+  return shape("svg", box, series.lineless ? undefined : line, mark);
+}
+
+function drawMark({ mark, colour }, x, y) {
+  if (mark === "dot") return shape("circle", { class: `mark c${colour}`, cx: x, cy: y, r: 4 });
+  return shape("path", { class: `line c${colour}`, d: `M${x - 4} ${y - 4}l8 8m-8 0l8 -8` });
 }
 
 /**
@@ -70,7 +78,7 @@ class Chart {
   spreads() {
     const values = this.view.series.flatMap(({ points }) => points.map(([, y]) => y));
     const sorted = values.filter((value) => value > 0).sort((a, b) => a - b);
-    return sorted.length > 0 && sorted.at(-1) > 30 * sorted[Math.floor(sorted.length / 2)];
+    return sorted.length > 0 && sorted.at(-1) > 30 * sorted[Math.floor(sorted.length / 10)];
   }
 
   switches() {
@@ -94,8 +102,8 @@ class Chart {
 
   fillLegend() {
     const { series } = this.view;
-    this.legend.hidden = series.length < 2;
-    this.legend.replaceChildren(...series.map((one) => {
+    const several = series.length > 1 ? series : [];
+    this.legend.replaceChildren(...several.map((one) => {
       const shown = !this.hidden.has(one.name);
       const button = element("button", { type: "button", "aria-pressed": shown }, swatch(one));
       button.append(one.name);
@@ -122,9 +130,9 @@ class Chart {
     const plot = { top, height: height - top - bottom };
     const y = this.log && positive.length
       ? logAxis(least(positive), most(positive), yTitle, (value) => format(value, 3))
-      : linearAxis(most([0, ...inside]), Math.max(2, Math.floor(plot.height / 42)), yScale);
+      : linearAxis(most([0, ...inside]), Math.max(2, Math.floor(plot.height / 30)), yScale);
     const longest = most(y.ticks.map(({ text }) => text.length));
-    plot.left = Math.ceil(longest * CHARACTER + 12);
+    plot.left = Math.max(LEFT, Math.ceil(longest * CHARACTER + 12));
     plot.width = width - plot.left - right;
     const x = xAxis(low, high, Math.max(2, Math.floor(plot.width / 80)));
     const at = (value) => plot.left + x.place(value) * plot.width;
@@ -138,6 +146,8 @@ class Chart {
     const { height, title, description } = this.options;
     svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     const frame = { x: plot.left, y: plot.top, width: plot.width, height: plot.height };
+    // Only charts over time can have lines that go on outside of what is shown.
+    const clipped = this.options.linked ? { "clip-path": `url(#clip-${number})` } : {};
     this.cursor = shape("g", { class: "cursor" });
     svg.replaceChildren(
       shape("title", { id: `title-${number}` }, title),
@@ -145,7 +155,7 @@ class Chart {
       shape("clipPath", { id: `clip-${number}` }, shape("rect", { ...frame, y: frame.y - 2, height: frame.height + 4 })),
       ...this.drawBands(),
       ...this.drawAxes(),
-      shape("g", { "clip-path": `url(#clip-${number})` }, this.shown.map((one) => this.drawLine(one))),
+      shape("g", clipped, this.shown.map((one) => this.drawLine(one))),
       this.cursor,
     );
     this.hide();
@@ -217,18 +227,11 @@ class Chart {
         path += before === null ? `M${place}h.01` : "";
         path += `L${place}`;
         before = y;
-        if (series.mark) line.append(this.drawMark(series, x, y));
+        if (series.mark) line.append(drawMark(series, this.at(x), this.up(y)));
       }
     }
     if (!series.lineless) line.prepend(shape("path", { class: stroke(series), d: path }));
     return line;
-  }
-
-  drawMark({ mark, colour }, x, y) {
-    const [left, top] = [this.at(x), this.up(y)];
-    if (mark === "dot") return shape("circle", { class: `mark c${colour}`, cx: left, cy: top, r: 4 });
-    const cross = `M${left - 4} ${top - 4}l8 8m-8 0l8 -8`;
-    return shape("path", { class: `line c${colour}`, d: cross });
   }
 
   listen() {

@@ -3,13 +3,12 @@
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
 use serde::Serialize;
-use serde_json::Value;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::super::{
-    Interval, NamedHistogram, Packed, Percentiles, Results, Row, RowPhase, new_histogram,
+    Interval, NamedHistogram, Packed, Percentiles, Results, Row, RowPhase, Summary, new_histogram,
 };
 
 /// Points that a chart over time has at most: no screen shows more.
@@ -30,7 +29,7 @@ pub(super) struct Page<'a> {
 struct Run<'a> {
     name: &'a str,
     /// `summary.json`, but for its histograms.
-    summary: Value,
+    summary: Summary,
     histograms: Vec<Shape<'a>>,
     series: Series,
 }
@@ -79,14 +78,11 @@ impl<'a> Page<'a> {
 
 impl<'a> Run<'a> {
     fn new(name: &'a str, results: &'a Results) -> Self {
-        let mut summary =
-            serde_json::to_value(&results.summary).expect("a summary has no maps but of text");
-        if let Value::Object(fields) = &mut summary {
-            // Curves stand for them: the whole is in `summary.json` beside the page.
-            fields.remove("histograms");
-        }
         let histograms = results.summary.histograms.iter();
         let histograms = histograms.map(|(name, histogram)| Shape::new(name, histogram)).collect();
+        let mut summary = results.summary.clone();
+        // Curves stand for them: the whole is in `summary.json` beside the page.
+        summary.histograms.clear();
         Self { name, summary, histograms, series: Series::new(&results.intervals, POINTS_MAX) }
     }
 }

@@ -10,7 +10,7 @@ function digits(value, count) {
   const whole = Math.floor(Math.log10(Math.abs(value))) + 1;
   const decimals = Math.min(12, Math.max(0, count - whole));
   const text = value.toLocaleString("en-US", { maximumFractionDigits: decimals });
-  return text === "-0" ? "0" : text;
+  return text === "-0" ? "0" : text.replace("-", "−");
 }
 
 /** 1,234,567 */
@@ -74,7 +74,7 @@ function percentile(tail) {
 /** 1 min 30 s */
 function span(seconds) {
   if (!isNumber(seconds)) return NONE;
-  if (seconds < 120) return `${digits(seconds, 3)}${THIN}s`;
+  if (seconds < 120) return duration(seconds * 1e6, 3);
   const whole = Math.round(seconds);
   const [hours, minutes, rest] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
   const parts = [[hours, "h"], [minutes, "min"], [rest, "s"]].filter(([part]) => part > 0);
@@ -85,9 +85,15 @@ function isNumber(value) {
   return typeof value === "number" && Number.isFinite(value);
 }
 
-/** `resident_bytes_per_connection` as `resident bytes per connection`. */
+/** `cpus_busy` as `CPUs busy`. */
 function words(name) {
-  return String(name).replaceAll("_", " ").replaceAll("-", " ");
+  const spaced = String(name).replaceAll(/[_-]/g, " ");
+  return spaced.replaceAll(/\b(cpu|tcp|url)(s?)\b/g, (_, short, many) => short.toUpperCase() + many);
+}
+
+/** The same for a name whose value is shown with its unit: `resident per connection`. */
+function wordsWithoutUnit(name) {
+  return words(name.replace(/_(us|ns|ms|seconds|bytes)(?=_|$)/, ""));
 }
 
 /** A value whose unit stands at the end of its name. */

@@ -19,7 +19,7 @@ runs.forEach((run, index) => {
 page.replaceChildren(
   header(),
   single ? cards(runs[0]) : comparison(),
-  ...runs.map(gap),
+  meaning(),
   section("Latency", latencyCharts),
   section("Rate and connections", rateCharts),
   section("Server", serverPart),
@@ -179,9 +179,7 @@ function comparison() {
     return element("tr", {}, element("th", { scope: "row" }, name), cells);
   });
   const box = scroll(element("table", {}, runHeads(true), element("tbody", {}, table.filter(Boolean))));
-  const whys = runs.filter(({ summary }) => summary.reasons.length > 0);
-  const list = whys.map(({ name, summary }) => element("div", {}, element("h3", {}, name), reasons(summary)));
-  return element("div", {}, box, list);
+  return element("div", {}, box);
 }
 
 function cell(value, first, format) {
@@ -198,11 +196,19 @@ function known(us) {
   return us.count > 0 ? us : {};
 }
 
-function gap(run) {
-  const text = run.summary.latency_gap;
-  if (!text) return "";
-  const name = single ? undefined : element("strong", {}, `${run.name}: `);
-  return element("p", { class: "gap" }, name, text);
+/** What the figures mean, in the words of the summary. */
+function meaning() {
+  if (single) {
+    const text = runs[0].summary.latency_gap;
+    return text ? element("p", { class: "gap" }, text) : "";
+  }
+  const told = runs.filter(({ summary }) => summary.reasons.length > 0 || summary.latency_gap);
+  const rows = told.map((run) => [
+    ...runCell(run), run.summary.reasons.join("; ") || "–", run.summary.latency_gap || "–",
+  ]);
+  const body = element("div");
+  addTable(body, ["reasons of the verdict", "corrected and uncorrected latency"], rows, 0);
+  return body;
 }
 
 function latencyCharts(body) {
@@ -285,7 +291,7 @@ function serverPart(body) {
     columns: [["buffers", "tcp_buffer_bytes", 0, 0]],
   });
   if (pair.childElementCount > 0) body.append(pair);
-  const kernel = flat("kernel_", runs.map(({ summary }) => summary.kernel));
+  const kernel = flat("kernel: ", runs.map(({ summary }) => summary.kernel));
   const server = flat("", runs.map(({ summary }) => summary.server ?? {}));
   addFacts(body, [...server, ...kernel]);
 }
@@ -465,7 +471,8 @@ function flat(prefix, objects) {
     const nested = values.filter((value) => value && typeof value === "object" && !Array.isArray(value));
     if (nested.length) return flat(name === "load" ? "" : prefix, values.map((value) => value ?? {}));
     if (values.every((value) => value === undefined || value === null)) return [];
-    return [[words(prefix + name), values.map((value) => factText(name, value))]];
+    const label = values.some((value) => typeof value === "number") ? wordsWithoutUnit(name) : words(name);
+    return [[prefix + label, values.map((value) => factText(name, value))]];
   });
 }
 
@@ -477,16 +484,21 @@ function factText(name, value) {
   return typeof value === "number" ? byName(name, value) : String(value);
 }
 
-/** A table with a column per run; rows whose runs differ are marked. */
+/** A list of facts; of several runs a table, a column each, with a mark where they differ. */
 function addFacts(parent, rows) {
   if (rows.length === 0) return;
+  if (single) {
+    parent.append(element("dl", {}, rows.map(([label, [value]]) => (
+      element("div", {}, element("dt", {}, label), element("dd", {}, value))
+    ))));
+    return;
+  }
   const body = rows.map(([label, values]) => {
     const differs = new Set(values).size > 1;
     const cells = values.map((value) => element("td", {}, value));
     return element("tr", { class: differs && "differs" }, element("th", { scope: "row" }, label), cells);
   });
-  const head = single ? undefined : runHeads();
-  parent.append(scroll(element("table", { class: "facts" }, head, element("tbody", {}, body))));
+  parent.append(scroll(element("table", { class: "facts" }, runHeads(), element("tbody", {}, body))));
 }
 
 function runHeads(numbers = false) {
@@ -508,7 +520,7 @@ function addTable(parent, heads, rows, numbers, perRun = true) {
   const kind = (column) => ({ class: isNumeric(column) && "number" });
   const head = all.map((text, column) => element("th", { scope: "col", ...kind(column) }, text));
   const body = rows.map((row) => element("tr", {}, row.map((value, column) => element("td", kind(column), value))));
-  parent.append(scroll(element("table", {}, element("thead", {}, element("tr", {}, head)), element("tbody", {}, body))));
+  parent.append(scroll(element("table", { class: "data" }, element("thead", {}, element("tr", {}, head)), element("tbody", {}, body))));
 }
 
 function scroll(table) {

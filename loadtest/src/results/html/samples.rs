@@ -30,7 +30,7 @@ pub(super) fn everything(slowness: f64) -> Results {
         let busy = !matches!(interval.row.phase, RowPhase::Connect | RowPhase::Leave);
         load_row(&mut interval.row, index);
         if busy {
-            let stall = if index == 40 { 1_400_000.0 } else { 0.0 };
+            let stall = if index == 40 { 900_000.0 * slowness } else { 0.0 };
             let corrected = latencies(slowness, index, stall);
             let uncorrected = latencies(slowness, index, stall / 200.0);
             interval.row.latency_us = percentiles(&corrected);

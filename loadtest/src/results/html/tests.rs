@@ -138,7 +138,7 @@ fn shows_everything(page: &Found) {
     for text in [
         "GATE-FAILED",
         "9,969 of 10,000",
-        "99.98\u{202f}% of 100,000/s",
+        "52.62\u{202f}% of 100,000/s",
         "The server stalled",
         "1,204",
         "Time until 99 % of the clients were back",
