@@ -56,9 +56,11 @@ async function read(file) {
 
 /** Waits until every chart has been drawn for the width that the page has now. */
 async function drawn(page) {
-  await page.waitForFunction(() => [...document.querySelectorAll("svg[data-chart]")].every(
-    (svg) => svg.viewBox.baseVal?.width === Math.max(240, Math.round(svg.parentNode.clientWidth)),
-  ));
+  await page.waitForFunction(() =>
+    [...document.querySelectorAll("svg[data-chart]")].every(
+      (svg) => svg.viewBox.baseVal?.width === Math.max(240, Math.round(svg.parentNode.clientWidth)),
+    ),
+  );
 }
 
 /** The text that each chart shows when the pointer is at its middle. */
@@ -126,8 +128,11 @@ function overlapsInPage() {
       const say = (what) => faults.push(`${svg.dataset.chart} ${innerWidth} px: “${text}” ${what}`);
       if (box.left < frame.left - 1 || box.right > frame.right + 1) say("is clipped");
       for (const other of labels.slice(index + 1)) {
-        const apart = box.right <= other.box.left || other.box.right <= box.left ||
-          box.bottom <= other.box.top + 2 || other.box.bottom <= box.top + 2;
+        const apart =
+          box.right <= other.box.left ||
+          other.box.right <= box.left ||
+          box.bottom <= other.box.top + 2 ||
+          other.box.bottom <= box.top + 2;
         if (!apart) say(`lies over “${other.text}”`);
       }
     });

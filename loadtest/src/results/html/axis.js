@@ -28,29 +28,36 @@ function linearAxis(high, count, scale) {
   };
 }
 
-/** A logarithmic axis over whole decades; each tick has its own unit. */
+/** A logarithmic axis between 1, 2 or 5 of a decade; each tick has its own unit. */
 function logAxis(low, high, title, label) {
-  const from = Math.floor(Math.log10(low) + 1e-9);
-  const to = Math.max(from + 1, Math.ceil(Math.log10(high) - 1e-9));
-  const few = to - from <= 2;
+  const rounds = [];
+  const last = Math.ceil(Math.log10(high)) + 1;
+  for (let decade = Math.floor(Math.log10(low)) - 1; decade <= last; decade += 1) {
+    for (const part of [1, 2, 5]) rounds.push(Number(`${part}e${decade}`));
+  }
+  const from = rounds.findLast((value) => value <= low * 1.000001);
+  const to = rounds.find((value) => value >= high * 0.999999 && value > from);
+  const reach = Math.log10(to / from);
   const ticks = [];
-  for (let decade = from; decade <= to; decade += 1) {
-    ticks.push({ value: 10 ** decade, text: label(10 ** decade), major: true });
-    if (decade === to) break;
-    for (let part = 2; part < 10; part += 1) {
-      const value = part * 10 ** decade;
-      const named = few && (part === 2 || part === 5);
-      ticks.push({ value, text: named ? label(value) : "", major: named });
+  for (let decade = Math.floor(Math.log10(from)); 10 ** decade <= to; decade += 1) {
+    for (let part = 1; part < 10; part += 1) {
+      const value = Number(`${part}e${decade}`);
+      if (value < from || value > to) continue;
+      const major = part === 1 || (reach <= 2 && (part === 2 || part === 5));
+      ticks.push({ value, text: major ? label(value) : "", major });
     }
   }
-  const place = (value) => (Math.log10(Math.max(value, 10 ** from)) - from) / (to - from);
+  const place = (value) => Math.log10(Math.max(value, from) / from) / reach;
   return { title, ticks, place };
 }
 
 /** Percentiles, with as much room for the slowest tenth as for the slowest hundredth. */
 function percentileAxis(smallestTail) {
   const reach = Math.max(1, -Math.log10(smallestTail));
-  const ticks = [{ value: 1, text: "0", major: true }, { value: 0.5, text: "50", major: true }];
+  const ticks = [
+    { value: 1, text: "0", major: true },
+    { value: 0.5, text: "50", major: true },
+  ];
   for (let decade = 1; decade <= reach + 1e-9; decade += 1) {
     const value = Number(`1e-${decade}`);
     ticks.push({ value, text: percentile(value), major: true });
@@ -84,11 +91,13 @@ const SCALES = {
     const { size, unit } = bytesUnit(high);
     return { size, title: `${name} (${unit})` };
   },
-  count: (name, unit = "") => (high) => {
-    const [size, prefix] = high >= 2e6 ? [1e6, "million"] : [1, ""];
-    const inside = [prefix, unit].filter(Boolean).join(" ");
-    return { size, title: inside ? `${name} (${inside})` : name, whole: size === 1 };
-  },
+  count:
+    (name, unit = "") =>
+    (high) => {
+      const [size, prefix] = high >= 2e6 ? [1e6, "million"] : [1, ""];
+      const inside = [prefix, unit].filter(Boolean).join(" ");
+      return { size, title: inside ? `${name} (${inside})` : name, whole: size === 1 };
+    },
   amount: (name, unit) => () => ({ size: 1, title: `${name} (${unit})` }),
 };
 

@@ -34,7 +34,13 @@ function stroke({ colour, dash = colour, thin }) {
 }
 
 function swatch(series) {
-  const box = { class: "swatch", viewBox: "0 0 34 12", width: 34, height: 12, "aria-hidden": "true" };
+  const box = {
+    class: "swatch",
+    viewBox: "0 0 34 12",
+    width: 34,
+    height: 12,
+    "aria-hidden": "true",
+  };
   const line = shape("path", { class: stroke(series), d: "M1 6H33" });
   const mark = series.mark && drawMark(series, 17, 6);
   return shape("svg", box, series.lineless ? undefined : line, mark);
@@ -60,7 +66,7 @@ class Chart {
     this.log = this.options.log === "on" || (this.options.log === "auto" && this.spreads());
     this.svg = shape("svg", { role: "img", tabindex: 0, "data-chart": options.id });
     this.svg.setAttribute("aria-labelledby", `title-${this.number} description-${this.number}`);
-    this.tip = element("div", { class: "tip", hidden: "" });
+    this.tip = element("div", { class: "tip", role: "status", hidden: "" });
     this.legend = element("div", { class: "legend" });
     this.figure = element(
       "figure",
@@ -85,17 +91,21 @@ class Chart {
     const groups = [];
     if (this.options.views.length > 1) {
       const names = this.options.views.map(({ name }) => name);
-      groups.push(choice("shown", names, this.view.name, (name) => {
-        this.view = this.options.views.find((view) => view.name === name);
-        this.fillLegend();
-        this.draw();
-      }));
+      groups.push(
+        choice("shown", names, this.view.name, (name) => {
+          this.view = this.options.views.find((view) => view.name === name);
+          this.fillLegend();
+          this.draw();
+        }),
+      );
     }
     if (this.options.log !== "off") {
-      groups.push(choice("scale", ["linear", "log"], this.log ? "log" : "linear", (name) => {
-        this.log = name === "log";
-        this.draw();
-      }));
+      groups.push(
+        choice("scale", ["linear", "log"], this.log ? "log" : "linear", (name) => {
+          this.log = name === "log";
+          this.draw();
+        }),
+      );
     }
     return element("div", { class: "switches" }, groups);
   }
@@ -103,17 +113,19 @@ class Chart {
   fillLegend() {
     const { series } = this.view;
     const several = series.length > 1 ? series : [];
-    this.legend.replaceChildren(...several.map((one) => {
-      const shown = !this.hidden.has(one.name);
-      const button = element("button", { type: "button", "aria-pressed": shown }, swatch(one));
-      button.append(one.name);
-      button.addEventListener("click", () => {
-        if (!this.hidden.delete(one.name)) this.hidden.add(one.name);
-        button.setAttribute("aria-pressed", !this.hidden.has(one.name));
-        this.draw();
-      });
-      return button;
-    }));
+    this.legend.replaceChildren(
+      ...several.map((one) => {
+        const shown = !this.hidden.has(one.name);
+        const button = element("button", { type: "button", "aria-pressed": shown }, swatch(one));
+        button.append(one.name);
+        button.addEventListener("click", () => {
+          if (!this.hidden.delete(one.name)) this.hidden.add(one.name);
+          button.setAttribute("aria-pressed", !this.hidden.has(one.name));
+          this.draw();
+        });
+        return button;
+      }),
+    );
   }
 
   /** Limits, axes and margins for the width that there is. */
@@ -122,15 +134,20 @@ class Chart {
     const width = Math.max(240, Math.round(this.svg.parentNode.clientWidth));
     const shown = this.view.series.filter(({ name }) => !this.hidden.has(name));
     const all = shown.flatMap(({ points }) => points);
-    const xs = (all.length ? all : this.view.series.flatMap(({ points }) => points)).map(([x]) => x);
+    const xs = (all.length ? all : this.view.series.flatMap(({ points }) => points)).map(
+      ([x]) => x,
+    );
     const [low, high] = domain?.() ?? [least(xs), most(xs)];
     const inside = all.filter(([x, y]) => x >= low && x <= high && y !== null).map(([, y]) => y);
     const positive = inside.filter((value) => value > 0);
-    const top = this.options.bands.length ? 40 : 26, bottom = 40, right = 18;
+    const top = this.options.bands.length ? 40 : 26,
+      bottom = 40,
+      right = 18;
     const plot = { top, height: height - top - bottom };
-    const y = this.log && positive.length
-      ? logAxis(least(positive), most(positive), yTitle, (value) => format(value, 3))
-      : linearAxis(most([0, ...inside]), Math.max(2, Math.floor(plot.height / 30)), yScale);
+    const y =
+      this.log && positive.length
+        ? logAxis(least(positive), most(positive), yTitle, (value) => format(value, 3))
+        : linearAxis(most([0, ...inside]), Math.max(2, Math.floor(plot.height / 30)), yScale);
     const longest = most(y.ticks.map(({ text }) => text.length));
     plot.left = Math.max(LEFT, Math.ceil(longest * CHARACTER + 12));
     plot.width = width - plot.left - right;
@@ -152,10 +169,18 @@ class Chart {
     svg.replaceChildren(
       shape("title", { id: `title-${number}` }, title),
       shape("desc", { id: `description-${number}` }, description),
-      shape("clipPath", { id: `clip-${number}` }, shape("rect", { ...frame, y: frame.y - 2, height: frame.height + 4 })),
+      shape(
+        "clipPath",
+        { id: `clip-${number}` },
+        shape("rect", { ...frame, y: frame.y - 2, height: frame.height + 4 }),
+      ),
       ...this.drawBands(),
       ...this.drawAxes(),
-      shape("g", clipped, this.shown.map((one) => this.drawLine(one))),
+      shape(
+        "g",
+        clipped,
+        this.shown.map((one) => this.drawLine(one)),
+      ),
       this.cursor,
     );
     this.hide();
@@ -190,7 +215,13 @@ class Chart {
       marks.push(shape("text", { class: "tick y", x: plot.left - 7, y: place + 4 }, text));
     }
     marks.push(...this.xTicks(bottom));
-    const base = { class: "base", x1: plot.left, x2: plot.left + plot.width, y1: bottom, y2: bottom };
+    const base = {
+      class: "base",
+      x1: plot.left,
+      x2: plot.left + plot.width,
+      y1: bottom,
+      y2: bottom,
+    };
     marks.push(shape("line", base));
     marks.push(shape("text", { class: "axis y", x: 0, y: 12 }, y.title));
     const middle = plot.left + plot.width / 2;
@@ -251,8 +282,10 @@ class Chart {
       event.preventDefault();
       const xs = [...new Set(this.shown.flatMap(({ points }) => points.map(([x]) => this.at(x))))];
       xs.sort((a, b) => a - b);
-      const next = step > 0 ? xs.find((x) => x > (this.marked ?? -1) + 0.5)
-        : xs.findLast((x) => x < (this.marked ?? Infinity) - 0.5);
+      const next =
+        step > 0
+          ? xs.find((x) => x > (this.marked ?? -1) + 0.5)
+          : xs.findLast((x) => x < (this.marked ?? Infinity) - 0.5);
       if (next !== undefined) this.show(next);
     });
   }
@@ -275,14 +308,16 @@ class Chart {
   }
 
   fillTip(x, found) {
-    const rows = found.map(({ series, point }) => element(
-      "tr",
-      {},
-      element("td", {}, swatch(series)),
-      element("th", { scope: "row" }, series.name),
-      element("td", { class: "number" }, this.options.format(point[1])),
-      point[2] ? element("td", {}, point[2]) : undefined,
-    ));
+    const rows = found.map(({ series, point }) =>
+      element(
+        "tr",
+        {},
+        element("td", {}, swatch(series)),
+        element("th", { scope: "row" }, series.name),
+        element("td", { class: "number" }, this.options.format(point[1])),
+        point[2] ? element("td", {}, point[2]) : undefined,
+      ),
+    );
     const { tip, plot, width } = this;
     tip.replaceChildren(element("strong", {}, this.options.head(x)), element("table", {}, rows));
     tip.hidden = false;

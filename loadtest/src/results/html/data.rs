@@ -1,11 +1,10 @@
 //! What the page draws: the curve of every histogram, and the intervals as columns.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
 use serde::Serialize;
-
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 
 use super::super::{
     Interval, NamedHistogram, Packed, Percentiles, Results, Row, RowPhase, Summary, new_histogram,
@@ -165,7 +164,7 @@ fn latency(group: &[Interval]) -> Percentiles {
         return worst;
     }
     let mut whole = new_histogram();
-    for part in group.iter().filter_map(|interval| unpack(&interval.latency.0)) {
+    for part in group.iter().filter_map(|interval| unpack(&interval.latency)) {
         if whole.add(part).is_err() {
             return worst;
         }
@@ -200,10 +199,10 @@ fn microseconds(nanoseconds: u64) -> f64 {
 
 /// Nothing when it is not a histogram: the page then leaves the curve out.
 fn histogram(named: &NamedHistogram) -> Option<Histogram<u64>> {
-    unpack(&STANDARD.decode(&named.v2).ok()?)
+    unpack(&Packed(STANDARD.decode(&named.v2).ok()?))
 }
 
 /// Nothing when it is empty or no histogram.
-fn unpack(compressed: &[u8]) -> Option<Histogram<u64>> {
-    Deserializer::new().deserialize(&mut &*compressed).ok()
+fn unpack(packed: &Packed) -> Option<Histogram<u64>> {
+    Deserializer::new().deserialize(&mut &*packed.0).ok()
 }

@@ -76,8 +76,16 @@ function span(seconds) {
   if (!isNumber(seconds)) return NONE;
   if (seconds < 120) return duration(seconds * 1e6, 3);
   const whole = Math.round(seconds);
-  const [hours, minutes, rest] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
-  const parts = [[hours, "h"], [minutes, "min"], [rest, "s"]].filter(([part]) => part > 0);
+  const [hours, minutes, rest] = [
+    Math.floor(whole / 3600),
+    Math.floor(whole / 60) % 60,
+    whole % 60,
+  ];
+  const parts = [
+    [hours, "h"],
+    [minutes, "min"],
+    [rest, "s"],
+  ].filter(([part]) => part > 0);
   return parts.map(([part, unit]) => `${part}${THIN}${unit}`).join(" ");
 }
 
@@ -88,7 +96,10 @@ function isNumber(value) {
 /** `cpus_busy` as `CPUs busy`. */
 function words(name) {
   const spaced = String(name).replaceAll(/[_-]/g, " ");
-  return spaced.replaceAll(/\b(cpu|tcp|url)(s?)\b/g, (_, short, many) => short.toUpperCase() + many);
+  return spaced.replaceAll(
+    /\b(cpu|tcp|url)(s?)\b/g,
+    (_, short, many) => short.toUpperCase() + many,
+  );
 }
 
 /** The same for a name whose value is shown with its unit: `resident per connection`. */

@@ -14,11 +14,14 @@ use super::Results;
 
 const TEMPLATE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
-/// One script in parts: numbers as text, the drawing of charts, what stands on the page.
-const SCRIPTS: [&str; 4] = [
+/// One script in parts. The last puts the page together from what the others define.
+const SCRIPTS: [&str; 7] = [
     include_str!("format.js"),
     include_str!("axis.js"),
     include_str!("chart.js"),
+    include_str!("time.js"),
+    include_str!("tables.js"),
+    include_str!("sections.js"),
     include_str!("page.js"),
 ];
 
