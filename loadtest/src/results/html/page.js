@@ -116,7 +116,7 @@ function rangeSwitch() {
 }
 
 function cards({ summary, histograms }) {
-  const { connections, messages, rate: rates, server, generator } = summary;
+  const { connections, server, generator } = summary;
   const list = element("div", { class: "cards" });
   const add = (label, value, below, fault) => {
     const texts = [
