@@ -13,12 +13,8 @@ use crate::addresses::SourceChoice;
 /// Bytes of a message at most: one that a client assembles must fit its memory.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Puts load on a WebSocket server and reports what it did.
+/// A run, as it was asked for.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "loadtest", version, about)]
-#[command(after_help = "Exit codes: 0 valid, 1 could not run, 2 bad arguments, 3 messages or \
-    connections were lost or wrong, 5 connections missing, 130 interrupted (the report is still \
-    written).")]
 pub(crate) struct Arguments {
     /// What the clients do.
     #[command(subcommand)]

@@ -3,6 +3,7 @@
 mod addresses;
 mod args;
 mod client;
+mod commands;
 mod connections;
 mod control;
 mod crew;
@@ -26,6 +27,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use crate::args::Arguments;
+use crate::commands::{Command, CommandLine};
 use crate::report::{EXIT_ARGUMENTS, EXIT_FAILED, EXIT_INTERRUPTED, Report};
 
 /// Small pages per thread that return to the kernel, like the server's.
@@ -33,14 +35,22 @@ use crate::report::{EXIT_ARGUMENTS, EXIT_FAILED, EXIT_INTERRUPTED, Report};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    match CommandLine::parse().command {
+        Command::Scenario(scenario) => run_scenario(&Arguments { scenario }),
+        Command::Saved(command) => {
+            command.run().map_or_else(|reason| fail(&reason), ExitCode::from)
+        }
+    }
+}
+
+fn run_scenario(arguments: &Arguments) -> ExitCode {
     if let Err(reason) = arguments.check() {
         eprintln!("loadtest: {reason}");
         return ExitCode::from(EXIT_ARGUMENTS);
     }
-    match catch_signals().and_then(|interrupted| run::run(&arguments, &interrupted)) {
+    match catch_signals().and_then(|interrupted| run::run(arguments, &interrupted)) {
         Ok(outcome) => {
-            let report = Report::new(&arguments, &outcome);
+            let report = Report::new(arguments, &outcome);
             match report.write(arguments.scenario.common().json.as_deref()) {
                 Ok(()) => ExitCode::from(report.exit_code()),
                 Err(reason) => fail(&reason),
