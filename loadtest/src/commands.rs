@@ -110,6 +110,10 @@ impl ReportArguments {
 
 impl MergeArguments {
     fn run(&self) -> Result<u8, String> {
+        let same = |path: &&PathBuf| path.canonicalize().ok() == self.out.canonicalize().ok();
+        if let Some(path) = self.runs.iter().filter(|path| path.exists()).find(same) {
+            return Err(format!("--out {} would replace a run that is merged", path.display()));
+        }
         let runs = self.runs.iter().map(|path| Results::load(path));
         let merged = Results::merge(runs.collect::<Result<_, _>>()?)?;
         merged.save(&self.out)?;

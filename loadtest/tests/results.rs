@@ -159,6 +159,8 @@ fn bad_arguments_and_bad_files_say_so() {
     let (code, text) = loadtest(&["merge", "no-such-run", "--out", "nowhere"]);
     assert!(code == 1 && text.contains("no-such-run"), "{code}: {text}");
     assert!(!Path::new("nowhere").exists());
+    let (code, text) = loadtest(&["merge", SAVED, SAVED, "--out", SAVED]);
+    assert!(code == 1 && text.contains("would replace a run"), "{code}: {text}");
 }
 
 #[test]

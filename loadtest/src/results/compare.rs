@@ -33,7 +33,7 @@ const RANDOM: [&str; 1] = ["config.load.masking_key"];
 
 /// Runs of one kind; each figure is the median of theirs.
 pub(crate) struct Side {
-    /// For the heads of columns.
+    /// Where they are.
     pub(crate) name: String,
     /// At least one.
     pub(crate) runs: Vec<Results>,
@@ -95,20 +95,22 @@ impl Comparison {
         (out, verdict)
     }
 
-    fn sides(&self) -> impl Iterator<Item = &Side> {
-        std::iter::once(&self.base).chain(&self.new)
+    /// All sides with the names of their columns.
+    fn sides(&self) -> impl Iterator<Item = (String, &Side)> {
+        let several = self.new.len() > 1;
+        let name = move |at| if several { format!("new {at}") } else { "new".to_owned() };
+        let new = (1..).zip(&self.new).map(move |(at, side)| (name(at), side));
+        std::iter::once(("base".to_owned(), &self.base)).chain(new)
     }
 
     /// Each side, and what is to be known about its runs.
     fn runs(&self, out: &mut String) {
-        for (kind, side) in
-            std::iter::once("base").chain(std::iter::repeat("new")).zip(self.sides())
-        {
+        for (column, side) in self.sides() {
             let runs = if side.runs.len() == 1 { "run" } else { "runs, each figure their median" };
-            *out += &format!("{kind:4}  {}: {} {runs}\n", side.name, side.runs.len());
+            *out += &format!("{column:5}  {}: {} {runs}\n", side.name, side.runs.len());
             for run in side.summaries().filter(|run| run.verdict != Verdict::Valid) {
                 let (name, meaning) = (run.verdict.name(), run.verdict.meaning());
-                *out += &format!("      {name}: {meaning} {}\n", run.reasons.join("; "));
+                *out += &format!("       {name}: {meaning} {}\n", run.reasons.join("; "));
             }
         }
     }
@@ -117,7 +119,7 @@ impl Comparison {
     fn differences(&self, out: &mut String) {
         let mut all: BTreeMap<String, Vec<BTreeSet<String>>> = BTreeMap::new();
         let sides = 1 + self.new.len();
-        for (position, side) in self.sides().enumerate() {
+        for (position, (_, side)) in self.sides().enumerate() {
             for run in side.summaries() {
                 for (path, value) in circumstances(run) {
                     all.entry(path).or_insert_with(|| vec![BTreeSet::new(); sides])[position]
@@ -146,9 +148,10 @@ impl Comparison {
     }
 
     fn table(&self, out: &mut String) {
-        let mut rows = vec![vec!["".to_owned(), self.base.name.clone()]];
-        for side in &self.new {
-            rows[0].extend([side.name.clone(), "change".to_owned()]);
+        let mut rows = vec![vec![String::new()]];
+        for (position, (column, _)) in self.sides().enumerate() {
+            rows[0].push(column);
+            rows[0].extend((position > 0).then(|| "change".to_owned()));
         }
         for name in METRICS {
             let metric: Metric = name.parse().expect("the names are those of metrics");
@@ -173,21 +176,20 @@ impl Comparison {
                 verdict = reason;
             }
         };
-        for side in &self.new {
+        for (column, side) in self.sides().skip(1) {
             for gate in &self.gates {
                 let metric = gate.metric();
                 if let Some(why) = gate.failure_of(side.median(metric), self.base.median(metric)) {
-                    fail(Verdict::GateFailed, format!("FAILED {}: {why}\n", side.name));
+                    fail(Verdict::GateFailed, format!("FAILED {column}: {why}\n"));
                 }
             }
         }
-        for side in self.sides().filter(|_| !self.allow_generator_bound) {
+        for (column, side) in self.sides().filter(|_| !self.allow_generator_bound) {
             let bound = Verdict::GeneratorBound;
             if side.summaries().any(|run| run.verdict == bound) {
                 let line = format!(
-                    "FAILED {}: {}, {}: give the generator more processors, or say \
+                    "FAILED {column}: {}, {}: give the generator more processors, or say \
                      --allow-generator-bound\n",
-                    side.name,
                     bound.name(),
                     bound.meaning()
                 );

@@ -183,6 +183,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_damaged_and_still_loads_can_be_shown_and_merged() {
+        let text = serde_json::to_string(&examples::run(1).summary).unwrap();
+        let mut loaded = 0;
+        for at in (0..text.len()).step_by(29) {
+            let mut damaged = text.clone();
+            // Long numbers, cut words, and lost signs of the syntax.
+            damaged.replace_range(at..=at, if at % 2 == 0 { "9999999999999999999" } else { "e9" });
+            let Ok(summary) = parse(&damaged) else { continue };
+            loaded += 1;
+            let results = Results { summary, intervals: Vec::new() };
+            results.summary.text(true).unwrap();
+            let merged = Results::merge(vec![results.clone(), results]).unwrap();
+            merged.summary.text(false).unwrap();
+        }
+        assert!(loaded > 30, "{loaded}");
+    }
+
+    #[test]
     fn what_is_not_there_or_not_text_is_an_error() {
         let directory = Directory::new();
         let reason = Results::load(directory.path()).unwrap_err();

@@ -106,19 +106,22 @@ fn merge_place(together: &[(&str, &Interval)]) -> Result<Interval, String> {
     let uncorrected = histogram(|interval| &interval.latency_uncorrected)?;
     let rows: Vec<&Row> = together.iter().map(|(_, interval)| &interval.row).collect();
     let count = |of: fn(&Row) -> u64| sum(rows.iter().map(|row| of(row)));
-    let total = |of: fn(&Row) -> f64| rows.iter().map(|row| of(row)).sum::<f64>();
     let highest = |of: fn(&Row) -> f64| rows.iter().map(|row| of(row)).fold(0.0, f64::max);
-    let present = |of: fn(&Row) -> Option<f64>| rows.iter().filter_map(move |row| of(row));
-    let target: Vec<f64> = present(|row| row.target_rate).collect();
+    let length = highest(|row| row.length);
+    // Rates are made again of what they stand for, since intervals may have been cut short.
+    let rate = |of: fn(&Row) -> Option<f64>| {
+        let amounts: Vec<f64> = rows.iter().filter_map(|row| Some(of(row)? * row.length)).collect();
+        (!amounts.is_empty()).then(|| per(amounts.iter().sum(), length))
+    };
     let row = Row {
         t: highest(|row| row.t),
-        length: highest(|row| row.length),
+        length,
         phase: rows[0].phase,
         connections: 0,
         opened: count(|row| row.opened),
-        target_rate: (!target.is_empty()).then(|| target.iter().sum()),
-        achieved_rate: total(|row| row.achieved_rate),
-        received_rate: total(|row| row.received_rate),
+        target_rate: rate(|row| row.target_rate),
+        achieved_rate: rate(|row| Some(row.achieved_rate)).unwrap_or(0.0),
+        received_rate: rate(|row| Some(row.received_rate)).unwrap_or(0.0),
         sent: count(|row| row.sent),
         received: count(|row| row.received),
         errors: count(|row| row.errors),
@@ -126,9 +129,9 @@ fn merge_place(together: &[(&str, &Interval)]) -> Result<Interval, String> {
         max_schedule_lag_us: highest(|row| row.max_schedule_lag_us),
         latency_us: Percentiles::of(&latency),
         latency_uncorrected_us: Percentiles::of(&uncorrected),
-        generator_cpus: total(|row| row.generator_cpus),
+        generator_cpus: rate(|row| Some(row.generator_cpus)).unwrap_or(0.0),
         // All that know the server know the same one.
-        server_cpus: present(|row| row.server_cpus).reduce(f64::max),
+        server_cpus: rows.iter().filter_map(|row| row.server_cpus).reduce(f64::max),
         server_resident_bytes: rows.iter().filter_map(|row| row.server_resident_bytes).max(),
         tcp_buffer_bytes: of_hosts(
             together.iter().map(|(host, interval)| (*host, interval.row.tcp_buffer_bytes)),
@@ -144,6 +147,11 @@ fn merge_place(together: &[(&str, &Interval)]) -> Result<Interval, String> {
 /// Counts are far below what overflows, but for those of a damaged file.
 pub(super) fn sum(counts: impl Iterator<Item = u64>) -> u64 {
     counts.fold(0, u64::saturating_add)
+}
+
+/// A quotient; of nothing it is nothing.
+pub(super) fn per(dividend: f64, divisor: f64) -> f64 {
+    if divisor > 0.0 { dividend / divisor } else { 0.0 }
 }
 
 /// Figures of hosts, which all processes on one see alike: the highest of each host, added.
@@ -213,6 +221,15 @@ mod tests {
         assert_eq!((rows[3].target_rate, rows[0].target_rate), (Some(200.0), None));
         assert_eq!(rows[3].tcp_buffer_bytes, 4_096);
         assert_eq!(rows[3].latency_us.count, 200);
+    }
+
+    #[test]
+    fn short_intervals_count_for_as_long_as_they_were() {
+        let mut short = run(1);
+        short.intervals[4].row.length = 0.5;
+        let merged = Results::merge(vec![run(1), short]).unwrap();
+        let row = &merged.intervals[4].row;
+        assert_eq!((row.length, row.achieved_rate, row.generator_cpus), (1.0, 150.0, 0.375));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::histogram::add;
-use super::merge::{of_hosts, sum};
+use super::merge::{of_hosts, per, sum};
 use super::{
     Config, Connections, ErrorCount, Figure, Generator, Kernel, LoadModel, Merge, Messages,
     NamedHistogram, Percentiles, Rate, Server, Summary, Verdict, latency_gap, new_histogram,
@@ -277,11 +277,6 @@ fn kernel(parts: &[Summary], connections: u64) -> Kernel {
         tcp_buffer_bytes_max: hosts(|part| part.kernel.tcp_buffer_bytes_max),
         tcp_time_wait_after: hosts(|part| part.kernel.tcp_time_wait_after),
     }
-}
-
-/// A quotient; of nothing it is nothing.
-fn per(dividend: f64, divisor: f64) -> f64 {
-    if divisor > 0.0 { dividend / divisor } else { 0.0 }
 }
 
 fn highest(figures: impl Iterator<Item = f64>) -> f64 {
