@@ -1,7 +1,7 @@
 //! The verdict: whether the figures of a run are those of the server, or of something else.
 
 use crate::args::{Arguments, ScenarioArguments};
-use crate::results::{CpuShare, Percentiles, Verdict};
+use crate::results::{CpuShare, Gate, Percentiles, Summary, Verdict};
 use crate::run::Outcome;
 
 /// Share of the time in which the threads of a processor run, or want to, from which a run shows
@@ -64,6 +64,20 @@ pub(crate) fn judge(
     let verdict = verdicts.max_by_key(|verdict| verdict.severity()).unwrap_or(Verdict::Valid);
     found.sort_by_key(|(verdict, _)| std::cmp::Reverse(verdict.severity()));
     (verdict, found.into_iter().map(|(_, reason)| reason).collect())
+}
+
+/// Fails a run whose gates fail. Figures of the generator pass no gate: they are not the server's.
+pub(crate) fn judge_gates(summary: &mut Summary, gates: &[Gate]) {
+    let mut failures: Vec<String> =
+        gates.iter().filter_map(|gate| gate.failure(summary, None)).collect();
+    if summary.verdict == Verdict::GeneratorBound && !gates.is_empty() && failures.is_empty() {
+        failures.push("no gate is passed with the figures of the generator".to_owned());
+    }
+    if !failures.is_empty() && summary.verdict.severity() < Verdict::GateFailed.severity() {
+        summary.verdict = Verdict::GateFailed;
+        summary.exit_code = Verdict::GateFailed.exit_code();
+    }
+    summary.reasons.append(&mut failures);
 }
 
 fn refused(outcome: &Outcome) -> Option<String> {

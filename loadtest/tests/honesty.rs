@@ -3,10 +3,12 @@
 #[allow(unreachable_pub, missing_docs, dead_code)]
 mod common;
 
+use std::fs;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use common::{Manner, STALL, Server};
+use common::{Manner, STALL, Server, program};
 use ringwire::ring::{allowed_cpus, pin_to_cpu};
 use serde_json::Value;
 
@@ -47,6 +49,42 @@ fn rate_and_latency_of_a_closed_loop_agree() {
         let ratio = in_flight / (16.0 * depth);
         assert!((0.95..1.05).contains(&ratio), "depth {depth}: {in_flight} in flight");
     }
+}
+
+#[test]
+fn intervals_add_up_to_the_run() {
+    let server = Server::start(Manner::Echo);
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("intervals");
+    let (_, report) = server.run(&format!(
+        "rate --rate 1000 --connections 20 --duration 2s --threads 2 --out {}",
+        out.display()
+    ));
+    let rows = fs::read_to_string(out.join("timeseries.ndjson")).expect("a time series");
+    let rows: Vec<Value> =
+        rows.lines().map(|row| serde_json::from_str(row).expect("JSON")).collect();
+    let measured = |row: &&Value| row["phase"] == "measure" || row["phase"] == "settle";
+    let sum = |name: &str| rows.iter().filter(measured).map(|row| number(row, name)).sum::<f64>();
+    assert_eq!(sum("/sent"), number(&report, "/messages/sent"));
+    assert_eq!(sum("/received"), number(&report, "/messages/received"));
+    assert_eq!(sum("/latency_us/count"), number(&report, "/latency_us/count"));
+    let seconds: f64 =
+        rows.iter().filter(|row| row["phase"] == "measure").map(|row| number(row, "/length")).sum();
+    assert!((seconds - 2.0).abs() < 1e-6, "{seconds} s");
+    let steps = ["min", "p50", "p75", "p90", "p99", "p99_9", "p99_99", "max"];
+    let percentiles = steps.map(|step| number(&report, &format!("/latency_us/{step}")));
+    assert!(percentiles.is_sorted(), "{percentiles:?}");
+}
+
+#[test]
+fn gates_fail_a_run() {
+    let server = Server::start(Manner::Echo);
+    let run = "rate --rate 100 --connections 2 --duration 200ms --fail-if";
+    let (code, report) = server.run(&format!("{run} p50>0us --fail-if missing>0"));
+    assert_eq!((code, &report["verdict"]), (3, &Value::from("GATE-FAILED")), "{report}");
+    let reasons = report["reasons"].as_array().expect("a list");
+    assert!(reasons[0].as_str().is_some_and(|reason| reason.contains("p50>0us")), "{report}");
+    let relative = program(&format!("{run} p99>+5% --url ws://127.0.0.1:1"));
+    assert_eq!(relative.wait_with_output().expect("it ends").status.code(), Some(2));
 }
 
 #[test]
