@@ -1,12 +1,15 @@
 //! The verdict: whether the figures of a run are those of the server, or of something else.
 
 use crate::args::{Arguments, ScenarioArguments};
-use crate::results::{CpuShare, Percentiles, Verdict};
+use crate::results::{CpuShare, Gate, Percentiles, Summary, Verdict};
 use crate::run::Outcome;
 
 /// Share of the time in which the threads of a processor run, or want to, from which a run shows
 /// what they can do and not what the server can.
 const SATURATED_SHARE: f64 = 0.95;
+
+/// Share of the time that a thread may wait for a processor that another thread has.
+const WAITING_SHARE_MAX: f64 = 0.2;
 
 /// Microseconds by which the messages of an open loop may be late at p99; and the share of the
 /// latency that this may be, when the latency is long.
@@ -63,6 +66,20 @@ pub(crate) fn judge(
     (verdict, found.into_iter().map(|(_, reason)| reason).collect())
 }
 
+/// Fails a run whose gates fail. Figures of the generator pass no gate: they are not the server's.
+pub(crate) fn judge_gates(summary: &mut Summary, gates: &[Gate]) {
+    let mut failures: Vec<String> =
+        gates.iter().filter_map(|gate| gate.failure(summary, None)).collect();
+    if summary.verdict == Verdict::GeneratorBound && !gates.is_empty() && failures.is_empty() {
+        failures.push("no gate is passed with the figures of the generator".to_owned());
+    }
+    if !failures.is_empty() && summary.verdict.severity() < Verdict::GateFailed.severity() {
+        summary.verdict = Verdict::GateFailed;
+        summary.exit_code = Verdict::GateFailed.exit_code();
+    }
+    summary.reasons.append(&mut failures);
+}
+
 fn refused(outcome: &Outcome) -> Option<String> {
     let none = outcome.timeline.total.opened == 0 && !outcome.interrupted;
     none.then(|| "no connection was opened".to_owned())
@@ -81,8 +98,8 @@ fn generator_bound(evidence: &Evidence<'_>) -> Vec<String> {
         ));
     }
     for cpu in evidence.cpus {
-        let wanted = cpu.busy + cpu.waiting;
-        if wanted > SATURATED_SHARE {
+        let is_saturated = cpu.busy + cpu.waiting > SATURATED_SHARE;
+        if is_saturated || cpu.waiting > WAITING_SHARE_MAX {
             reasons.push(format!(
                 "its threads took {:.0} % of CPU {} and waited for it {:.0} % of the time: give it \
                  more or other CPUs with --cpus and --threads, or less to do",
@@ -143,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_generator_with_time_to_spare_is_not_bound() {
-        assert!(generator_bound(&evidence(900.0, 950.0, &cpu(0.5, 0.4))).is_empty());
+        assert!(generator_bound(&evidence(900.0, 950.0, &cpu(0.7, 0.2))).is_empty());
         // Long latencies are not made of a little lag.
         assert!(generator_bound(&evidence(1_500.0, 1e6, &cpu(0.5, 0.0))).is_empty());
     }
@@ -155,5 +172,6 @@ mod tests {
         assert!(late[0].contains("1.5 ms at p99") && late[1].contains("50.0 %"), "{late:?}");
         let crowded = generator_bound(&evidence(0.0, 50.0, &cpu(0.5, 0.46)));
         assert!(crowded[0].contains("waited for it 46 %"), "{crowded:?}");
+        assert!(!generator_bound(&evidence(0.0, 50.0, &cpu(0.1, 0.21))).is_empty());
     }
 }

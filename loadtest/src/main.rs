@@ -3,10 +3,14 @@
 mod addresses;
 mod args;
 mod client;
+mod commands;
 mod connections;
 mod control;
 mod crew;
+mod dry_run;
 mod environment;
+mod fault;
+mod host;
 mod judge;
 mod load_thread;
 mod measured;
@@ -16,13 +20,17 @@ mod probe;
 mod progress;
 mod redact;
 mod results;
+mod rotation;
 mod run;
 mod scenario;
 mod schedule;
+mod shortage;
+mod sources;
 mod stats;
 mod timeline;
 mod upgrade;
 
+use std::fs;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -31,7 +39,9 @@ use clap::Parser;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
-use crate::args::Arguments;
+use crate::args::{Arguments, Common};
+use crate::commands::{Command, CommandLine};
+use crate::judge::judge_gates;
 use crate::results::{Results, Verdict};
 
 /// The command line is wrong; clap ends the program with the same.
@@ -42,29 +52,58 @@ const EXIT_ARGUMENTS: u8 = 2;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    if let Err(reason) = arguments.check() {
-        eprintln!("loadtest: {reason}");
-        return ExitCode::from(EXIT_ARGUMENTS);
-    }
-    let results = catch_signals().and_then(|interrupted| run::run(&arguments, &interrupted));
-    match results.and_then(|results| report(&arguments, &results)) {
-        Ok(exit_code) => ExitCode::from(exit_code),
-        Err(reason) => {
-            eprintln!("loadtest: {reason}");
-            ExitCode::from(Verdict::CouldNotRun.exit_code())
+    match CommandLine::parse().command {
+        Command::Scenario(scenario) => run_scenario(&Arguments { scenario }),
+        Command::Saved(command) => {
+            command.run().map_or_else(|reason| fail(&reason), ExitCode::from)
         }
     }
 }
 
-/// Shows and saves what a run left. Gives back how the program ends.
-fn report(arguments: &Arguments, results: &Results) -> Result<u8, String> {
-    let common = arguments.scenario.common();
-    let as_json = serde_json::to_string_pretty(&results.summary)
-        .map_err(|error| format!("the report is not valid JSON: {error}"))?;
-    println!("{as_json}");
-    let _ = common;
-    Ok(results.summary.exit_code)
+fn run_scenario(arguments: &Arguments) -> ExitCode {
+    if let Err(reason) = arguments.check() {
+        eprintln!("loadtest: {reason}");
+        return ExitCode::from(EXIT_ARGUMENTS);
+    }
+    if arguments.scenario.common().dry_run {
+        return match dry_run::run(arguments) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(reason) => fail(&reason),
+        };
+    }
+    let results = catch_signals().and_then(|interrupted| run::run(arguments, &interrupted));
+    match results.and_then(|results| report(arguments.scenario.common(), results)) {
+        Ok(exit_code) => ExitCode::from(exit_code),
+        Err(reason) => fail(&reason),
+    }
+}
+
+fn fail(reason: &str) -> ExitCode {
+    eprintln!("loadtest: {reason}");
+    ExitCode::from(Verdict::CouldNotRun.exit_code())
+}
+
+/// Judges, saves and shows what a run left. Gives back how the program ends.
+fn report(common: &Common, mut results: Results) -> Result<u8, String> {
+    judge_gates(&mut results.summary, &common.fail_if);
+    if let Some(folder) = &common.out {
+        results.save(folder).map_err(|reason| format!("--out: {reason}"))?;
+    }
+    let summary = &results.summary;
+    let as_json = || {
+        serde_json::to_string_pretty(summary)
+            .map_err(|error| format!("the report is not valid JSON: {error}"))
+    };
+    match common.json.as_deref() {
+        Some(path) if path.as_os_str() == "-" => println!("{}", as_json()?),
+        None => print!("{}", summary.text(common.detailed)?),
+        Some(path) => {
+            print!("{}", summary.text(common.detailed)?);
+            fs::write(path, as_json()? + "\n")
+                .map_err(|error| format!("--json {}: {error}", path.display()))?;
+        }
+    }
+    Ok(summary.exit_code)
 }
 
 /// The first signal ends the run and still reports; the second ends the process.

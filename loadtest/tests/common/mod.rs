@@ -4,9 +4,9 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ringwire::protocol::upgrade::{HeadScanner, Request, accept, parse_request};
 use ringwire::protocol::{
@@ -14,11 +14,16 @@ use ringwire::protocol::{
 };
 use serde_json::Value;
 
+/// How long a server that stalls does so.
+pub const STALL: Duration = Duration::from_millis(1_400);
+
 /// What the server does with messages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Manner {
     /// Sends each back.
     Echo,
+    /// Sends each back, and nothing for 1.4 s after the 4000th.
+    Stall,
     /// Sends each back, the fifth with another last byte.
     Damage,
     /// Sends each back but the fifth.
@@ -50,6 +55,8 @@ struct Hub {
     messages: AtomicUsize,
     members: Mutex<Members>,
     joined: Condvar,
+    /// Until when nobody is answered.
+    stalled_until: OnceLock<Instant>,
 }
 
 #[derive(Default)]
@@ -195,6 +202,13 @@ fn answer(
 ) -> Option<()> {
     let earlier = hub.messages.fetch_add(1, Ordering::SeqCst);
     let is_fifth = earlier == 4;
+    if manner == Manner::Stall {
+        if earlier == 3_999 {
+            let _ = hub.stalled_until.set(Instant::now() + STALL);
+        }
+        let until = hub.stalled_until.get().copied();
+        thread::sleep(until.map_or(Duration::ZERO, |until| until - Instant::now()));
+    }
     match manner {
         Manner::Swallow if is_fifth => {}
         Manner::Damage if is_fifth => {
@@ -212,7 +226,7 @@ fn answer(
             let Members { streams, withheld } = &mut *members;
             for (number, member) in streams.iter_mut().enumerate() {
                 if manner == Manner::Reorder && number == 0 {
-                    if hub.messages.load(Ordering::SeqCst) == 1 {
+                    if earlier == 0 {
                         *withheld = Some(frame.clone());
                         continue;
                     }

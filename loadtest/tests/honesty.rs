@@ -1,0 +1,111 @@
+//! Figures that must be true whatever the server does: latencies, rates, and the verdict.
+
+#[allow(unreachable_pub, missing_docs, dead_code)]
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use common::{Manner, STALL, Server, program};
+use ringwire::ring::{allowed_cpus, pin_to_cpu};
+use serde_json::Value;
+
+fn number(report: &Value, pointer: &str) -> f64 {
+    let value = report.pointer(pointer).unwrap_or_else(|| panic!("{pointer} is not in {report}"));
+    value.as_f64().unwrap_or_else(|| panic!("{pointer} is {value}"))
+}
+
+/// The experiment of wrk2: a server that stops for a while is seen by all who would have asked,
+/// and not only by those who were waiting.
+#[test]
+fn a_stall_is_seen_by_everyone_who_was_due_in_it() {
+    let server = Server::start(Manner::Stall);
+    let (_, report) =
+        server.run("rate --rate 2000 --connections 100 --warmup 0 --duration 10s --threads 1");
+    let corrected = number(&report, "/latency_us/p99");
+    let uncorrected = number(&report, "/latency_uncorrected_us/p99");
+    // One message of seven was due in the stall, and one of hundred in its first 0.1 s.
+    let expected = STALL.as_secs_f64() * 1e6 - 100_000.0;
+    assert!((0.9..1.3).contains(&(corrected / expected)), "{corrected} µs\n{report}");
+    assert!(uncorrected < corrected / 4.0, "{uncorrected} µs of {corrected}");
+    let gap = report["latency_gap"].as_str().expect("a sentence");
+    assert!(gap.contains("left late"), "{gap}");
+    assert_eq!(number(&report, "/messages/received"), number(&report, "/messages/scheduled"));
+}
+
+/// Little's law: connections = rate × latency, when each always has one message in flight.
+#[test]
+fn rate_and_latency_of_a_closed_loop_agree() {
+    let server = Server::start(Manner::Echo);
+    for depth in [1.0, 4.0] {
+        let (_, report) = server.run(&format!(
+            "echo --closed --connections 16 --depth {depth} --warmup 0 --duration 2s --threads 1"
+        ));
+        let rate =
+            number(&report, "/messages/received") / number(&report, "/messages/measured_seconds");
+        let in_flight = rate * number(&report, "/latency_us/mean") * 1e-6;
+        let ratio = in_flight / (16.0 * depth);
+        assert!((0.95..1.05).contains(&ratio), "depth {depth}: {in_flight} in flight");
+    }
+}
+
+#[test]
+fn intervals_add_up_to_the_run() {
+    let server = Server::start(Manner::Echo);
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("intervals");
+    let (_, report) = server.run(&format!(
+        "rate --rate 1000 --connections 20 --duration 2s --threads 2 --out {}",
+        out.display()
+    ));
+    let rows = fs::read_to_string(out.join("timeseries.ndjson")).expect("a time series");
+    let rows: Vec<Value> =
+        rows.lines().map(|row| serde_json::from_str(row).expect("JSON")).collect();
+    let measured = |row: &&Value| row["phase"] == "measure" || row["phase"] == "settle";
+    let sum = |name: &str| rows.iter().filter(measured).map(|row| number(row, name)).sum::<f64>();
+    assert_eq!(sum("/sent"), number(&report, "/messages/sent"));
+    assert_eq!(sum("/received"), number(&report, "/messages/received"));
+    assert_eq!(sum("/latency_us/count"), number(&report, "/latency_us/count"));
+    let seconds: f64 =
+        rows.iter().filter(|row| row["phase"] == "measure").map(|row| number(row, "/length")).sum();
+    assert!((seconds - 2.0).abs() < 1e-6, "{seconds} s");
+    let steps = ["min", "p50", "p75", "p90", "p99", "p99_9", "p99_99", "max"];
+    let percentiles = steps.map(|step| number(&report, &format!("/latency_us/{step}")));
+    assert!(percentiles.is_sorted(), "{percentiles:?}");
+}
+
+#[test]
+fn gates_fail_a_run() {
+    let server = Server::start(Manner::Echo);
+    let run = "rate --rate 100 --connections 2 --duration 200ms --fail-if";
+    let (code, report) = server.run(&format!("{run} p50>0us --fail-if missing>0"));
+    assert_eq!((code, &report["verdict"]), (3, &Value::from("GATE-FAILED")), "{report}");
+    let reasons = report["reasons"].as_array().expect("a list");
+    assert!(reasons[0].as_str().is_some_and(|reason| reason.contains("p50>0us")), "{report}");
+    let relative = program(&format!("{run} p99>+5% --url ws://127.0.0.1:1"));
+    assert_eq!(relative.wait_with_output().expect("it ends").status.code(), Some(2));
+}
+
+#[test]
+fn a_generator_whose_processor_is_taken_says_so() {
+    let server = Server::start(Manner::Echo);
+    let cpu = *allowed_cpus().expect("processors").last().expect("one");
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                pin_to_cpu(cpu).expect("an allowed processor");
+                while !is_over.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        let (code, report) = server.run(&format!(
+            "rate --rate 5000 --connections 50 --duration 2s --cpus {cpu} --threads 1"
+        ));
+        is_over.store(true, Ordering::Relaxed);
+        assert_eq!((code, &report["verdict"]), (4, &Value::from("GENERATOR-BOUND")), "{report}");
+        assert_ne!(report["reasons"], Value::Array(Vec::new()));
+    });
+}
