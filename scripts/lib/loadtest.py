@@ -60,6 +60,7 @@ class Run:
 
     def __init__(self, command, out):
         self.out = out
+        self.is_asked = False
         self.log = out.with_name(f"{out.name}.txt")
         with self.log.open("w") as output:
             # A session of its own: the script hands on the signals of the terminal.
@@ -74,10 +75,15 @@ class Run:
     def wait(self, seconds):
         return self.process.wait(seconds)
 
+    def ask_to_end(self):
+        """Has the run end early and write its report; a second signal would not let it."""
+        if not self.is_asked and self.process.poll() is None:
+            self.is_asked = True
+            self.process.send_signal(signal.SIGINT)
+
     def interrupt(self):
         """Ends the run early; it still writes its report."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
+        self.ask_to_end()
         try:
             self.process.wait(INTERRUPT_SECONDS)
         except subprocess.TimeoutExpired:

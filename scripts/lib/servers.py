@@ -155,10 +155,13 @@ class Metrics:
 
 
 def wait_for_baseline(server, seconds=BASELINE_SECONDS):
-    """Waits until nothing is left behind; gives back what still is."""
+    """Waits until nothing is left behind; gives back what still is, or that nobody answers."""
     deadline = time.monotonic() + seconds
     while True:
-        left = server.left_behind()
+        try:
+            left = server.left_behind()
+        except OSError as error:
+            return [f"no answer for its metrics ({error})"]
         if not left or time.monotonic() > deadline:
             return left
         time.sleep(LOOK_SECONDS)
