@@ -142,6 +142,9 @@ pub(crate) struct Common {
     /// Fails the run when this holds, as 'p99>50ms' or 'missing>0'; repeatable
     #[arg(long, value_name = "EXPR")]
     pub(crate) fail_if: Vec<Gate>,
+    /// Notes that the generator was the limit, instead of making that the verdict
+    #[arg(long)]
+    pub(crate) allow_generator_bound: bool,
     /// Adds the whole spectrum of percentiles to the text
     #[arg(long)]
     pub(crate) detailed: bool,
