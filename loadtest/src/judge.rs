@@ -57,10 +57,14 @@ pub(crate) fn judge(
     let broken =
         outcome.failed.iter().chain(refused(outcome).as_ref()).cloned().collect::<Vec<_>>();
     found.extend(broken.into_iter().map(|reason| (Verdict::CouldNotRun, reason)));
-    let bound = match arguments.scenario {
+    let mut bound = match arguments.scenario {
         ScenarioArguments::Idle { .. } => Vec::new(),
         _ => generator_bound(evidence),
     };
+    let sends = arguments.scenario.message().is_some();
+    if sends && outcome.timeline.total.messages.sent == 0 && !outcome.interrupted {
+        bound.push("not one message was sent while the run was measured".to_owned());
+    }
     let is_bound = !bound.is_empty();
     let mut notes = Vec::new();
     if common.allow_generator_bound {

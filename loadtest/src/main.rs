@@ -25,6 +25,7 @@ mod run;
 mod scenario;
 mod schedule;
 mod search;
+mod server;
 mod shortage;
 mod sources;
 mod stats;

@@ -244,9 +244,8 @@ fn generator(out: &mut String, found: &Generator) {
 
 fn server(out: &mut String, found: &Server) {
     let mut text = format!(
-        "CPU user {} s, system {} s, {} s while connecting",
-        number(found.cpu_user_seconds),
-        number(found.cpu_system_seconds),
+        "CPU {} s, {} s while connecting",
+        number(found.cpu_seconds),
         number(found.connect_cpu_seconds)
     );
     if let Some(seconds) = found.cpu_seconds_per_million_messages {
