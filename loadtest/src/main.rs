@@ -2,6 +2,7 @@
 
 mod addresses;
 mod args;
+mod calibrate;
 mod client;
 mod connections;
 mod control;
@@ -25,7 +26,7 @@ use clap::Parser;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
-use crate::args::Arguments;
+use crate::args::{Arguments, Command, CommandLine};
 use crate::report::{EXIT_ARGUMENTS, EXIT_FAILED, EXIT_INTERRUPTED, Report};
 
 /// Small pages per thread that return to the kernel, like the server's.
@@ -33,21 +34,24 @@ use crate::report::{EXIT_ARGUMENTS, EXIT_FAILED, EXIT_INTERRUPTED, Report};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let done = match CommandLine::parse().command {
+        Command::Calibrate(arguments) => catch_signals()
+            .and_then(|interrupted| calibrate::calibrate(&arguments, &interrupted))
+            .map(ExitCode::from),
+        Command::Load(scenario) => load(&Arguments { scenario }),
+    };
+    done.unwrap_or_else(|reason| fail(&reason))
+}
+
+fn load(arguments: &Arguments) -> Result<ExitCode, String> {
     if let Err(reason) = arguments.check() {
         eprintln!("loadtest: {reason}");
-        return ExitCode::from(EXIT_ARGUMENTS);
+        return Ok(ExitCode::from(EXIT_ARGUMENTS));
     }
-    match catch_signals().and_then(|interrupted| run::run(&arguments, &interrupted)) {
-        Ok(outcome) => {
-            let report = Report::new(&arguments, &outcome);
-            match report.write(arguments.scenario.common().json.as_deref()) {
-                Ok(()) => ExitCode::from(report.exit_code()),
-                Err(reason) => fail(&reason),
-            }
-        }
-        Err(reason) => fail(&reason),
-    }
+    let outcome = run::run(arguments, &*catch_signals()?)?;
+    let report = Report::new(arguments, &outcome);
+    report.write(arguments.scenario.common().json.as_deref())?;
+    Ok(ExitCode::from(report.exit_code()))
 }
 
 fn fail(reason: &str) -> ExitCode {
