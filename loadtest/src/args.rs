@@ -31,7 +31,7 @@ pub(crate) struct CommandLine {
 pub(crate) enum Command {
     /// A scenario.
     #[command(flatten)]
-    Load(ScenarioArguments),
+    Load(Box<ScenarioArguments>),
     /// Measures what this generator itself can do on this host
     Calibrate(CalibrateArguments),
 }

@@ -38,7 +38,7 @@ fn main() -> ExitCode {
         Command::Calibrate(arguments) => catch_signals()
             .and_then(|interrupted| calibrate::calibrate(&arguments, &interrupted))
             .map(ExitCode::from),
-        Command::Load(scenario) => load(&Arguments { scenario }),
+        Command::Load(scenario) => load(&Arguments { scenario: *scenario }),
     };
     done.unwrap_or_else(|reason| fail(&reason))
 }
