@@ -140,9 +140,9 @@ impl Calibration {
 fn conclusion(ceiling: &Row, size: u32, round_trip: RoundTrip) -> String {
     let at_least = if ceiling.limit == Limit::Generator { "" } else { "at least " };
     format!(
-        "One thread of this generator on this host can send and check {at_least}{} echoes of {size} B a \
-         second; a server that seems to reach more than {:.0} % of it per generator thread is \
-         being limited by the generator. Latencies below {:.0} µs are its floor.",
+        "One thread of this generator on this host can send and check {at_least}{} echoes of \
+         {size} B a second; a server that seems to reach more than {:.0} % of it per generator \
+         thread is being limited by the generator. Latencies below {:.0} µs are its floor.",
         thousands(ceiling.per_second),
         TRUSTED_SHARE * 100.0,
         round_trip.p50_us
@@ -173,7 +173,7 @@ fn notes(cpus: Cpus, ceiling: Option<&Row>) -> Vec<String> {
         )),
         Limit::Waiting => notes.push(format!(
             "neither thread was busy at the ceiling: other work took their CPUs, or there are too \
-             few connections; by the CPU time of a message it is about {by_cpu_time} a second"
+             few connections; by the CPU time of a message it would be about {by_cpu_time} a second"
         )),
     }
     notes
@@ -263,6 +263,29 @@ mod tests {
         assert_eq!(Limit::of(0.5, 0.95, false), Limit::Peer);
         assert_eq!(Limit::of(0.5, 0.5, false), Limit::Waiting);
         assert_eq!(Limit::of(0.5, 0.5, true), Limit::SharedCpu);
+    }
+
+    #[test]
+    fn what_spoils_the_figures_is_said() {
+        let ceiling = Row {
+            name: "ceiling",
+            connections: 500,
+            depth: Some(1),
+            per_second: 90_000.0,
+            resident_bytes_per_connection: None,
+            round_trip: None,
+            generator_cpu_ns: 4_000.0,
+            peer_cpu_ns: 3_000.0,
+            generator_busy: 0.36,
+            peer_busy: 0.27,
+            limit: Limit::Waiting,
+        };
+        let round_trip = RoundTrip { p50_us: 51.4, p99_us: 80.0 };
+        let text = conclusion(&ceiling, 512, round_trip);
+        assert!(text.contains("at least 90,000 echoes of 512 B"), "{text}");
+        assert!(text.contains("more than 80 %") && text.contains("below 51 µs"), "{text}");
+        let notes = notes(Cpus { generator: 3, peer: 3 }, Some(&ceiling));
+        assert!(notes[0].contains("share CPU 3") && notes[1].contains("250,000"), "{notes:?}");
     }
 
     #[test]
