@@ -153,7 +153,8 @@ fn notes(cpus: Cpus, ceiling: Option<&Row>) -> Vec<String> {
     let mut notes = Vec::new();
     if cpus.are_one() {
         notes.push(format!(
-            "generator and null echo share CPU {}: all figures are pessimistic",
+            "generator and null echo share CPU {}: the rates are pessimistic, and the floor is \
+             optimistic: a server on another CPU has to be woken",
             cpus.generator
         ));
     } else if cpus.share_a_core() {
@@ -166,7 +167,11 @@ fn notes(cpus: Cpus, ceiling: Option<&Row>) -> Vec<String> {
     let Some(ceiling) = ceiling else { return notes };
     let by_cpu_time = thousands(1e9 / ceiling.generator_cpu_ns);
     match ceiling.limit {
-        Limit::Generator | Limit::SharedCpu => {}
+        Limit::Generator => {}
+        Limit::SharedCpu => notes.push(format!(
+            "by the CPU time of a message, a generator with a CPU of its own would reach about \
+             {by_cpu_time} a second"
+        )),
         Limit::Peer => notes.push(format!(
             "the null echo was the limit: by the CPU time of a message the generator's own ceiling \
              is about {by_cpu_time} a second"
