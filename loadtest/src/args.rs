@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::addresses::SourceChoice;
+use crate::calibrate::CalibrateArguments;
 use crate::payload::{Sizes, name_size, stamp_size};
 use crate::scenario::Publication;
 
@@ -21,6 +22,25 @@ const INTERVAL_MIN: Duration = Duration::from_millis(10);
 #[command(after_help = "Exit codes: 0 valid, 1 could not run, 2 bad arguments, 3 messages or \
     connections were lost or wrong, 5 connections missing, 130 interrupted (the report is still \
     written).")]
+pub(crate) struct CommandLine {
+    /// What the program does.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The scenarios, and what is not one.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Command {
+    /// A scenario.
+    #[command(flatten)]
+    Load(Box<ScenarioArguments>),
+    /// Measures what this generator itself can do on this host
+    Calibrate(CalibrateArguments),
+}
+
+/// A run of one scenario.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "loadtest")]
 pub(crate) struct Arguments {
     /// What the clients do.
     #[command(subcommand)]

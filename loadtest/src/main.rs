@@ -2,6 +2,7 @@
 
 mod addresses;
 mod args;
+mod calibrate;
 mod client;
 mod connections;
 mod control;
@@ -31,7 +32,7 @@ use clap::Parser;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
-use crate::args::Arguments;
+use crate::args::{Arguments, Command, CommandLine};
 use crate::results::{Results, Verdict};
 
 /// The command line is wrong; clap ends the program with the same.
@@ -42,19 +43,26 @@ const EXIT_ARGUMENTS: u8 = 2;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let done = match CommandLine::parse().command {
+        Command::Calibrate(arguments) => {
+            catch_signals().and_then(|interrupted| calibrate::calibrate(&arguments, &interrupted))
+        }
+        Command::Load(scenario) => load(&Arguments { scenario: *scenario }),
+    };
+    let exit_code = done.unwrap_or_else(|reason| {
+        eprintln!("loadtest: {reason}");
+        Verdict::CouldNotRun.exit_code()
+    });
+    ExitCode::from(exit_code)
+}
+
+fn load(arguments: &Arguments) -> Result<u8, String> {
     if let Err(reason) = arguments.check() {
         eprintln!("loadtest: {reason}");
-        return ExitCode::from(EXIT_ARGUMENTS);
+        return Ok(EXIT_ARGUMENTS);
     }
-    let results = catch_signals().and_then(|interrupted| run::run(&arguments, &interrupted));
-    match results.and_then(|results| report(&arguments, &results)) {
-        Ok(exit_code) => ExitCode::from(exit_code),
-        Err(reason) => {
-            eprintln!("loadtest: {reason}");
-            ExitCode::from(Verdict::CouldNotRun.exit_code())
-        }
-    }
+    let results = run::run(arguments, &*catch_signals()?)?;
+    report(arguments, &results)
 }
 
 /// Shows and saves what a run left. Gives back how the program ends.
