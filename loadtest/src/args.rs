@@ -11,7 +11,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::addresses::SourceChoice;
 use crate::calibrate::CalibrateArguments;
 use crate::payload::{Sizes, name_size, stamp_size};
+use crate::redact;
 use crate::scenario::Publication;
+use crate::upgrade::{Header, Protocol};
 
 /// The shortest interval of a time series: each takes a look at the machine and a histogram.
 const INTERVAL_MIN: Duration = Duration::from_millis(10);
@@ -102,13 +104,20 @@ pub(crate) enum ScenarioArguments {
 /// The flags of every scenario.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Common {
-    /// The server, as `ws://HOST:PORT/PATH`; port and path may be left out
-    #[arg(long, value_name = "URL")]
-    pub(crate) url: Target,
+    /// The server, as `ws://HOST:PORT/PATH`; port and path may be left out. Several, divided by
+    /// commas or in flags of their own, get the connections in turn (a comma of a path is %2C)
+    #[arg(long, value_name = "URL", required = true, value_delimiter = ',')]
+    pub(crate) url: Vec<Target>,
+    /// Adds a field to the request, as `Name: value`; may be repeated
+    #[arg(long, value_name = "FIELD")]
+    pub(crate) header: Vec<Header>,
+    /// Offers a subprotocol; may be repeated, the best first
+    #[arg(long, value_name = "NAME")]
+    pub(crate) protocol: Vec<Protocol>,
     /// Connections, all threads together
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16_000_000))]
     pub(crate) connections: u32,
-    /// LoadThread threads; default: one per CPU, more when the descriptor limit asks for it
+    /// Threads; default: one per CPU, more when the descriptor limit asks for it
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(crate) threads: Option<u32>,
     /// CPUs the threads are pinned to in turn, as 0,1; default: all that are allowed
@@ -133,7 +142,8 @@ pub(crate) struct Common {
     /// Time a connection may take from its start to the server's 101
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     pub(crate) connect_timeout: Duration,
-    /// Source addresses: auto, a network as 127.0.0.0/8, or addresses divided by commas
+    /// Source addresses, divided by commas: 10.0.0.5, 10.0.0.5-40, as many as needed of 10.0.0.0/24
+    /// or fd00::/120, all of an interface as eth0; auto spreads when one has not enough ports
     #[arg(long, value_name = "WHICH", default_value = "auto")]
     pub(crate) source: SourceChoice,
     /// How the connections end
@@ -149,6 +159,9 @@ pub(crate) struct Common {
     /// report.html
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+    /// Shows the plan of the run, or everything that is missing for it, and connects nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     /// Writes the report as JSON to a file, or to standard output (-) instead of the text
     #[arg(long, value_name = "FILE|-")]
     pub(crate) json: Option<PathBuf>,
@@ -270,9 +283,10 @@ impl FromStr for Target {
     }
 }
 
+/// Without the secrets of its query.
 impl fmt::Display for Target {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "ws://{}{}", self.authority, self.path)
+        write!(formatter, "ws://{}{}", self.authority, redact::url(&self.path))
     }
 }
 
@@ -308,6 +322,7 @@ impl Arguments {
     /// Checks what no single flag shows; the error says what to change.
     pub(crate) fn check(&self) -> Result<(), String> {
         let common = self.scenario.common();
+        common.check()?;
         if common.interval < INTERVAL_MIN {
             return Err("--interval must be 10ms at least".to_owned());
         }
@@ -323,6 +338,21 @@ impl Arguments {
             ));
         }
         Ok(())
+    }
+}
+
+impl Common {
+    fn check(&self) -> Result<(), String> {
+        let first = &self.url[0];
+        let is_other = |url: &&Target| url.address.is_ipv4() != first.address.is_ipv4();
+        if let Some(other) = self.url.iter().find(is_other) {
+            return Err(format!("--url {first} and {other} differ in their IP version"));
+        }
+        let is_repeated = |(index, name)| self.protocol[..index].contains(name);
+        match self.protocol.iter().enumerate().find(|&offer| is_repeated(offer)) {
+            Some((_, name)) => Err(format!("--protocol {name} is given twice")),
+            None => Ok(()),
+        }
     }
 }
 
@@ -345,6 +375,12 @@ impl ScenarioArguments {
             Self::Rate { .. } => "rate",
             Self::Broadcast { .. } => "broadcast",
         }
+    }
+
+    /// Bytes of messages that a connection may have on their way; 0 without messages.
+    pub(crate) fn bytes_in_flight(&self) -> u64 {
+        let depth = self.depth().unwrap_or(1);
+        self.message().map_or(0, |message| message.size.bounds().1 as u64 * u64::from(depth))
     }
 
     /// What the messages are, if the scenario sends any.
@@ -399,11 +435,9 @@ mod tests {
     fn defaults_are_those_of_the_help() {
         let arguments = parse("idle --url ws://127.0.0.1:8080/chat?x=1 --connections 7").unwrap();
         let common = arguments.scenario.common();
-        assert_eq!(common.url.address, "127.0.0.1:8080".parse().unwrap());
-        assert_eq!(
-            (common.url.authority.as_str(), &*common.url.path),
-            ("127.0.0.1:8080", "/chat?x=1")
-        );
+        let url = &common.url[0];
+        assert_eq!(url.address, "127.0.0.1:8080".parse().unwrap());
+        assert_eq!((url.authority.as_str(), &*url.path), ("127.0.0.1:8080", "/chat?x=1"));
         assert_eq!(
             (common.duration, common.warmup),
             (Duration::from_secs(30), Duration::from_secs(1))
@@ -472,5 +506,36 @@ mod tests {
         assert!(parse(&format!("{line} 3 --publishers 3")).unwrap().check().is_ok());
         assert!(parse(&format!("{line} 3 --publishers 4")).unwrap().check().is_err());
         assert!(parse(&format!("{line} 1000000 --publishers 1000")).unwrap().check().is_err());
+    }
+
+    #[test]
+    fn urls_have_defaults() {
+        let target = Target::from_str("ws://[::1]").unwrap();
+        assert_eq!((target.address, &*target.path), ("[::1]:80".parse().unwrap(), "/"));
+        assert_eq!(Target::from_str("ws://127.0.0.1?a").unwrap().to_string(), "ws://127.0.0.1/?a");
+    }
+
+    #[test]
+    fn urls_and_subprotocols_are_lists() {
+        let line = "idle --connections 1 --url ws://127.0.0.1:1,ws://127.0.0.1:2 --protocol a";
+        let check = |flags: &str| parse(&format!("{line} {flags}")).unwrap().check();
+        assert_eq!(check("--url ws://127.0.0.1:3 --protocol b"), Ok(()));
+        assert!(check("--protocol a").unwrap_err().contains("twice"));
+        assert!(check("--url ws://[::1]:3").unwrap_err().contains("IP version"));
+        assert!(parse("idle --connections 1").is_err());
+    }
+
+    #[test]
+    fn urls_are_shown_without_secrets() {
+        let target = Target::from_str("ws://127.0.0.1/a?token=b").unwrap();
+        assert_eq!(target.to_string(), "ws://127.0.0.1/a?token=[redacted]");
+    }
+
+    #[test]
+    fn durations_have_units() {
+        assert_eq!(duration("10ms"), Ok(Duration::from_millis(10)));
+        assert_eq!(duration("1.5"), Ok(Duration::from_millis(1500)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert!(duration("-1s").is_err() && duration("s").is_err() && duration("inf").is_err());
     }
 }

@@ -14,6 +14,7 @@ use crate::plan::{Plan, ThreadPlan};
 use crate::scenario::{
     Barrier, Board, Broadcast, Demand, Echo, Idle, Publication, Rate, Rounds, Scenario,
 };
+use crate::upgrade::Wishes;
 
 /// Time the server has to answer a close frame.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -31,7 +32,8 @@ pub(crate) fn start(
 ) -> Result<(), String> {
     let common = scenario.common();
     let setup = Arc::new(Setup {
-        target: common.url.clone(),
+        targets: common.url.clone(),
+        wishes: Wishes::of(common),
         sources: plan.sources.clone(),
         connect_timeout: common.connect_timeout.as_nanos() as u64,
         leave_timeout: LEAVE_TIMEOUT.as_nanos() as u64,

@@ -61,10 +61,11 @@ fn settings() -> BTreeMap<String, String> {
     settings
 }
 
-/// A file of one line, its blanks made single.
+/// A file of one line that is not empty, its blanks made single.
 fn line(path: &str) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
-    Some(text.split_ascii_whitespace().collect::<Vec<_>>().join(" "))
+    let words: Vec<&str> = text.split_ascii_whitespace().collect();
+    (!words.is_empty()).then(|| words.join(" "))
 }
 
 /// What the first processor calls itself; ARM does not say.

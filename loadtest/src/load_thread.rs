@@ -228,12 +228,15 @@ impl<S: Scenario> Turns<S> {
         }
     }
 
-    /// A server that refuses everyone is not asked a million times.
+    /// A server that refuses everyone is not asked a million times. A lack of ports is not the
+    /// server's answer, and may end before the last connection is tried.
     fn give_up_if_futile(&mut self) {
         let opened = self.connections.opened;
-        let settled = self.started as usize - self.connections.pending;
+        let without_port = self.connections.without_port;
+        let settled = (self.started as usize - self.connections.pending) as u64;
         let count = self.connections.count();
-        if opened == 0 && settled >= FUTILE_STARTS as usize && self.started < count {
+        let answered = settled.saturating_sub(without_port);
+        if opened == 0 && answered >= FUTILE_STARTS.into() && self.started < count {
             let rest = count - self.started;
             self.connections.stats.fail_many(Stage::Connect, Failure::NotTried, rest.into());
             self.started = count;

@@ -7,7 +7,10 @@ mod client;
 mod connections;
 mod control;
 mod crew;
+mod dry_run;
 mod environment;
+mod fault;
+mod host;
 mod judge;
 mod load_thread;
 mod measured;
@@ -17,9 +20,12 @@ mod probe;
 mod progress;
 mod redact;
 mod results;
+mod rotation;
 mod run;
 mod scenario;
 mod schedule;
+mod shortage;
+mod sources;
 mod stats;
 mod timeline;
 mod upgrade;
@@ -60,6 +66,9 @@ fn load(arguments: &Arguments) -> Result<u8, String> {
     if let Err(reason) = arguments.check() {
         eprintln!("loadtest: {reason}");
         return Ok(EXIT_ARGUMENTS);
+    }
+    if arguments.scenario.common().dry_run {
+        return dry_run::run(arguments).map(|()| Verdict::Valid.exit_code());
     }
     let results = run::run(arguments, &*catch_signals()?)?;
     report(arguments, &results)

@@ -141,7 +141,7 @@ fn config(arguments: &Arguments, outcome: &Outcome) -> Config {
     });
     Config {
         scenario: scenario.name().to_owned(),
-        url: common.url.to_string(),
+        url: common.url.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
         connections: common.connections.into(),
         threads: outcome.plan.threads.len() as u64,
         cpus,

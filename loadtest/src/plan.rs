@@ -1,21 +1,31 @@
 //! Who does what: threads, processors, addresses and descriptors, checked before the first SYN.
 
-use std::fs;
+use std::fmt;
 
-use ringwire::ring::{allowed_cpus, raise_descriptor_limit};
-
-use crate::addresses::Sources;
 use crate::args::Common;
+use crate::fault::{Fault, Faults};
+use crate::host::{Host, Limit};
+use crate::shortage;
+use crate::sources::Sources;
 
-/// Descriptors of a thread that are not connections: ring, wakes, standard streams, and whatever
-/// the parent left open.
+/// Descriptors of a thread that are not connections: ring, standard streams, and whatever the
+/// parent left open. The wakes of all threads come on top.
 const DESCRIPTOR_RESERVE: u64 = 64;
 
 /// Connections per thread: a table of descriptors may hold 20,000 on hosts with tight limits.
 const PER_THREAD_COMFORTABLE: u32 = 18_000;
 
+/// The most threads of a run, as the flag `--threads` has it.
+const THREADS_MAX: u32 = 4096;
+
 /// Kernel and user memory of one idle connection, both ends, as measured on loopback.
 const PAIR_BYTES: u64 = 9 * 1024;
+
+/// The same when the server is on another host: a little more than half.
+const END_BYTES: u64 = 5 * 1024;
+
+/// Memory of a thread: its ring, buffers and histograms.
+const THREAD_BYTES: u64 = 1024 * 1024;
 
 /// The share of one thread.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,6 +40,25 @@ pub(crate) struct ThreadPlan {
     pub(crate) count: u32,
 }
 
+/// What a run takes of this host.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Needs {
+    /// Connections.
+    pub(crate) connections: u32,
+    /// Both ends of each are on this host.
+    pub(crate) both_ends: bool,
+    /// Threads.
+    pub(crate) threads: u32,
+    /// Descriptors of the largest thread.
+    pub(crate) descriptors: u64,
+    /// Open files of all processes.
+    pub(crate) files: u64,
+    /// Bytes of memory, about.
+    pub(crate) memory: u64,
+    /// Bytes of messages that may be on their way at once.
+    pub(crate) in_flight: u64,
+}
+
 /// The shares of all threads, and what the user should know.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
@@ -37,81 +66,117 @@ pub(crate) struct Plan {
     pub(crate) threads: Vec<ThreadPlan>,
     /// Where the connections come from.
     pub(crate) sources: Sources,
+    /// What the run takes.
+    pub(crate) needs: Needs,
     /// Things that may spoil the run.
     pub(crate) warnings: Vec<String>,
 }
 
-/// What this host allows.
-#[derive(Clone, Debug)]
-pub(crate) struct Host {
-    /// Processors, in order.
-    pub(crate) cpus: Vec<usize>,
-    /// Descriptors that each thread's table may hold.
-    pub(crate) descriptors: u64,
-    /// Ports of a source address.
-    pub(crate) ports: u32,
-    /// Files that may still be opened, by all processes; `None` when unknown.
-    pub(crate) files: Option<u64>,
-    /// Bytes of memory that are free; `None` when unknown.
-    pub(crate) memory: Option<u64>,
-}
-
-impl Host {
-    /// Asks this host, and raises the limits that need no privilege.
-    pub(crate) fn read() -> Result<Self, String> {
-        Ok(Self {
-            cpus: allowed_cpus().map_err(|error| format!("sched_getaffinity: {error}"))?,
-            descriptors: raise_descriptor_limit(),
-            ports: ports(),
-            files: numbers("/proc/sys/fs/file-nr")
-                .and_then(|numbers| numbers.get(2)?.checked_sub(*numbers.first()?)),
-            memory: crate::probe::memory_available(),
-        })
-    }
-}
-
 impl Plan {
-    /// The plan for what the user asks.
+    /// The plan for what the user asks, on this host: limits that need no privilege are raised,
+    /// and every source address is tried. `in_flight` is how many bytes of messages a connection
+    /// may have on their way.
     ///
     /// # Errors
-    /// Says what is missing, and how to get it.
-    pub(crate) fn make(common: &Common, host: &Host) -> Result<Self, String> {
-        let cpus = choose_cpus(&common.cpus, &host.cpus)?;
-        let connections = common.connections;
-        let room = host.descriptors.saturating_sub(DESCRIPTOR_RESERVE).min(u32::MAX.into()) as u32;
-        if room == 0 {
-            let limit = host.descriptors;
-            return Err(format!("a limit of {limit} descriptors is too low; raise it: ulimit -n"));
-        }
-        let count = common.threads.unwrap_or_else(|| {
-            let needed = connections.div_ceil(room.min(PER_THREAD_COMFORTABLE));
-            needed.max(cpus.len() as u32).min(connections)
+    /// Says everything that is missing, and how to mend it.
+    pub(crate) fn for_this_host(common: &Common, in_flight: u64) -> Result<(Self, Host), String> {
+        let host = Host::read(common.url[0].address)?;
+        let plan = Self::make(common, in_flight, &host)?;
+        Ok((plan, host))
+    }
+
+    /// The plan for `host`.
+    ///
+    /// # Errors
+    /// Everything that is missing.
+    pub(crate) fn make(common: &Common, in_flight: u64, host: &Host) -> Result<Self, Faults> {
+        let mut faults = Vec::new();
+        let cpus = choose_cpus(&common.cpus, &host.cpus).unwrap_or_else(|fault| {
+            faults.push(fault);
+            host.cpus.clone()
         });
-        if connections.div_ceil(count) > room {
-            return Err(format!(
-                "{connections} connections on {count} threads are more than the {room} that the \
-                 descriptor limit allows to each; give --threads {}, or raise it: ulimit -n",
-                connections.div_ceil(room)
-            ));
+        let threads = choose_threads(common, host, &cpus).unwrap_or_else(|fault| {
+            faults.push(fault);
+            common.threads.unwrap_or(1)
+        });
+        let needs = Needs::of(common, in_flight, host, threads);
+        faults.extend(shortage::errors(&needs, host));
+        let sources = Sources::choose(common, host).and_then(|sources| {
+            let missing = sources.check(host.interface());
+            if missing.is_empty() { Ok(sources) } else { Err(missing) }
+        });
+        match sources {
+            Ok(sources) if faults.is_empty() => Ok(Self {
+                threads: share(common.connections, threads, &cpus),
+                warnings: shortage::warnings(&needs, common, &sources, host),
+                sources,
+                needs,
+            }),
+            sources => {
+                faults.extend(sources.err().into_iter().flatten());
+                Err(Faults(faults))
+            }
         }
-        let target = common.url.address;
-        let sources = Sources::choose(&common.source, target, connections, host.ports)
-            .map_err(|error| error.to_string())?;
-        let on_this_host = target.ip().is_loopback();
-        check_files(host.files, connections, on_this_host)?;
-        let warnings = warnings(host, connections, on_this_host);
-        Ok(Self { threads: share(connections, count, &cpus), sources, warnings })
     }
 }
 
-fn choose_cpus(wanted: &[usize], allowed: &[usize]) -> Result<Vec<usize>, String> {
+impl Needs {
+    fn of(common: &Common, in_flight: u64, host: &Host, threads: u32) -> Self {
+        let connections = u64::from(common.connections);
+        let both_ends = common.url.iter().any(|target| host.owns(target.address.ip()));
+        let (ends, bytes) = if both_ends { (2, PAIR_BYTES) } else { (1, END_BYTES) };
+        Self {
+            connections: common.connections,
+            both_ends,
+            threads,
+            descriptors: descriptors(common.connections, threads),
+            files: connections * ends + 2 * u64::from(threads),
+            memory: connections * bytes + u64::from(threads) * THREAD_BYTES,
+            in_flight: connections * in_flight,
+        }
+    }
+}
+
+/// Descriptors of the largest of so many threads: each has its share and all wakes.
+fn descriptors(connections: u32, threads: u32) -> u64 {
+    u64::from(connections.div_ceil(threads)) + u64::from(threads) + DESCRIPTOR_RESERVE
+}
+
+fn choose_cpus(wanted: &[usize], allowed: &[usize]) -> Result<Vec<usize>, Fault> {
     if wanted.is_empty() {
         return Ok(allowed.to_vec());
     }
     match wanted.iter().find(|cpu| !allowed.contains(cpu)) {
-        Some(cpu) => Err(format!("--cpus {cpu} is not one of the allowed CPUs {allowed:?}")),
         None => Ok(wanted.to_vec()),
+        Some(cpu) => {
+            let what = format!("CPU {cpu} is not one of those this process may use, {allowed:?}");
+            let list: Vec<String> = allowed.iter().map(usize::to_string).collect();
+            Err(Fault::new(what).mend(format!("--cpus {}", list.join(","))))
+        }
     }
+}
+
+fn choose_threads(common: &Common, host: &Host, cpus: &[usize]) -> Result<u32, Fault> {
+    let connections = common.connections;
+    let comfortable = connections.div_ceil(PER_THREAD_COMFORTABLE);
+    let at_least = comfortable.max(cpus.len() as u32).min(connections);
+    let fits = |threads: &u32| descriptors(connections, *threads) <= host.descriptors;
+    let enough = (at_least..=THREADS_MAX.min(connections)).find(fits);
+    let wanted = common.threads.or(enough).unwrap_or(at_least);
+    if fits(&wanted) {
+        return Ok(wanted);
+    }
+    let needed = descriptors(connections, wanted);
+    let what = format!(
+        "{connections} connections on {wanted} threads need {needed} descriptors in each, and the \
+         hard limit is {}",
+        host.descriptors
+    );
+    let beyond = host.descriptors_max.is_some_and(|max| max < needed);
+    let raise = if beyond { format!("sysctl -w fs.nr_open={needed} && ") } else { String::new() };
+    let threads = |threads| format!("--threads {threads}");
+    let fault = Fault::new(what).mend_if(enough.is_some(), || threads(enough.unwrap_or(wanted)));
+    Err(fault.mend(format!("{raise}ulimit -n {needed} (as root, in the shell of the run)")))
 }
 
 fn share(connections: u32, count: u32, cpus: &[usize]) -> Vec<ThreadPlan> {
@@ -126,64 +191,120 @@ fn share(connections: u32, count: u32, cpus: &[usize]) -> Vec<ThreadPlan> {
         .collect()
 }
 
-fn check_files(files: Option<u64>, connections: u32, on_this_host: bool) -> Result<(), String> {
-    let needed = u64::from(connections) * if on_this_host { 2 } else { 1 };
-    match files {
-        Some(files) if files < needed => Err(format!(
-            "{connections} connections need {needed} open files on this host, and {files} are \
-             left; raise the limit: sysctl -w fs.file-max={}",
-            needed * 2
-        )),
-        _ => Ok(()),
+impl Plan {
+    /// The plan in lines for people, with what `host` has.
+    pub(crate) fn describe<'a>(&'a self, host: &'a Host) -> impl fmt::Display + 'a {
+        Description { plan: self, host }
     }
 }
 
-fn warnings(host: &Host, connections: u32, on_this_host: bool) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let needed = u64::from(connections) * PAIR_BYTES;
-    if let Some(memory) = host.memory.filter(|&memory| on_this_host && memory < needed) {
-        warnings.push(format!(
-            "{connections} connections with both ends on this host take about {} MiB, and {} MiB \
-             are free",
-            needed >> 20,
-            memory >> 20
-        ));
-    }
-    warnings
+struct Description<'a> {
+    plan: &'a Plan,
+    host: &'a Host,
 }
 
-/// Ports of `net.ipv4.ip_local_port_range`, or the kernel's default.
-fn ports() -> u32 {
-    let range = numbers("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
-    match range[..] {
-        [first, last] if first <= last && last <= 65_535 => (last - first + 1) as u32,
-        _ => 28_232,
+impl fmt::Display for Description<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Plan { threads, sources, needs, .. } = self.plan;
+        let host = self.host;
+        let largest = threads.first().map_or(0, |thread| thread.count);
+        let mut cpus: Vec<usize> = threads.iter().map(|thread| thread.cpu).collect();
+        cpus.sort_unstable();
+        cpus.dedup();
+        let ends = if needs.both_ends { "both ends" } else { "one end" };
+        let addresses = sources.count().max(1) as u64;
+        writeln!(formatter, "connections  {}, {ends} on this host", needs.connections)?;
+        writeln!(formatter, "threads      {}, of {largest} connections at most", threads.len())?;
+        writeln!(formatter, "CPUs         {cpus:?}")?;
+        match sources.ends() {
+            None => writeln!(formatter, "addresses    the one the kernel chooses")?,
+            Some((first, last)) => {
+                writeln!(formatter, "addresses    {addresses}, from {first} to {last}")?;
+            }
+        }
+        let (first, last) = host.ports.range;
+        let tuples = addresses * u64::from(sources.ports);
+        writeln!(
+            formatter,
+            "ports        {} of each address ({first} to {last}): {tuples} for each target",
+            sources.ports
+        )?;
+        let (needed, limit) = (needs.descriptors, host.descriptors);
+        writeln!(formatter, "descriptors  {needed} of {limit} in each thread")?;
+        let shown = |number: Option<u64>| number.map_or_else(|| "?".to_owned(), |n| n.to_string());
+        writeln!(
+            formatter,
+            "files        {} of {} that are free",
+            needs.files,
+            shown(host.files.map(Limit::free))
+        )?;
+        let mib = |bytes: u64| bytes >> 20;
+        let memory = shown(host.memory.map(mib));
+        write!(formatter, "memory       about {} MiB of {memory} free", mib(needs.memory))
     }
 }
 
-fn numbers(path: &str) -> Option<Vec<u64>> {
-    let text = fs::read_to_string(path).ok()?;
-    text.split_ascii_whitespace().map(|word| word.parse().ok()).collect()
+/// A host and flags for tests.
+#[cfg(test)]
+pub(crate) mod synthetic {
+    use super::*;
+    use crate::args::Arguments;
+    use crate::host::{OwnAddress, Ports, ThreadLimit};
+    use clap::Parser;
+    use std::net::IpAddr;
+
+    /// A host that lacks little: interfaces `lo`, `eth0` (three addresses) and `wg0` (IPv6 only).
+    pub(crate) fn host() -> Host {
+        let own = |interface: &str, ip: &str| OwnAddress {
+            interface: interface.to_owned(),
+            ip: ip.parse().expect("an address"),
+        };
+        Host {
+            cpus: vec![2, 5],
+            descriptors: 20_000,
+            descriptors_max: Some(1 << 20),
+            files: Some(Limit { used: 1_000, max: 2_401_000 }),
+            ports: Ports { range: (32_768, 60_999), reserved: Vec::new() },
+            tracked: None,
+            tcp_pages: Some(Limit { used: 100, max: 1 << 30 }),
+            page: 4096,
+            memory: Some(64 << 30),
+            backlog: Some(4096),
+            threads: vec![ThreadLimit {
+                name: "kernel.threads-max".to_owned(),
+                limit: Limit { used: 500, max: 60_000 },
+            }],
+            time_wait: 0,
+            addresses: vec![
+                own("lo", "127.0.0.1"),
+                own("lo", "::1"),
+                own("eth0", "10.0.0.5"),
+                own("eth0", "10.0.0.6"),
+                own("eth0", "10.0.0.7"),
+                own("eth0", "fd00::5"),
+                own("eth0", "fe80::5"),
+                own("wg0", "fd01::5"),
+            ],
+            route: Ok(IpAddr::from([127, 0, 0, 1])),
+        }
+    }
+
+    /// The flags of `loadtest idle` that all scenarios have.
+    pub(crate) fn common(flags: &str) -> Common {
+        let line = format!("loadtest idle {flags}");
+        let arguments = Arguments::try_parse_from(line.split_ascii_whitespace());
+        arguments.unwrap_or_else(|error| panic!("{error}")).scenario.common().clone()
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::synthetic::{common, host};
     use super::*;
-    use crate::args::Arguments;
-    use clap::Parser;
 
-    const HOST: Host = Host {
-        cpus: Vec::new(),
-        descriptors: 20_000,
-        ports: 28_232,
-        files: Some(2_400_000),
-        memory: Some(16 << 30),
-    };
-
-    fn make(flags: &str) -> Result<Plan, String> {
-        let line = format!("loadtest idle --url ws://127.0.0.1:1 {flags}");
-        let arguments = Arguments::try_parse_from(line.split(' ')).expect("a valid line");
-        Plan::make(arguments.scenario.common(), &Host { cpus: vec![2, 5], ..HOST })
+    fn make(flags: &str, host: &Host) -> Result<Plan, String> {
+        let common = common(&format!("--url ws://127.0.0.1:1 {flags}"));
+        Plan::make(&common, 0, host).map_err(String::from)
     }
 
     #[test]
@@ -195,7 +316,7 @@ mod tests {
             ("--connections 7 --threads 3", 3),
             ("--connections 2 --threads 3", 3),
         ] {
-            let plan = make(flags).expect(flags);
+            let plan = make(flags, &host()).expect(flags);
             assert_eq!(plan.threads.len(), threads, "{flags}");
             let mut next = 0;
             for thread in &plan.threads {
@@ -205,26 +326,57 @@ mod tests {
                 next += thread.count;
             }
             assert!(flags.contains(&format!("--connections {next}")));
+            assert!(plan.warnings.is_empty(), "{:?}", plan.warnings);
         }
     }
 
     #[test]
-    fn errors_say_what_to_change() {
-        let too_few = make("--connections 100000 --threads 4").unwrap_err();
-        assert!(too_few.contains("--threads 6"), "{too_few}");
-        assert!(make("--connections 1 --cpus 3").unwrap_err().contains("[2, 5]"));
-        let files = make("--connections 1300000").unwrap_err();
-        assert!(files.contains("fs.file-max=5200000"), "{files}");
-        assert!(make("--connections 100000 --source 127.0.0.1").unwrap_err().contains("--source"));
+    fn tight_descriptor_limits_take_more_threads() {
+        let host = Host { descriptors: 1024, ..host() };
+        let plan = make("--connections 100000", &host).expect("a plan");
+        assert!(plan.needs.descriptors <= 1024);
+        assert_eq!(plan.threads.iter().map(|thread| thread.count).sum::<u32>(), 100_000);
+        let error = make("--connections 1000000", &host).expect_err("no number of threads");
+        assert!(error.contains("ulimit -n 17978"), "{error}");
+        assert!(!error.contains("--threads"), "{error}");
     }
 
     #[test]
-    fn scarce_memory_is_a_warning() {
-        assert!(make("--connections 1000000").expect("a plan").warnings.is_empty());
-        let host = Host { cpus: vec![0], memory: Some(1 << 30), ..HOST };
-        let line = "loadtest idle --connections 1000000 --url ws://127.0.0.1:1";
-        let arguments = Arguments::try_parse_from(line.split(' ')).expect("a valid line");
-        let plan = Plan::make(arguments.scenario.common(), &host).expect("a plan");
-        assert_eq!(plan.warnings.len(), 1);
+    fn too_few_threads_are_told_how_many_there_must_be() {
+        let error = make("--connections 100000 --threads 4", &host()).expect_err("25,000 each");
+        assert!(error.contains("mend: --threads 6"), "{error}");
+        assert!(error.contains("  or: ulimit -n 25068"), "{error}");
+        let host = Host { descriptors_max: Some(20_000), ..host() };
+        let error = make("--connections 100000 --threads 4", &host).expect_err("25,000 each");
+        assert!(error.contains("sysctl -w fs.nr_open=25068 && ulimit -n 25068"), "{error}");
+    }
+
+    #[test]
+    fn a_host_without_a_route_is_told_so() {
+        let host = Host { route: Err("Network is unreachable".to_owned()), ..host() };
+        let error = make("--connections 1", &host).expect_err("no route");
+        assert!(error.contains("ip link set lo up"), "{error}");
+    }
+
+    #[test]
+    fn all_that_is_missing_is_told_at_once() {
+        let host = Host { files: Some(Limit { used: 900, max: 1_000 }), ..host() };
+        let flags = "--connections 60000 --threads 2 --cpus 3 --source 127.0.0.1";
+        let error = make(flags, &host).expect_err("much is missing");
+        for part in ["--cpus 2,5", "--threads 4", "fs.file-max=", "ip_local_port_range='1024"] {
+            assert!(error.contains(part), "{part} in {error}");
+        }
+        assert_eq!(error.matches("\n  - ").count(), 4, "{error}");
+    }
+
+    #[test]
+    fn a_description_names_what_is_taken() {
+        let plan = make("--connections 100000", &host()).expect("a plan");
+        let text = plan.describe(&host()).to_string();
+        for part in
+            ["100000, both ends", "6, of 16667", "13, from 127.0.0.1 to 127.0.0.13", "28232"]
+        {
+            assert!(text.contains(part), "{part} in {text}");
+        }
     }
 }

@@ -99,7 +99,7 @@ impl Process {
 }
 
 /// The kernel now; what cannot be read is 0.
-fn kernel() -> KernelSample {
+pub(crate) fn kernel() -> KernelSample {
     let sockets = fs::read_to_string("/proc/net/sockstat").unwrap_or_default();
     let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let page = rustix::param::page_size() as u64;

@@ -11,7 +11,7 @@ use crate::control::{Control, News, Phase, Times};
 use crate::crew;
 use crate::measured;
 use crate::payload::mix;
-use crate::plan::{Host, Plan};
+use crate::plan::Plan;
 use crate::probe::{Process, Sample};
 use crate::progress::Progress;
 use crate::results::Results;
@@ -82,8 +82,7 @@ pub(crate) fn run(arguments: &Arguments, interrupted: &AtomicBool) -> Result<Res
 
 fn conduct(arguments: &Arguments, interrupted: &AtomicBool) -> Result<Outcome, String> {
     let common = arguments.scenario.common();
-    let plan = Plan::make(common, &Host::read()?)?;
-    plan.sources.check(common.url.address)?;
+    let (plan, _) = Plan::for_this_host(common, arguments.scenario.bytes_in_flight())?;
     plan.warnings.iter().for_each(|warning| eprintln!("loadtest: warning: {warning}"));
     let server = common.server_pid.map(Process::new).transpose()?;
     let threads = plan.threads.len();

@@ -1,19 +1,98 @@
 //! The opening handshake, the same for every connection of a run.
 
+use std::fmt;
+use std::str::FromStr;
+
 use ringwire::limits::HEAD_BYTES_MAX;
 use ringwire::protocol::upgrade::{HeadScanner, check_response, write_request};
 
-use crate::args::Target;
+use crate::args::{Common, Target};
 use crate::client::Client;
 use crate::stats::Failure;
 
 /// `Sec-WebSocket-Key`: one for all, since nothing between this client and the server caches.
 const KEY: &str = "cmluZ3dpcmVsb2FkdGVzdA==";
 
+/// Field names that the handshake itself, or a body, would be spoilt by.
+const NAMES_TAKEN: [&str; 5] =
+    ["host", "upgrade", "connection", "content-length", "transfer-encoding"];
+
+/// A field that the user adds to the request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Header {
+    name: String,
+    value: String,
+}
+
+impl FromStr for Header {
+    type Err = String;
+
+    fn from_str(line: &str) -> Result<Self, String> {
+        let (name, value) = line.split_once(':').ok_or("the form is `Name: value`")?;
+        let lower = name.to_ascii_lowercase();
+        if NAMES_TAKEN.contains(&&*lower) || lower.starts_with("sec-websocket-") {
+            return Err(format!("{name} is the handshake's own; subprotocols have --protocol"));
+        }
+        let value = value.trim_matches([' ', '\t']);
+        let is_printable = |character: char| character == '\t' || !character.is_control();
+        if !is_token(name) || !value.chars().all(is_printable) {
+            return Err("the name or the value has a character that no field may have".to_owned());
+        }
+        Ok(Self { name: name.to_owned(), value: value.to_owned() })
+    }
+}
+
+/// The name of a subprotocol: a token (RFC 6455 section 4.1).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Protocol(String);
+
+impl FromStr for Protocol {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        if is_token(name) {
+            Ok(Self(name.to_owned()))
+        } else {
+            Err("a subprotocol has letters, digits and !#$%&'*+-.^_`|~ only".to_owned())
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// A token of HTTP (RFC 9110 section 5.6.2).
+fn is_token(text: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_allowed)
+}
+
+/// What the user asks for in the request, besides the target.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Wishes {
+    headers: Vec<Header>,
+    protocols: Vec<Protocol>,
+}
+
+impl Wishes {
+    /// Those of the command line.
+    pub(crate) fn of(common: &Common) -> Self {
+        Self { headers: common.header.clone(), protocols: common.protocol.clone() }
+    }
+
+    fn protocols(&self) -> Vec<&str> {
+        self.protocols.iter().map(|protocol| protocol.0.as_str()).collect()
+    }
+}
+
 /// The request, and the response that proves that the server read it.
 #[derive(Debug)]
 pub(crate) struct Upgrade {
     request: Vec<u8>,
+    wishes: Wishes,
     /// The last response that was checked. The key is always the same, so a server that sends the
     /// same head again has given the right answer again.
     checked: Vec<u8>,
@@ -21,10 +100,13 @@ pub(crate) struct Upgrade {
 
 impl Upgrade {
     /// The handshake with `target`.
-    pub(crate) fn new(target: &Target) -> Self {
+    pub(crate) fn new(target: &Target, wishes: &Wishes) -> Self {
+        let fields: Vec<(&str, &str)> =
+            wishes.headers.iter().map(|field| (&*field.name, &*field.value)).collect();
+        let (host, path, protocols) = (&target.authority, &target.path, wishes.protocols());
         let mut request = Vec::new();
-        write_request(&mut request, &target.authority, &target.path, KEY, &[], &[]);
-        Self { request, checked: Vec::new() }
+        write_request(&mut request, host, path, KEY, &protocols, &fields);
+        Self { request, wishes: wishes.clone(), checked: Vec::new() }
     }
 
     /// What to send.
@@ -49,7 +131,7 @@ impl Upgrade {
         match end.map_err(|_| Failure::Response("no head of HTTP"))? {
             None => Ok(None),
             Some(end) => {
-                check_response(&head[..end], KEY, &[])?;
+                check_response(&head[..end], KEY, &self.wishes.protocols())?;
                 self.checked.clear();
                 self.checked.extend_from_slice(&head[..end]);
                 client.rest = None;
@@ -65,14 +147,59 @@ mod tests {
     use ringwire::protocol::upgrade::{Request, accept, parse_request};
 
     fn exchange() -> (Upgrade, Vec<u8>) {
+        exchange_with(&Wishes::default(), None)
+    }
+
+    /// The response chooses a subprotocol.
+    fn exchange_with(wishes: &Wishes, protocol: Option<&str>) -> (Upgrade, Vec<u8>) {
         let target = "ws://127.0.0.1:1/echo".parse().expect("a URL");
-        let upgrade = Upgrade::new(&target);
+        let upgrade = Upgrade::new(&target, wishes);
         let mut response = Vec::new();
         match parse_request(upgrade.request()) {
-            Ok(Request::Upgrade(request)) => accept(&mut response, &request, None),
+            Ok(Request::Upgrade(request)) => accept(&mut response, &request, protocol),
             other => panic!("{other:?}"),
         }
         (upgrade, response)
+    }
+
+    #[test]
+    fn fields_and_subprotocols_are_asked_for() {
+        let wishes = Wishes {
+            headers: vec!["Origin:http://a b".parse().expect("a field")],
+            protocols: vec!["chat.v2".parse().expect("a name"), "chat".parse().expect("a name")],
+        };
+        let (mut upgrade, response) = exchange_with(&wishes, Some("chat"));
+        let request = String::from_utf8_lossy(upgrade.request()).into_owned();
+        assert!(request.contains("\r\nOrigin: http://a b\r\n"), "{request}");
+        assert!(request.contains("\r\nSec-WebSocket-Protocol: chat.v2, chat\r\n"), "{request}");
+        let size = response.len();
+        assert_eq!(upgrade.response(&mut Client::new(), &response), Ok(Some(size)));
+        let other = String::from_utf8_lossy(&response).replace("chat", "chit").into_bytes();
+        assert!(upgrade.response(&mut Client::new(), &other).is_err());
+    }
+
+    #[test]
+    fn fields_that_would_spoil_the_request_are_refused() {
+        for bad in [
+            "no colon",
+            ": empty",
+            "Na me: a",
+            "Name : a",
+            "Name: a\r\nOther: b",
+            "Name: a\nb",
+            "Name: \0",
+            "Host: a",
+            "UPGRADE: a",
+            "Connection: close",
+            "Sec-WebSocket-Key: a",
+            "sec-websocket-protocol: a",
+            "Content-Length: 5",
+        ] {
+            assert!(bad.parse::<Header>().is_err(), "{bad:?}");
+        }
+        for bad in ["", "a b", "a,b", "a\r\n", "ä"] {
+            assert!(bad.parse::<Protocol>().is_err(), "{bad:?}");
+        }
     }
 
     #[test]

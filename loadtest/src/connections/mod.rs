@@ -10,14 +10,15 @@ use ringwire::protocol::{AssemblyPool, OpCode, encode_masked_frame};
 use ringwire::ring::socket;
 use ringwire::ring::{Completion, Interest, Ring, Token};
 
-use crate::addresses::Sources;
 use crate::args::{Leave, Target};
 use crate::client::{Client, State};
 use crate::control::{Clock, Population};
 use crate::payload::{MASKING_KEY, mix};
+use crate::rotation::{Rotation, target_of};
 use crate::scenario::Scenario;
+use crate::sources::Sources;
 use crate::stats::{Failure, Stage, Stats};
-use crate::upgrade::Upgrade;
+use crate::upgrade::{Upgrade, Wishes};
 
 /// Kinds of tokens.
 pub(crate) const POLL: u8 = 1;
@@ -29,8 +30,10 @@ const PIECES_BYTES_MAX: usize = 1 << 30;
 /// What all connections of a run have in common.
 #[derive(Debug)]
 pub(crate) struct Setup {
-    /// The server.
-    pub(crate) target: Target,
+    /// The servers; connections take turns.
+    pub(crate) targets: Vec<Target>,
+    /// What is asked of them.
+    pub(crate) wishes: Wishes,
     /// Where connections come from.
     pub(crate) sources: Sources,
     /// Nanoseconds a connection may take to open.
@@ -55,7 +58,9 @@ pub(crate) struct Connections {
     clients: Vec<Client>,
     /// The number of the first client among those of all threads.
     first: u32,
-    upgrade: Upgrade,
+    /// One for each target.
+    upgrades: Vec<Upgrade>,
+    rotation: Rotation,
     buffer: Box<[u8]>,
     pool: AssemblyPool,
     /// Clients with more to read than their share.
@@ -68,15 +73,19 @@ pub(crate) struct Connections {
     pub(crate) open: u32,
     /// Connections that were opened.
     pub(crate) opened: u64,
+    /// Connections that no source address had a port for.
+    pub(crate) without_port: u64,
 }
 
 impl Connections {
     /// `count` clients that are not started, the first of them with the number `first`.
     pub(crate) fn new(setup: Arc<Setup>, clock: Clock, ring: Ring, first: u32, count: u32) -> Self {
+        let upgrade = |target| Upgrade::new(target, &setup.wishes);
         Self {
             stats: Stats::default(),
             ring,
-            upgrade: Upgrade::new(&setup.target),
+            upgrades: setup.targets.iter().map(upgrade).collect(),
+            rotation: Rotation::new(&setup.sources, setup.targets.len()),
             setup,
             clock,
             clients: std::iter::repeat_with(Client::new).take(count as usize).collect(),
@@ -88,6 +97,7 @@ impl Connections {
             pending: 0,
             open: 0,
             opened: 0,
+            without_port: 0,
         }
     }
 
@@ -111,7 +121,7 @@ impl Connections {
     /// Starts to connect.
     pub(crate) fn start(&mut self, index: u32, now: u64) {
         self.stats.first_start.get_or_insert(now);
-        match self.connect(index) {
+        match self.connect(index, now) {
             Ok(socket) => {
                 let client = &mut self.clients[index as usize];
                 client.state = State::Connecting;
@@ -124,6 +134,7 @@ impl Connections {
             Err(failure) => {
                 self.clients[index as usize].state = State::Gone;
                 self.stats.fail(Stage::Connect, failure);
+                self.without_port += u64::from(failure == Failure::NO_PORT);
             }
         }
     }
@@ -240,18 +251,17 @@ impl Connections {
         }
     }
 
-    fn connect(&self, index: u32) -> Result<std::os::fd::OwnedFd, Failure> {
-        let target = self.setup.target.address;
-        let attempts = self.setup.sources.count().clamp(1, 8);
-        let mut attempt = 0;
-        loop {
-            attempt += 1;
-            let source = self.setup.sources.of(self.number(index), attempt - 1);
-            match socket::connect(source, target).map_err(Failure::from) {
-                Err(failure) if attempt < attempts && failure == Failure::NO_PORT => {}
-                outcome => return outcome,
-            }
-        }
+    fn connect(&mut self, index: u32, now: u64) -> Result<std::os::fd::OwnedFd, Failure> {
+        let number = self.number(index);
+        let target = self.setup.targets[self.target_of(index)].address;
+        self.rotation.connect(&self.setup.sources, number, now, |source| {
+            socket::connect(source, target).map_err(Failure::from)
+        })
+    }
+
+    /// Which of the targets, and of the handshakes, is that of a client.
+    const fn target_of(&self, index: u32) -> usize {
+        target_of(self.number(index), self.upgrades.len())
     }
 
     fn arm(&mut self, index: u32) {
@@ -262,11 +272,12 @@ impl Connections {
     }
 
     fn connected(&mut self, index: u32) {
+        let target = self.target_of(index);
         let client = &mut self.clients[index as usize];
         let Some(socket) = &client.socket else { return };
         let sent = socket::connect_outcome(socket).map_err(Failure::from).and_then(|()| {
             client.state = State::Upgrading;
-            if client.send(self.upgrade.request()) { Ok(()) } else { Err(Failure::Broken) }
+            if client.send(self.upgrades[target].request()) { Ok(()) } else { Err(Failure::Broken) }
         });
         if let Err(failure) = sent {
             let stage =

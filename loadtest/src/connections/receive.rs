@@ -48,10 +48,11 @@ impl Connections {
 
     fn received<S: Scenario>(&mut self, scenario: &mut S, index: u32, bytes: &mut [u8]) {
         let now = self.clock.now();
+        let target = self.target_of(index);
         let client = &mut self.clients[index as usize];
         match client.state {
             State::Open | State::Closing => self.frames(scenario, index, bytes, now),
-            State::Upgrading => match self.upgrade.response(client, bytes) {
+            State::Upgrading => match self.upgrades[target].response(client, bytes) {
                 Ok(None) => {}
                 Ok(Some(used)) => {
                     self.opened(index, now);

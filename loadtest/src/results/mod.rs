@@ -5,6 +5,7 @@
 mod examples;
 mod gap;
 mod histogram;
+mod html;
 mod summary;
 mod units;
 mod verdict;

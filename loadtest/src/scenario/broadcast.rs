@@ -209,7 +209,7 @@ impl Broadcast {
 
     /// Gathers how long a message took to the receivers of this thread.
     fn gather(&mut self, stats: &mut Stats, name: u64, latency: u64) {
-        if mix(name) % self.stride != 0 {
+        if !mix(name).is_multiple_of(self.stride) {
             return;
         }
         if self.gathered.len() >= GATHERED_MAX {

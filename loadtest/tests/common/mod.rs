@@ -226,7 +226,7 @@ fn answer(
             let Members { streams, withheld } = &mut *members;
             for (number, member) in streams.iter_mut().enumerate() {
                 if manner == Manner::Reorder && number == 0 {
-                    if hub.messages.load(Ordering::SeqCst) == 1 {
+                    if earlier == 0 {
                         *withheld = Some(frame.clone());
                         continue;
                     }
