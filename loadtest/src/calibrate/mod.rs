@@ -31,6 +31,9 @@ const PIPELINE_DEPTH: u32 = 16;
 /// Messages per second of the slowest open loop.
 const SLOW_RATE: f64 = 1_000.0;
 
+/// Attempts at a step: other work may have kept a thread from running in all of a short one.
+const ATTEMPTS: usize = 5;
+
 /// The part of `--duration` by which load precedes it.
 const WARM_UP_PART: u32 = 5;
 
@@ -207,17 +210,25 @@ impl Bench<'_> {
     /// it is known.
     fn take(&self, step: Step, ceiling: f64) -> Result<Option<Row>, String> {
         let load = Load::of(step, self.arguments, self.room, ceiling);
-        let before = self.peer.spent();
-        let Some(observed) = self.run(&load.words(self.arguments))? else { return Ok(None) };
-        let spent = self.peer.spent().since(before);
-        let work = match step {
-            Step::Connects => Work::connects(&observed, spent),
-            _ => Work::echoes(&observed, spent),
-        };
-        if work.count == 0.0 || work.seconds == 0.0 {
-            return Err(format!("--duration is too short: {} measured nothing", step.name()));
+        let words = load.words(self.arguments);
+        for _ in 0..ATTEMPTS {
+            let before = self.peer.spent();
+            let Some(observed) = self.run(&words)? else { return Ok(None) };
+            let spent = self.peer.spent().since(before);
+            let work = match step {
+                Step::Connects => Work::connects(&observed, spent),
+                _ => Work::echoes(&observed, spent),
+            };
+            if work.is_some() {
+                return Ok(Some(self.row(step, load, &observed, work)));
+            }
         }
-        Ok(Some(self.row(step, load, &observed, work)))
+        let Cpus { generator, peer } = self.cpus;
+        Err(format!(
+            "{} measured nothing in {ATTEMPTS} attempts: other work keeps CPU {generator} or \
+             {peer} busy; choose others with --cpus, or give a longer --duration",
+            step.name()
+        ))
     }
 
     /// Runs the generator as its own command line would; `None` when the user ended it.
@@ -275,6 +286,12 @@ struct Work {
 }
 
 impl Work {
+    /// Whether both sides did anything.
+    fn is_some(&self) -> bool {
+        let Self { count, seconds, generator_seconds, peer_seconds } = *self;
+        [count, seconds, generator_seconds, peer_seconds].iter().all(|&part| part > 0.0)
+    }
+
     /// While connections were opened. The generator is all of this process but the peer.
     const fn connects(observed: &Observed, spent: Spent) -> Self {
         let peer_seconds = spent.opening as f64 * 1e-9;
@@ -286,15 +303,14 @@ impl Work {
         }
     }
 
-    /// A second of the time that was measured. The peer's time is its mean for all messages, the
-    /// warm-up's too.
+    /// While the run was measured. The peer's time is its mean for all messages, the warm-up's too.
     fn echoes(observed: &Observed, spent: Spent) -> Self {
         let peer_seconds_each = spent.echoing as f64 * 1e-9 / spent.echoed.max(1) as f64;
         Self {
-            count: observed.messages_per_second,
-            seconds: 1.0,
-            generator_seconds: observed.busy,
-            peer_seconds: peer_seconds_each * observed.messages_per_second,
+            count: observed.messages,
+            seconds: observed.measured_seconds,
+            generator_seconds: observed.busy * observed.measured_seconds,
+            peer_seconds: peer_seconds_each * observed.messages,
         }
     }
 }

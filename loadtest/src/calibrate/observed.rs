@@ -13,8 +13,9 @@ pub(super) struct Observed {
     pub(super) connect_cpu_seconds: f64,
     /// Growth of this process meanwhile.
     pub(super) resident_bytes_per_connection: f64,
-    /// Messages per second that were echoed and checked while the run was measured.
-    pub(super) messages_per_second: f64,
+    /// Messages that were due while the run was measured, and were echoed and checked.
+    pub(super) messages: f64,
+    pub(super) measured_seconds: f64,
     /// Share of its processor that the generator's thread took meanwhile.
     pub(super) busy: f64,
     /// Round trips, from the intended time in an open loop.
@@ -44,7 +45,8 @@ impl Observed {
                 .as_ref()
                 .map_or(0.0, |server| server.connect_cpu_seconds),
             resident_bytes_per_connection: generator.resident_bytes_per_connection,
-            messages_per_second: summary.rate.received,
+            messages: summary.messages.received as f64,
+            measured_seconds: summary.messages.measured_seconds,
             busy: generator.threads.first().map_or(0.0, |thread| thread.busy),
             p50_us: summary.latency_us.p50,
             p99_us: summary.latency_us.p99,
