@@ -9,40 +9,17 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::addresses::SourceChoice;
-use crate::calibrate::CalibrateArguments;
 use crate::payload::{Sizes, name_size, stamp_size};
 use crate::redact;
+use crate::results::Gate;
 use crate::scenario::Publication;
 use crate::upgrade::{Header, Protocol};
 
 /// The shortest interval of a time series: each takes a look at the machine and a histogram.
 const INTERVAL_MIN: Duration = Duration::from_millis(10);
 
-/// Puts load on a WebSocket server and reports what it did.
+/// A run, as it was asked for.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "loadtest", version, about)]
-#[command(after_help = "Exit codes: 0 valid, 1 could not run, 2 bad arguments, 3 messages or \
-    connections were lost or wrong, 5 connections missing, 130 interrupted (the report is still \
-    written).")]
-pub(crate) struct CommandLine {
-    /// What the program does.
-    #[command(subcommand)]
-    pub(crate) command: Command,
-}
-
-/// The scenarios, and what is not one.
-#[derive(Clone, Debug, Subcommand)]
-pub(crate) enum Command {
-    /// A scenario.
-    #[command(flatten)]
-    Load(Box<ScenarioArguments>),
-    /// Measures what this generator itself can do on this host
-    Calibrate(CalibrateArguments),
-}
-
-/// A run of one scenario.
-#[derive(Clone, Debug, Parser)]
-#[command(name = "loadtest")]
 pub(crate) struct Arguments {
     /// What the clients do.
     #[command(subcommand)]
@@ -162,6 +139,15 @@ pub(crate) struct Common {
     /// Shows the plan of the run, or everything that is missing for it, and connects nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Fails the run when this holds, as 'p99>50ms' or 'missing>0'; repeatable
+    #[arg(long, value_name = "EXPR")]
+    pub(crate) fail_if: Vec<Gate>,
+    /// Notes that the generator was the limit, instead of making that the verdict
+    #[arg(long)]
+    pub(crate) allow_generator_bound: bool,
+    /// Adds the whole spectrum of percentiles to the text
+    #[arg(long)]
+    pub(crate) detailed: bool,
     /// Writes the report as JSON to a file, or to standard output (-) instead of the text
     #[arg(long, value_name = "FILE|-")]
     pub(crate) json: Option<PathBuf>,
@@ -325,6 +311,11 @@ impl Arguments {
         common.check()?;
         if common.interval < INTERVAL_MIN {
             return Err("--interval must be 10ms at least".to_owned());
+        }
+        if let Some(gate) = common.fail_if.iter().find(|gate| gate.is_relative()) {
+            return Err(format!(
+                "--fail-if {gate} compares with another run: loadtest compare does that"
+            ));
         }
         let ScenarioArguments::Broadcast { message, load, publishers, .. } = &self.scenario else {
             return Ok(());

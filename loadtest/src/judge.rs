@@ -1,7 +1,7 @@
 //! The verdict: whether the figures of a run are those of the server, or of something else.
 
 use crate::args::{Arguments, ScenarioArguments};
-use crate::results::{CpuShare, Percentiles, Verdict};
+use crate::results::{CpuShare, Gate, Percentiles, Summary, Verdict};
 use crate::run::Outcome;
 
 /// Share of the time in which the threads of a processor run, or want to, from which a run shows
@@ -32,12 +32,23 @@ pub(crate) struct Evidence<'a> {
     pub(crate) cpus: &'a [CpuShare],
 }
 
-/// The verdict with the most weight, and the reasons of all that apply.
+/// What was found.
+#[derive(Debug)]
+pub(crate) struct Judgement {
+    pub(crate) verdict: Verdict,
+    /// Of all verdicts that apply, those of the verdict first.
+    pub(crate) reasons: Vec<String>,
+    /// What the user does not want to be a verdict.
+    pub(crate) notes: Vec<String>,
+}
+
+/// The verdict with the most weight, and all reasons.
 pub(crate) fn judge(
     arguments: &Arguments,
     outcome: &Outcome,
     evidence: &Evidence<'_>,
-) -> (Verdict, Vec<String>) {
+) -> Judgement {
+    let common = arguments.scenario.common();
     let mut found: Vec<(Verdict, String)> = Vec::new();
     if outcome.interrupted {
         let reason = "ended by a signal: the figures are those until then".to_owned();
@@ -51,8 +62,13 @@ pub(crate) fn judge(
         _ => generator_bound(evidence),
     };
     let is_bound = !bound.is_empty();
-    found.extend(bound.into_iter().map(|reason| (Verdict::GeneratorBound, reason)));
-    let requested = u64::from(arguments.scenario.common().connections);
+    let mut notes = Vec::new();
+    if common.allow_generator_bound {
+        notes.extend(bound.into_iter().map(|reason| format!("generator-bound: {reason}")));
+    } else {
+        found.extend(bound.into_iter().map(|reason| (Verdict::GeneratorBound, reason)));
+    }
+    let requested = u64::from(common.connections);
     let (opened, _) = outcome.connected;
     if opened < requested {
         let reason = format!("{} of {requested} connections did not open", requested - opened);
@@ -63,7 +79,22 @@ pub(crate) fn judge(
     let verdicts = found.iter().map(|&(verdict, _)| verdict);
     let verdict = verdicts.max_by_key(|verdict| verdict.severity()).unwrap_or(Verdict::Valid);
     found.sort_by_key(|(verdict, _)| std::cmp::Reverse(verdict.severity()));
-    (verdict, found.into_iter().map(|(_, reason)| reason).collect())
+    let reasons = found.into_iter().map(|(_, reason)| reason).collect();
+    Judgement { verdict, reasons, notes }
+}
+
+/// Fails a run whose gates fail. Figures of the generator pass no gate: they are not the server's.
+pub(crate) fn judge_gates(summary: &mut Summary, gates: &[Gate]) {
+    let mut failures: Vec<String> =
+        gates.iter().filter_map(|gate| gate.failure(summary, None)).collect();
+    if summary.verdict == Verdict::GeneratorBound && !gates.is_empty() && failures.is_empty() {
+        failures.push("no gate is passed with the figures of the generator".to_owned());
+    }
+    if !failures.is_empty() && summary.verdict.severity() < Verdict::GateFailed.severity() {
+        summary.verdict = Verdict::GateFailed;
+        summary.exit_code = Verdict::GateFailed.exit_code();
+    }
+    summary.reasons.append(&mut failures);
 }
 
 fn refused(outcome: &Outcome) -> Option<String> {

@@ -4,6 +4,7 @@ mod addresses;
 mod args;
 mod calibrate;
 mod client;
+mod commands;
 mod connections;
 mod control;
 mod crew;
@@ -24,12 +25,14 @@ mod rotation;
 mod run;
 mod scenario;
 mod schedule;
+mod search;
 mod shortage;
 mod sources;
 mod stats;
 mod timeline;
 mod upgrade;
 
+use std::fs;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -38,7 +41,9 @@ use clap::Parser;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
-use crate::args::{Arguments, Command, CommandLine};
+use crate::args::{Arguments, Common};
+use crate::commands::{Command, CommandLine};
+use crate::judge::judge_gates;
 use crate::results::{Results, Verdict};
 
 /// The command line is wrong; clap ends the program with the same.
@@ -49,39 +54,77 @@ const EXIT_ARGUMENTS: u8 = 2;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let done = match CommandLine::parse().command {
-        Command::Calibrate(arguments) => {
-            catch_signals().and_then(|interrupted| calibrate::calibrate(&arguments, &interrupted))
-        }
-        Command::Load(scenario) => load(&Arguments { scenario: *scenario }),
+    let ended = match CommandLine::parse().command {
+        Command::Scenario(scenario) => run_scenario(&Arguments { scenario }),
+        Command::Search(search) => checked(search.check()).and_then(|()| {
+            let interrupted = catch_signals().map_err(End::failed)?;
+            finish(search.common(), search.run(&interrupted))
+        }),
+        Command::Calibrate(arguments) => catch_signals()
+            .and_then(|interrupted| calibrate::calibrate(&arguments, &interrupted))
+            .map_err(End::failed),
+        Command::Saved(command) => command.run().map_err(End::failed),
     };
-    let exit_code = done.unwrap_or_else(|reason| {
-        eprintln!("loadtest: {reason}");
-        Verdict::CouldNotRun.exit_code()
-    });
-    ExitCode::from(exit_code)
+    match ended {
+        Ok(exit_code) => ExitCode::from(exit_code),
+        Err(End { exit_code, reason }) => {
+            eprintln!("loadtest: {reason}");
+            ExitCode::from(exit_code)
+        }
+    }
 }
 
-fn load(arguments: &Arguments) -> Result<u8, String> {
-    if let Err(reason) = arguments.check() {
-        eprintln!("loadtest: {reason}");
-        return Ok(EXIT_ARGUMENTS);
-    }
-    if arguments.scenario.common().dry_run {
-        return dry_run::run(arguments).map(|()| Verdict::Valid.exit_code());
-    }
-    let results = run::run(arguments, &*catch_signals()?)?;
-    report(arguments, &results)
+/// The end of a program that could not do what it was asked for.
+struct End {
+    exit_code: u8,
+    reason: String,
 }
 
-/// Shows and saves what a run left. Gives back how the program ends.
-fn report(arguments: &Arguments, results: &Results) -> Result<u8, String> {
+impl End {
+    const fn failed(reason: String) -> Self {
+        Self { exit_code: Verdict::CouldNotRun.exit_code(), reason }
+    }
+}
+
+fn checked(arguments: Result<(), String>) -> Result<(), End> {
+    arguments.map_err(|reason| End { exit_code: EXIT_ARGUMENTS, reason })
+}
+
+fn run_scenario(arguments: &Arguments) -> Result<u8, End> {
+    checked(arguments.check())?;
     let common = arguments.scenario.common();
-    let as_json = serde_json::to_string_pretty(&results.summary)
-        .map_err(|error| format!("the report is not valid JSON: {error}"))?;
-    println!("{as_json}");
-    let _ = common;
-    Ok(results.summary.exit_code)
+    if common.dry_run {
+        return dry_run::run(arguments).map_err(End::failed).map(|()| Verdict::Valid.exit_code());
+    }
+    let interrupted = catch_signals().map_err(End::failed)?;
+    finish(common, run::run(arguments, &interrupted))
+}
+
+/// Judges, saves and shows what a run left. Gives back how the program ends.
+fn finish(common: &Common, results: Result<Results, String>) -> Result<u8, End> {
+    results.and_then(|results| report(common, results)).map_err(End::failed)
+}
+
+fn report(common: &Common, mut results: Results) -> Result<u8, String> {
+    judge_gates(&mut results.summary, &common.fail_if);
+    if let Some(folder) = &common.out {
+        results.save(folder).map_err(|reason| format!("--out: {reason}"))?;
+    }
+    let summary = &results.summary;
+    let as_json = || {
+        serde_json::to_string_pretty(summary)
+            .map_err(|error| format!("the report is not valid JSON: {error}"))
+    };
+    match common.json.as_deref() {
+        Some(path) if path.as_os_str() == "-" => println!("{}", as_json()?),
+        None => print!("{}", summary.text(common.detailed)?),
+        Some(path) => {
+            print!("{}", summary.text(common.detailed)?);
+            fs::write(path, as_json()? + "\n")
+                .map_err(|error| format!("--json {}: {error}", path.display()))?;
+        }
+    }
+    Ok(summary.exit_code)
 }
 
 /// The first signal ends the run and still reports; the second ends the process.

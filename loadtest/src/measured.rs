@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 
 use crate::args::{Arguments, ScenarioArguments};
 use crate::environment;
-use crate::judge::{Evidence, judge};
+use crate::judge::{Evidence, Judgement, judge};
 use crate::payload::MASKING_KEY;
 use crate::probe::{ProcessSample, Sample};
 use crate::results::{
@@ -38,7 +38,8 @@ pub(crate) fn results(arguments: &Arguments, outcome: Outcome) -> Results {
         ratio: rate.ratio,
         cpus: &generator.cpus,
     };
-    let (verdict, reasons) = judge(arguments, &outcome, &evidence);
+    let judgement = judge(arguments, &outcome, &evidence);
+    let Judgement { verdict, reasons, notes: allowed } = judgement;
     let model = config.load.as_ref().map(|load| load.model);
     let summary = Summary {
         tool: "loadtest".to_owned(),
@@ -47,7 +48,7 @@ pub(crate) fn results(arguments: &Arguments, outcome: Outcome) -> Results {
         verdict,
         exit_code: verdict.exit_code(),
         reasons,
-        notes: notes(arguments, &outcome, &generator),
+        notes: [notes(arguments, &outcome, &generator), allowed].concat(),
         run_id: format!("{:08x}", outcome.run),
         started_unix_seconds: outcome.started,
         config,

@@ -291,6 +291,22 @@ mod tests {
     }
 
     #[test]
+    fn no_damage_below_the_compression_is_fatal() {
+        let histogram = recorded([1, 2, 3, 500, 70_000, 70_001, NANOSECONDS_MAX]);
+        let mut counts = Vec::new();
+        let packed = encoded(&histogram);
+        ZlibDecoder::new(&packed[COMPRESSED_HEAD_BYTES..]).read_to_end(&mut counts).unwrap();
+        counts.drain(..HEAD_BYTES);
+        let length = counts.len() as u32;
+        assert_eq!(plain(length, 3, &counts).histogram().unwrap(), histogram);
+        for at in 0..counts.len() * 8 {
+            counts[at / 8] ^= 1 << (at % 8);
+            let _ = plain(length, 3, &counts).histogram();
+            counts[at / 8] ^= 1 << (at % 8);
+        }
+    }
+
+    #[test]
     fn sums_stay_exact() {
         let mut sum = recorded([5]);
         add(&mut sum, &recorded([7, 7])).unwrap();

@@ -1,18 +1,34 @@
 //! What a run leaves: a summary and its intervals. They are saved, loaded, merged and compared as
 //! they are, so that nothing depends on the process that measured them.
 
+mod compare;
 #[cfg(test)]
 mod examples;
+mod files;
 mod gap;
+mod gate;
+mod hgrm;
 mod histogram;
+mod hlog;
 mod html;
+mod load;
+mod merge;
+mod merge_summary;
+mod metric;
+mod rows;
+mod schema;
 mod summary;
+mod text;
 mod units;
 mod verdict;
 
 use hdrhistogram::Histogram;
 
+pub(crate) use self::compare::{Comparison, Side};
+pub(crate) use self::files::save_page;
 pub(crate) use self::gap::latency_gap;
+pub(crate) use self::gate::Gate;
+pub(crate) use self::schema::schema;
 pub(crate) use self::summary::{
     Config, Connections, CpuShare, Environment, ErrorCount, Figure, Generator, Kernel, Load,
     LoadModel, Merge, Messages, NamedHistogram, Percentiles, Rate, Row, RowPhase, Server, Step,

@@ -47,7 +47,7 @@ pub(crate) struct Summary {
     pub(crate) latency_gap: String,
     /// Figures that only this scenario has, in the order they are shown.
     pub(crate) figures: Vec<Figure>,
-    /// The steps of a search; the last that passed is its result.
+    /// The steps of a search; the highest that passed is its result.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) steps: Vec<Step>,
     /// What failed, and how often.

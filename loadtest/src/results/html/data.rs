@@ -1,13 +1,10 @@
 //! What the page draws: the curve of every histogram, and the intervals as columns.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
-use hdrhistogram::serialization::Deserializer;
 use serde::Serialize;
 
 use super::super::{
-    Interval, NamedHistogram, Packed, Percentiles, Results, Row, RowPhase, Summary, new_histogram,
+    Interval, NamedHistogram, Percentiles, Results, Row, RowPhase, Summary, new_histogram,
 };
 
 /// Points that a chart over time has at most: no screen shows more.
@@ -88,7 +85,7 @@ impl<'a> Run<'a> {
 
 impl<'a> Shape<'a> {
     fn new(name: &'a str, named: &'a NamedHistogram) -> Self {
-        let curve = histogram(named).map_or_else(Vec::new, |histogram| curve(&histogram));
+        let curve = named.histogram().map_or_else(|_| Vec::new(), |found| curve(&found));
         Self { name, of: &named.of, us: named.us, curve }
     }
 }
@@ -164,7 +161,7 @@ fn latency(group: &[Interval]) -> Percentiles {
         return worst;
     }
     let mut whole = new_histogram();
-    for part in group.iter().filter_map(|interval| unpack(&interval.latency)) {
+    for part in group.iter().filter_map(|interval| interval.latency.histogram().ok()) {
         if whole.add(part).is_err() {
             return worst;
         }
@@ -195,14 +192,4 @@ pub(super) fn curve(histogram: &Histogram<u64>) -> Vec<Point> {
 
 fn microseconds(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / 1_000.0
-}
-
-/// Nothing when it is not a histogram: the page then leaves the curve out.
-fn histogram(named: &NamedHistogram) -> Option<Histogram<u64>> {
-    unpack(&Packed(STANDARD.decode(&named.v2).ok()?))
-}
-
-/// Nothing when it is empty or no histogram.
-fn unpack(packed: &Packed) -> Option<Histogram<u64>> {
-    Deserializer::new().deserialize(&mut &*packed.0).ok()
 }
