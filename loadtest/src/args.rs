@@ -129,6 +129,10 @@ pub(crate) struct Common {
     /// Process of the server, whose CPU time and memory are then part of the report
     #[arg(long, value_name = "PID")]
     pub(crate) server_pid: Option<u32>,
+    /// The same from the server's own metrics, as http://HOST:PORT/metrics: Prometheus text with
+    /// process_cpu_seconds_total and process_resident_memory_bytes
+    #[arg(long, value_name = "URL", conflicts_with = "server_pid")]
+    pub(crate) server_metrics: Option<String>,
     /// Length of the intervals of the time series
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
     pub(crate) interval: Duration,
@@ -142,6 +146,9 @@ pub(crate) struct Common {
     /// Fails the run when this holds, as 'p99>50ms' or 'missing>0'; repeatable
     #[arg(long, value_name = "EXPR")]
     pub(crate) fail_if: Vec<Gate>,
+    /// Notes that the generator was the limit, instead of making that the verdict
+    #[arg(long)]
+    pub(crate) allow_generator_bound: bool,
     /// Adds the whole spectrum of percentiles to the text
     #[arg(long)]
     pub(crate) detailed: bool,

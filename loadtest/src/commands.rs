@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand};
 
 use crate::args::ScenarioArguments;
+use crate::calibrate::CalibrateArguments;
 use crate::results::{Comparison, Gate, Results, Side, Verdict, save_page, schema};
+use crate::search::SearchCommand;
 
 /// Puts load on a WebSocket server and reports what it did.
 #[derive(Debug, Parser)]
@@ -18,12 +20,15 @@ pub(crate) struct CommandLine {
     pub(crate) command: Command,
 }
 
-/// Everything that the program can be asked for. There is one of these, so its size is no matter.
+/// Everything that the program can be asked for.
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "clap flattens no box")]
 pub(crate) enum Command {
     #[command(flatten)]
     Scenario(ScenarioArguments),
+    #[command(flatten)]
+    Search(SearchCommand),
+    /// Measures what this generator itself can do on this host
+    Calibrate(CalibrateArguments),
     #[command(flatten)]
     Saved(SavedCommand),
 }

@@ -32,12 +32,23 @@ pub(crate) struct Evidence<'a> {
     pub(crate) cpus: &'a [CpuShare],
 }
 
-/// The verdict with the most weight, and the reasons of all that apply.
+/// What was found.
+#[derive(Debug)]
+pub(crate) struct Judgement {
+    pub(crate) verdict: Verdict,
+    /// Of all verdicts that apply, those of the verdict first.
+    pub(crate) reasons: Vec<String>,
+    /// What the user does not want to be a verdict.
+    pub(crate) notes: Vec<String>,
+}
+
+/// The verdict with the most weight, and all reasons.
 pub(crate) fn judge(
     arguments: &Arguments,
     outcome: &Outcome,
     evidence: &Evidence<'_>,
-) -> (Verdict, Vec<String>) {
+) -> Judgement {
+    let common = arguments.scenario.common();
     let mut found: Vec<(Verdict, String)> = Vec::new();
     if outcome.interrupted {
         let reason = "ended by a signal: the figures are those until then".to_owned();
@@ -46,13 +57,22 @@ pub(crate) fn judge(
     let broken =
         outcome.failed.iter().chain(refused(outcome).as_ref()).cloned().collect::<Vec<_>>();
     found.extend(broken.into_iter().map(|reason| (Verdict::CouldNotRun, reason)));
-    let bound = match arguments.scenario {
+    let mut bound = match arguments.scenario {
         ScenarioArguments::Idle { .. } => Vec::new(),
         _ => generator_bound(evidence),
     };
+    let sends = arguments.scenario.message().is_some();
+    if sends && outcome.timeline.total.messages.sent == 0 && !outcome.interrupted {
+        bound.push("not one message was sent while the run was measured".to_owned());
+    }
     let is_bound = !bound.is_empty();
-    found.extend(bound.into_iter().map(|reason| (Verdict::GeneratorBound, reason)));
-    let requested = u64::from(arguments.scenario.common().connections);
+    let mut notes = Vec::new();
+    if common.allow_generator_bound {
+        notes.extend(bound.into_iter().map(|reason| format!("generator-bound: {reason}")));
+    } else {
+        found.extend(bound.into_iter().map(|reason| (Verdict::GeneratorBound, reason)));
+    }
+    let requested = u64::from(common.connections);
     let (opened, _) = outcome.connected;
     if opened < requested {
         let reason = format!("{} of {requested} connections did not open", requested - opened);
@@ -63,7 +83,8 @@ pub(crate) fn judge(
     let verdicts = found.iter().map(|&(verdict, _)| verdict);
     let verdict = verdicts.max_by_key(|verdict| verdict.severity()).unwrap_or(Verdict::Valid);
     found.sort_by_key(|(verdict, _)| std::cmp::Reverse(verdict.severity()));
-    (verdict, found.into_iter().map(|(_, reason)| reason).collect())
+    let reasons = found.into_iter().map(|(_, reason)| reason).collect();
+    Judgement { verdict, reasons, notes }
 }
 
 /// Fails a run whose gates fail. Figures of the generator pass no gate: they are not the server's.

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod args;
+mod calibrate;
 mod client;
 mod commands;
 mod connections;
@@ -24,6 +25,8 @@ mod rotation;
 mod run;
 mod scenario;
 mod schedule;
+mod search;
+mod server;
 mod shortage;
 mod sources;
 mod stats;
@@ -52,38 +55,57 @@ const EXIT_ARGUMENTS: u8 = 2;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    match CommandLine::parse().command {
+    let ended = match CommandLine::parse().command {
         Command::Scenario(scenario) => run_scenario(&Arguments { scenario }),
-        Command::Saved(command) => {
-            command.run().map_or_else(|reason| fail(&reason), ExitCode::from)
+        Command::Search(search) => checked(search.check()).and_then(|()| {
+            let interrupted = catch_signals().map_err(End::failed)?;
+            finish(search.common(), search.run(&interrupted))
+        }),
+        Command::Calibrate(arguments) => catch_signals()
+            .and_then(|interrupted| calibrate::calibrate(&arguments, &interrupted))
+            .map_err(End::failed),
+        Command::Saved(command) => command.run().map_err(End::failed),
+    };
+    match ended {
+        Ok(exit_code) => ExitCode::from(exit_code),
+        Err(End { exit_code, reason }) => {
+            eprintln!("loadtest: {reason}");
+            ExitCode::from(exit_code)
         }
     }
 }
 
-fn run_scenario(arguments: &Arguments) -> ExitCode {
-    if let Err(reason) = arguments.check() {
-        eprintln!("loadtest: {reason}");
-        return ExitCode::from(EXIT_ARGUMENTS);
-    }
-    if arguments.scenario.common().dry_run {
-        return match dry_run::run(arguments) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(reason) => fail(&reason),
-        };
-    }
-    let results = catch_signals().and_then(|interrupted| run::run(arguments, &interrupted));
-    match results.and_then(|results| report(arguments.scenario.common(), results)) {
-        Ok(exit_code) => ExitCode::from(exit_code),
-        Err(reason) => fail(&reason),
+/// The end of a program that could not do what it was asked for.
+struct End {
+    exit_code: u8,
+    reason: String,
+}
+
+impl End {
+    const fn failed(reason: String) -> Self {
+        Self { exit_code: Verdict::CouldNotRun.exit_code(), reason }
     }
 }
 
-fn fail(reason: &str) -> ExitCode {
-    eprintln!("loadtest: {reason}");
-    ExitCode::from(Verdict::CouldNotRun.exit_code())
+fn checked(arguments: Result<(), String>) -> Result<(), End> {
+    arguments.map_err(|reason| End { exit_code: EXIT_ARGUMENTS, reason })
+}
+
+fn run_scenario(arguments: &Arguments) -> Result<u8, End> {
+    checked(arguments.check())?;
+    let common = arguments.scenario.common();
+    if common.dry_run {
+        return dry_run::run(arguments).map_err(End::failed).map(|()| Verdict::Valid.exit_code());
+    }
+    let interrupted = catch_signals().map_err(End::failed)?;
+    finish(common, run::run(arguments, &interrupted))
 }
 
 /// Judges, saves and shows what a run left. Gives back how the program ends.
+fn finish(common: &Common, results: Result<Results, String>) -> Result<u8, End> {
+    results.and_then(|results| report(common, results)).map_err(End::failed)
+}
+
 fn report(common: &Common, mut results: Results) -> Result<u8, String> {
     judge_gates(&mut results.summary, &common.fail_if);
     if let Some(folder) = &common.out {

@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 
 use crate::args::{Arguments, ScenarioArguments};
 use crate::environment;
-use crate::judge::{Evidence, judge};
+use crate::judge::{Evidence, Judgement, judge};
 use crate::payload::MASKING_KEY;
 use crate::probe::{ProcessSample, Sample};
 use crate::results::{
@@ -38,7 +38,8 @@ pub(crate) fn results(arguments: &Arguments, outcome: Outcome) -> Results {
         ratio: rate.ratio,
         cpus: &generator.cpus,
     };
-    let (verdict, reasons) = judge(arguments, &outcome, &evidence);
+    let judgement = judge(arguments, &outcome, &evidence);
+    let Judgement { verdict, reasons, notes: allowed } = judgement;
     let model = config.load.as_ref().map(|load| load.model);
     let summary = Summary {
         tool: "loadtest".to_owned(),
@@ -47,7 +48,7 @@ pub(crate) fn results(arguments: &Arguments, outcome: Outcome) -> Results {
         verdict,
         exit_code: verdict.exit_code(),
         reasons,
-        notes: notes(arguments, &outcome, &generator),
+        notes: [notes(arguments, &outcome, &generator), allowed].concat(),
         run_id: format!("{:08x}", outcome.run),
         started_unix_seconds: outcome.started,
         config,
@@ -262,8 +263,9 @@ fn server(outcome: &Outcome, has_messages: bool) -> Option<Server> {
         .measured
         .and_then(|(begin, end)| Some((begin.server?, end.server?)))
         .unwrap_or_default();
-    let user = end.user.saturating_sub(begin.user);
-    let system = end.system.saturating_sub(begin.system);
+    let cpu = end.cpu.saturating_sub(begin.cpu);
+    let user = end.user.zip(begin.user).map(|(end, begin)| end.saturating_sub(begin));
+    let system = user.map(|user| cpu.saturating_sub(user));
     // What was received in the same time, whenever it was intended.
     let messages = outcome.timeline.moved.1 as f64;
     let per_message = |time: Duration| {
@@ -272,13 +274,13 @@ fn server(outcome: &Outcome, has_messages: bool) -> Option<Server> {
     let resident = |sample: Option<ProcessSample>| sample.map_or(0, |sample| sample.resident);
     let grown = connected.resident.saturating_sub(before.resident);
     Some(Server {
-        cpu_user_seconds: user.as_secs_f64(),
-        cpu_system_seconds: system.as_secs_f64(),
+        cpu_seconds: cpu.as_secs_f64(),
+        cpu_user_seconds: user.map(|user| user.as_secs_f64()),
         // Nanoseconds for one are milliseconds for a million.
-        cpu_seconds_per_million_messages: per_message(user + system).map(|time| time / 1e3),
-        user_ns_per_message: per_message(user),
-        system_ns_per_message: per_message(system),
-        connect_cpu_seconds: connected.cpu().saturating_sub(before.cpu()).as_secs_f64(),
+        cpu_seconds_per_million_messages: per_message(cpu).map(|time| time / 1e3),
+        user_ns_per_message: user.and_then(per_message),
+        system_ns_per_message: system.and_then(per_message),
+        connect_cpu_seconds: connected.cpu.saturating_sub(before.cpu).as_secs_f64(),
         resident_before_bytes: before.resident,
         resident_connected_bytes: connected.resident,
         resident_measured_bytes: end.resident,
@@ -302,7 +304,7 @@ fn kernel(outcome: &Outcome) -> Kernel {
 fn foreign_cpus_busy(outcome: &Outcome) -> Option<f64> {
     let (begin, end) = outcome.samples.measured?;
     let all = end.machine_busy?.saturating_sub(begin.machine_busy?);
-    let of = |begin: &ProcessSample, end: &ProcessSample| end.cpu().saturating_sub(begin.cpu());
+    let of = |begin: &ProcessSample, end: &ProcessSample| end.cpu.saturating_sub(begin.cpu);
     let known = of(&begin.own, &end.own) + of(&begin.server?, &end.server?);
     Some(per(all.saturating_sub(known).as_secs_f64(), (end.at - begin.at).as_secs_f64()))
 }

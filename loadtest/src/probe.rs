@@ -3,22 +3,17 @@
 use std::fs;
 use std::time::Duration;
 
+use crate::server::Server;
+
 /// Processor time and memory of a process.
 #[derive(Clone, Copy, Default, PartialEq, Debug)]
 pub(crate) struct ProcessSample {
-    /// Time in user space.
-    pub(crate) user: Duration,
-    /// Time in the kernel.
-    pub(crate) system: Duration,
+    /// Time in user space and in the kernel.
+    pub(crate) cpu: Duration,
+    /// The part in user space, where it is known.
+    pub(crate) user: Option<Duration>,
     /// Bytes of memory that are resident.
     pub(crate) resident: u64,
-}
-
-impl ProcessSample {
-    /// Time in user space and in the kernel.
-    pub(crate) const fn cpu(&self) -> Duration {
-        self.user.saturating_add(self.system)
-    }
 }
 
 /// The machine at one moment of a run.
@@ -26,7 +21,7 @@ impl ProcessSample {
 pub(crate) struct Sample {
     /// When, by the run's clock.
     pub(crate) at: Duration,
-    /// The server's process, if its id was given and it is alive.
+    /// The server's process, if it is known and alive.
     pub(crate) server: Option<ProcessSample>,
     /// This process.
     pub(crate) own: ProcessSample,
@@ -38,10 +33,10 @@ pub(crate) struct Sample {
 
 impl Sample {
     /// The machine now, which is `at` by the run's clock.
-    pub(crate) fn take(at: Duration, server: Option<&Process>) -> Self {
+    pub(crate) fn take(at: Duration, server: Option<&Server>) -> Self {
         Self {
             at,
-            server: server.and_then(Process::sample),
+            server: server.and_then(Server::sample),
             own: Process::own().sample().unwrap_or_default(),
             kernel: kernel(),
             machine_busy: machine_busy(),
@@ -91,8 +86,8 @@ impl Process {
         let tick = 1.0 / rustix::param::clock_ticks_per_second() as f64;
         let status = fs::read_to_string(format!("{}/status", self.folder)).ok()?;
         Some(ProcessSample {
-            user: Duration::from_secs_f64(user as f64 * tick),
-            system: Duration::from_secs_f64(system as f64 * tick),
+            cpu: Duration::from_secs_f64((user + system) as f64 * tick),
+            user: Some(Duration::from_secs_f64(user as f64 * tick)),
             resident: kibibytes(&status, "VmRSS:").unwrap_or(0),
         })
     }

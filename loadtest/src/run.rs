@@ -12,9 +12,10 @@ use crate::crew;
 use crate::measured;
 use crate::payload::mix;
 use crate::plan::Plan;
-use crate::probe::{Process, Sample};
+use crate::probe::Sample;
 use crate::progress::Progress;
 use crate::results::Results;
+use crate::server::Server;
 use crate::timeline::Timeline;
 
 /// How often the main thread looks around while it waits.
@@ -84,7 +85,7 @@ fn conduct(arguments: &Arguments, interrupted: &AtomicBool) -> Result<Outcome, S
     let common = arguments.scenario.common();
     let (plan, _) = Plan::for_this_host(common, arguments.scenario.bytes_in_flight())?;
     plan.warnings.iter().for_each(|warning| eprintln!("loadtest: warning: {warning}"));
-    let server = common.server_pid.map(Process::new).transpose()?;
+    let server = Server::of(common)?;
     let threads = plan.threads.len();
     let control = Control::new(threads, common.interval)
         .map_err(|error| format!("cannot create {threads} eventfds: {error}"))?;
@@ -135,7 +136,7 @@ struct Lead<'a> {
     control: Arc<Control>,
     news: Receiver<News>,
     interrupted: &'a AtomicBool,
-    server: Option<Process>,
+    server: Option<Server>,
     threads: usize,
     requested: u32,
     /// Threads that are connected, settled, and at their end.

@@ -175,11 +175,11 @@ impl Timeline {
             max_schedule_lag_us: stats.lag.histogram().map_or(0.0, |lag| lag.max() as f64 / 1e3),
             latency_us: Percentiles::of(&latency),
             latency_uncorrected_us: Percentiles::of(&uncorrected),
-            generator_cpus: cpus(sample.own.cpu(), self.sampled.own.cpu()),
+            generator_cpus: cpus(sample.own.cpu, self.sampled.own.cpu),
             server_cpus: sample
                 .server
                 .zip(self.sampled.server)
-                .map(|(now, before)| cpus(now.cpu(), before.cpu())),
+                .map(|(now, before)| cpus(now.cpu, before.cpu)),
             server_resident_bytes: sample.server.map(|server| server.resident),
             tcp_buffer_bytes: sample.kernel.tcp_buffer_bytes,
         };

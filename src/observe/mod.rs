@@ -2,8 +2,10 @@
 
 mod admin;
 mod counters;
+mod process;
 mod prometheus;
 
 pub use admin::serve;
 pub use counters::{Counter, HandshakeResult, ShardCounters};
+pub use process::process_exposition;
 pub use prometheus::exposition;

@@ -244,8 +244,8 @@ fn generator() -> Generator {
 
 fn server() -> Server {
     Server {
-        cpu_user_seconds: 0.3,
-        cpu_system_seconds: 0.6,
+        cpu_seconds: 0.9,
+        cpu_user_seconds: Some(0.3),
         cpu_seconds_per_million_messages: Some(3_000.0),
         user_ns_per_message: Some(1_000_000.0),
         system_ns_per_message: Some(2_000_000.0),

@@ -253,12 +253,13 @@ fn generator(parts: &[Summary], connections: u64) -> Generator {
 fn server(parts: &[Summary], connections: u64, received: u64) -> Option<Server> {
     let seen = parts.iter().find_map(|part| part.server.clone())?;
     let each = |seconds: f64, unit: f64| (received > 0).then(|| seconds * unit / received as f64);
-    let (user, system) = (seen.cpu_user_seconds, seen.cpu_system_seconds);
+    let user = seen.cpu_user_seconds;
+    let system = user.map(|user| seen.cpu_seconds - user);
     let added = seen.resident_connected_bytes.saturating_sub(seen.resident_before_bytes);
     Some(Server {
-        cpu_seconds_per_million_messages: each(user + system, 1e6),
-        user_ns_per_message: each(user, 1e9),
-        system_ns_per_message: each(system, 1e9),
+        cpu_seconds_per_million_messages: each(seen.cpu_seconds, 1e6),
+        user_ns_per_message: user.and_then(|user| each(user, 1e9)),
+        system_ns_per_message: system.and_then(|system| each(system, 1e9)),
         resident_bytes_per_connection: per(added as f64, connections as f64),
         ..seen
     })

@@ -47,7 +47,7 @@ pub(crate) struct Summary {
     pub(crate) latency_gap: String,
     /// Figures that only this scenario has, in the order they are shown.
     pub(crate) figures: Vec<Figure>,
-    /// The steps of a search; the last that passed is its result.
+    /// The steps of a search; the highest that passed is its result.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) steps: Vec<Step>,
     /// What failed, and how often.
@@ -309,10 +309,12 @@ pub(crate) struct CpuShare {
 /// The server's process.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Server {
-    /// While the run was measured.
-    pub(crate) cpu_user_seconds: f64,
-    pub(crate) cpu_system_seconds: f64,
-    /// CPU time per message received, user and system together.
+    /// User and system CPU time while the run was measured.
+    pub(crate) cpu_seconds: f64,
+    /// The user part, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cpu_user_seconds: Option<f64>,
+    /// CPU time per message received, and its parts where they are known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) cpu_seconds_per_million_messages: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

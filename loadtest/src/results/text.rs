@@ -44,7 +44,7 @@ impl Summary {
             line(&mut out, "figure", &format!("{}: {}", figure.label, number(figure.value)));
         }
         for step in &self.steps {
-            out += &step_line(step);
+            out += &step.line();
         }
         if self.config.load.is_some() {
             line(&mut out, "wrong", &wrong(&self.messages));
@@ -193,21 +193,24 @@ fn padded(microseconds: f64, width: usize) -> String {
 }
 
 /// A step of a search, in the words of websocket-shootout.
-fn step_line(step: &Step) -> String {
-    let us = &step.latency_us;
-    let rate = step.rate.map_or_else(String::new, |rate| format!("    rate: {rate:>9.0}/s"));
-    let outcome = if step.passed { "passed" } else { "failed: " };
-    format!(
-        "clients: {:>7}{rate}    achieved: {:>9.0}/s    99per-rtt: {:>9}    min-rtt: {:>9}    \
-         median-rtt: {:>9}    max-rtt: {:>9}    {outcome}{}\n",
-        step.connections,
-        step.achieved,
-        time(us.p99),
-        time(us.min),
-        time(us.p50),
-        time(us.max),
-        if step.passed { "" } else { &step.reason }
-    )
+impl Step {
+    /// A line of the table of steps.
+    pub(crate) fn line(&self) -> String {
+        let us = &self.latency_us;
+        let rate = self.rate.map_or_else(String::new, |rate| format!("    rate: {rate:>9.0}/s"));
+        let outcome = if self.passed { "passed" } else { "failed: " };
+        format!(
+            "clients: {:>7}{rate}    achieved: {:>9.0}/s    99per-rtt: {:>9}    min-rtt: {:>9}    \
+             median-rtt: {:>9}    max-rtt: {:>9}    {outcome}{}\n",
+            self.connections,
+            self.achieved,
+            time(us.p99),
+            time(us.min),
+            time(us.p50),
+            time(us.max),
+            if self.passed { "" } else { &self.reason }
+        )
+    }
 }
 
 fn wrong(messages: &Messages) -> String {
@@ -241,9 +244,8 @@ fn generator(out: &mut String, found: &Generator) {
 
 fn server(out: &mut String, found: &Server) {
     let mut text = format!(
-        "CPU user {} s, system {} s, {} s while connecting",
-        number(found.cpu_user_seconds),
-        number(found.cpu_system_seconds),
+        "CPU {} s, {} s while connecting",
+        number(found.cpu_seconds),
         number(found.connect_cpu_seconds)
     );
     if let Some(seconds) = found.cpu_seconds_per_million_messages {

@@ -24,6 +24,8 @@ pub enum Manner {
     Echo,
     /// Sends each back, and nothing for 1.4 s after the 4000th.
     Stall,
+    /// Sends each back after 5 ms.
+    Slow,
     /// Sends each back, the fifth with another last byte.
     Damage,
     /// Sends each back but the fifth.
@@ -208,6 +210,9 @@ fn answer(
         }
         let until = hub.stalled_until.get().copied();
         thread::sleep(until.map_or(Duration::ZERO, |until| until - Instant::now()));
+    }
+    if manner == Manner::Slow {
+        thread::sleep(Duration::from_millis(5));
     }
     match manner {
         Manner::Swallow if is_fifth => {}

@@ -269,8 +269,8 @@ fn generator() -> Generator {
 
 fn server() -> Server {
     Server {
-        cpu_user_seconds: 12.3,
-        cpu_system_seconds: 43.9,
+        cpu_seconds: 56.2,
+        cpu_user_seconds: Some(12.3),
         cpu_seconds_per_million_messages: Some(9.37),
         user_ns_per_message: Some(2_050.0),
         system_ns_per_message: Some(7_318.0),
