@@ -96,6 +96,10 @@ FAN_OUT = [
     Column("server CPU ns/delivery", server_ns, is_compared=True),
     LOST,
 ]
+ROOMS = [
+    *(column for column in FAN_OUT if not column.title.startswith("last receiver")),
+    Column("join p99 ms", histogram("join", "p99", 1000), "{:,.1f}"),
+]
 ROUNDS = [
     Column("rounds/s", figure("rounds_per_second"), "{:,.1f}", is_compared=True),
     Column(

@@ -24,18 +24,16 @@ class Loadtest:
         """Whether it has this subcommand."""
         return self.call([command, "--help"]).returncode == 0
 
-    def start(self, scenario, url, out, flags, server_pid=None):
+    def start(self, scenario, url, out, flags):
         """Starts a run that leaves its files in `out`, and its text beside it."""
         command = [self.program, scenario, f"--url={url}", f"--out={out}", *flags]
         if self.cpus:
             command.append(f"--cpus={','.join(map(str, self.cpus))}")
-        if server_pid:
-            command.append(f"--server-pid={server_pid}")
         return Run(command, out)
 
-    def run(self, *arguments, seconds, **named):
+    def run(self, scenario, url, out, flags, seconds):
         """As `start`, and waits for its end. Gives back its summary."""
-        run = self.start(*arguments, **named)
+        run = self.start(scenario, url, out, flags)
         try:
             run.wait(seconds + EXTRA_SECONDS)
         except (subprocess.TimeoutExpired, KeyboardInterrupt) as error:

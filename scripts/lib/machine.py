@@ -21,7 +21,7 @@ def split_cpus():
 
     Two processors of one core are kept on one side while there are cores for both.
     """
-    return split(sorted(os.sched_getaffinity(0)), siblings)
+    return split(tuple(sorted(os.sched_getaffinity(0))), siblings)
 
 
 def split(cpus, siblings_of):
@@ -33,7 +33,7 @@ def split(cpus, siblings_of):
         return cpus, cpus
     half = len(cores) // 2
     sides = cores[:half], cores[half:]
-    return tuple(sorted(cpu for core in side for cpu in core) for side in sides)
+    return tuple(tuple(sorted(cpu for core in side for cpu in core)) for side in sides)
 
 
 def siblings(cpu):

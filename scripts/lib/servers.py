@@ -47,6 +47,10 @@ class Process:
             self.stop()
             raise
 
+    def watched(self):
+        """The flag that has a run say what this server took."""
+        return [f"--server-pid={self.pid}"]
+
     def wait_for(self, ready, seconds):
         deadline = time.monotonic() + seconds
         while not self.said(ready):
@@ -125,6 +129,9 @@ class Given:
     def __init__(self, url, admin=None):
         self.url, self.pid = url, None
         self.metrics = admin and Metrics(admin)
+
+    def watched(self):
+        return [f"--server-metrics={self.metrics.url}"] if self.metrics else []
 
     def left_behind(self):
         return self.metrics.left_behind() if self.metrics else []

@@ -24,6 +24,12 @@ def slope(points):
     return sum((x - x_mean) * (y - y_mean) for x, y in points) / square
 
 
+def growth(points):
+    """By how much y grows per hour, and over all, when x is in seconds."""
+    per_second = slope(points)
+    return per_second * 3600, per_second * (points[-1][0] - points[0][0])
+
+
 def second_half(points):
     """The points whose x is in the second half of the range; x must rise."""
     middle = (points[0][0] + points[-1][0]) / 2
