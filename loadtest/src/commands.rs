@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand};
 
 use crate::args::ScenarioArguments;
+use crate::calibrate::CalibrateArguments;
 use crate::results::{Comparison, Gate, Results, Side, Verdict, save_page, schema};
 use crate::search::SearchCommand;
 
@@ -26,6 +27,8 @@ pub(crate) enum Command {
     Scenario(ScenarioArguments),
     #[command(flatten)]
     Search(SearchCommand),
+    /// Measures what this generator itself can do on this host
+    Calibrate(CalibrateArguments),
     #[command(flatten)]
     Saved(SavedCommand),
 }

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod args;
+mod calibrate;
 mod client;
 mod commands;
 mod connections;
@@ -60,6 +61,9 @@ fn main() -> ExitCode {
             let interrupted = catch_signals().map_err(End::failed)?;
             finish(search.common(), search.run(&interrupted))
         }),
+        Command::Calibrate(arguments) => catch_signals()
+            .and_then(|interrupted| calibrate::calibrate(&arguments, &interrupted))
+            .map_err(End::failed),
         Command::Saved(command) => command.run().map_err(End::failed),
     };
     match ended {
