@@ -1,5 +1,7 @@
 //! The command line.
 
+mod lives;
+
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -8,6 +10,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use self::lives::{Backoff, ChurnArguments, SlowArguments, SlowLoad, StormArguments};
 use crate::addresses::SourceChoice;
 use crate::payload::{Sizes, name_size, stamp_size};
 use crate::redact;
@@ -75,6 +78,33 @@ pub(crate) enum ScenarioArguments {
         /// The server does not send a message back to its publisher
         #[arg(long, conflicts_with = "closed")]
         not_to_sender: bool,
+    },
+    /// Clients connect, exchange messages, leave and come back
+    Churn {
+        #[command(flatten)]
+        common: Common,
+        #[command(flatten)]
+        churn: ChurnArguments,
+    },
+    /// All clients are dropped at once and come back
+    Storm {
+        #[command(flatten)]
+        common: Common,
+        #[command(flatten)]
+        storm: StormArguments,
+    },
+    /// Some clients hardly read while the others are measured
+    Slow {
+        #[command(flatten)]
+        common: Common,
+        #[command(flatten)]
+        message: MessageArguments,
+        #[command(flatten)]
+        load: LoadArguments,
+        #[command(flatten)]
+        requests: RequestArguments,
+        #[command(flatten)]
+        slow: SlowArguments,
     },
 }
 
@@ -203,6 +233,8 @@ pub(crate) struct RequestArguments {
 pub(crate) enum Leave {
     /// With a close frame, and the server's answer to it
     Close,
+    /// With the end of the TCP connection, but no close frame, as that of a process that is killed
+    Fin,
     /// With a reset
     Abort,
 }
@@ -321,8 +353,19 @@ impl Arguments {
                 "--fail-if {gate} compares with another run: loadtest compare does that"
             ));
         }
-        let ScenarioArguments::Broadcast { message, load, publishers, .. } = &self.scenario else {
-            return Ok(());
+        let (message, load, publishers) = match &self.scenario {
+            ScenarioArguments::Broadcast { message, load, publishers, .. } => {
+                (message, load, publishers)
+            }
+            ScenarioArguments::Slow { message, load, slow, .. } => {
+                slow.check(common.connections)?;
+                if slow.load == SlowLoad::Echo {
+                    return Ok(());
+                }
+                (message, load, &slow.publishers)
+            }
+            ScenarioArguments::Churn { churn, .. } => return churn.check(common.connections),
+            _ => return Ok(()),
         };
         Publication::check(*publishers, common.connections)?;
         let least = if load.closed { name_size(message.text) } else { stamp_size(message.text) };
@@ -358,7 +401,10 @@ impl ScenarioArguments {
             Self::Idle { common }
             | Self::Echo { common, .. }
             | Self::Rate { common, .. }
-            | Self::Broadcast { common, .. } => common,
+            | Self::Broadcast { common, .. }
+            | Self::Churn { common, .. }
+            | Self::Storm { common, .. }
+            | Self::Slow { common, .. } => common,
         }
     }
 
@@ -369,6 +415,9 @@ impl ScenarioArguments {
             Self::Echo { .. } => "echo",
             Self::Rate { .. } => "rate",
             Self::Broadcast { .. } => "broadcast",
+            Self::Churn { .. } => "churn",
+            Self::Storm { .. } => "storm",
+            Self::Slow { .. } => "slow",
         }
     }
 
@@ -381,10 +430,11 @@ impl ScenarioArguments {
     /// What the messages are, if the scenario sends any.
     pub(crate) const fn message(&self) -> Option<&MessageArguments> {
         match self {
-            Self::Idle { .. } => None,
+            Self::Idle { .. } | Self::Churn { .. } | Self::Storm { .. } => None,
             Self::Echo { message, .. }
             | Self::Rate { message, .. }
-            | Self::Broadcast { message, .. } => Some(message),
+            | Self::Broadcast { message, .. }
+            | Self::Slow { message, .. } => Some(message),
         }
     }
 
@@ -392,11 +442,13 @@ impl ScenarioArguments {
     pub(crate) const fn schedule(&self) -> Option<(f64, bool)> {
         match self {
             Self::Rate { rate, poisson, .. } => Some((*rate, *poisson)),
-            Self::Echo { load, .. } | Self::Broadcast { load, .. } => match load.rate {
-                Some(rate) => Some((rate, load.poisson)),
-                None => None,
-            },
-            Self::Idle { .. } => None,
+            Self::Echo { load, .. } | Self::Broadcast { load, .. } | Self::Slow { load, .. } => {
+                match load.rate {
+                    Some(rate) => Some((rate, load.poisson)),
+                    None => None,
+                }
+            }
+            Self::Idle { .. } | Self::Churn { .. } | Self::Storm { .. } => None,
         }
     }
 
@@ -404,7 +456,11 @@ impl ScenarioArguments {
     pub(crate) const fn depth(&self) -> Option<u32> {
         match self {
             Self::Echo { requests, .. } | Self::Rate { requests, .. } => Some(requests.depth),
-            Self::Idle { .. } | Self::Broadcast { .. } => None,
+            Self::Slow { requests, slow, .. } => match slow.load {
+                SlowLoad::Echo => Some(requests.depth),
+                SlowLoad::Broadcast => None,
+            },
+            _ => None,
         }
     }
 
@@ -412,6 +468,7 @@ impl ScenarioArguments {
     pub(crate) const fn publishers(&self) -> u32 {
         match self {
             Self::Broadcast { publishers, .. } => *publishers,
+            Self::Slow { slow, .. } => slow.publishers,
             _ => 0,
         }
     }
