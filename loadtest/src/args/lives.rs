@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::rates::rate;
 use super::{Leave, duration};
 use crate::payload::{Sizes, bytes};
 
@@ -133,13 +134,6 @@ impl SlowArguments {
     }
 }
 
-fn rate(text: &str) -> Result<f64, String> {
-    rate_or_none(text)
-        .ok()
-        .filter(|&rate| rate >= 0.01)
-        .ok_or_else(|| "give a number per second, at least 0.01".to_owned())
-}
-
 fn rate_or_none(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if (0.0..=1e9).contains(&rate) => Ok(rate),
@@ -162,7 +156,7 @@ mod tests {
     fn quantities_have_bounds() {
         assert_eq!((share("0.5"), share("1")), (Ok(0.5), Ok(1.0)));
         assert!(share("0").is_err() && share("1.1").is_err() && share("NaN").is_err());
-        assert!(rate("0").is_err() && rate("inf").is_err());
+        assert!(rate_or_none("inf").is_err() && rate_or_none("-1").is_err());
         assert_eq!(rate_or_none("0"), Ok(0.0));
     }
 }
