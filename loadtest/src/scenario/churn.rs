@@ -109,10 +109,11 @@ impl Churn {
         }
     }
 
-    fn start(&mut self, connections: &mut Connections, index: u32, intended: u64) {
+    /// Starts a client now, which may be later than `intended`.
+    fn start(&mut self, connections: &mut Connections, index: u32, intended: Option<u64>) {
         let now = connections.clock.now();
         let life = &mut self.clients[index as usize];
-        (life.doing, life.intended, life.started) = (Doing::Opening, intended.min(now), now);
+        (life.doing, life.intended, life.started) = (Doing::Opening, intended.unwrap_or(now), now);
         connections.start(index, now);
     }
 
@@ -144,7 +145,7 @@ impl Churn {
                 life.doing = Doing::Leaving;
                 connections.leave(index, self.coming.leave, now);
             }
-            Doing::Resting => self.start(connections, index, now),
+            Doing::Resting => self.start(connections, index, None),
             Doing::Opening | Doing::Exchanging(_) | Doing::Leaving => {}
         }
     }
@@ -159,7 +160,7 @@ impl Churn {
         match self.coming.schedule {
             Some(_) => self.free.push_back(index),
             None if has_failed => self.alarms.set(index, now + RETRY_NANOSECONDS),
-            None => self.start(connections, index, now),
+            None => self.start(connections, index, None),
         }
     }
 }
@@ -233,7 +234,7 @@ impl Scenario for Churn {
             };
             let Some(intended) = schedule.take_due(now) else { break };
             let Some(index) = self.free.pop_front() else { break };
-            self.start(connections, index, intended);
+            self.start(connections, index, Some(intended));
         }
         let next_start = self.schedule.as_ref().filter(|_| !self.free.is_empty());
         let next_start = next_start.map(Schedule::next);
