@@ -75,6 +75,8 @@ struct Life {
     /// When it was to start, and when it did.
     intended: u64,
     started: u64,
+    /// When it was gone.
+    rested: u64,
     /// When it was open, and when its last message was sent.
     opened: u64,
     sent: u64,
@@ -88,6 +90,7 @@ const RESTING: Life = Life {
     doing: Doing::Resting,
     intended: 0,
     started: 0,
+    rested: 0,
     opened: 0,
     sent: 0,
     messages: 0,
@@ -152,7 +155,8 @@ impl Churn {
 
     /// A client that may come back.
     fn rest(&mut self, connections: &mut Connections, index: u32, has_failed: bool, now: u64) {
-        self.clients[index as usize].doing = Doing::Resting;
+        let life = &mut self.clients[index as usize];
+        (life.doing, life.rested) = (Doing::Resting, now);
         self.alarms.clear(index);
         if now >= connections.stats.window.end {
             return;
@@ -220,21 +224,29 @@ impl Scenario for Churn {
 
     fn turn(&mut self, connections: &mut Connections, now: u64) -> Result<Option<u64>, String> {
         let end = connections.stats.window.end;
-        if now >= end {
-            return Ok(None);
-        }
         for _ in 0..STARTS_PER_TURN {
-            let Some((index, _)) = self.alarms.next(now) else { break };
+            let Some((index, _)) = self.alarms.next(now).filter(|_| now < end) else { break };
             self.wake(connections, index);
         }
+        // The last starts may find this turn late, and are made all the same.
+        let due = now.min(end.saturating_sub(1));
         for _ in 0..STARTS_PER_TURN {
             // A start that no client is free for waits for one to be gone.
             let Some(schedule) = self.schedule.as_mut().filter(|_| !self.free.is_empty()) else {
                 break;
             };
-            let Some(intended) = schedule.take_due(now) else { break };
+            let Some(intended) = schedule.take_due(due) else { break };
             let Some(index) = self.free.pop_front() else { break };
             self.start(connections, index, Some(intended));
+            let life = &self.clients[index as usize];
+            if connections.stats.is_measured(intended) {
+                // Waiting for a client to be free is not this program's doing.
+                let could = intended.max(life.rested);
+                connections.stats.lag.record(life.started.saturating_sub(could));
+            }
+        }
+        if now >= end {
+            return Ok(None);
         }
         let next_start = self.schedule.as_ref().filter(|_| !self.free.is_empty());
         let next_start = next_start.map(Schedule::next);
