@@ -1,16 +1,20 @@
 //! The command line.
 
-use std::fmt;
-use std::net::{SocketAddr, ToSocketAddrs};
+mod lives;
+mod rates;
+mod target;
+
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use self::lives::{Backoff, ChurnArguments, SlowArguments, SlowLoad, StormArguments};
+pub(crate) use self::rates::ConnectRate;
+use self::rates::rate;
+pub(crate) use self::target::Target;
 use crate::addresses::SourceChoice;
 use crate::payload::{Sizes, name_size, stamp_size};
-use crate::redact;
 use crate::results::Gate;
 use crate::scenario::Publication;
 use crate::upgrade::{Header, Protocol};
@@ -75,6 +79,33 @@ pub(crate) enum ScenarioArguments {
         /// The server does not send a message back to its publisher
         #[arg(long, conflicts_with = "closed")]
         not_to_sender: bool,
+    },
+    /// Clients connect, exchange messages, leave and come back
+    Churn {
+        #[command(flatten)]
+        common: Common,
+        #[command(flatten)]
+        churn: ChurnArguments,
+    },
+    /// All clients are dropped at once and come back
+    Storm {
+        #[command(flatten)]
+        common: Common,
+        #[command(flatten)]
+        storm: StormArguments,
+    },
+    /// Some clients hardly read while the others are measured
+    Slow {
+        #[command(flatten)]
+        common: Common,
+        #[command(flatten)]
+        message: MessageArguments,
+        #[command(flatten)]
+        load: LoadArguments,
+        #[command(flatten)]
+        requests: RequestArguments,
+        #[command(flatten)]
+        slow: SlowArguments,
     },
 }
 
@@ -203,90 +234,10 @@ pub(crate) struct RequestArguments {
 pub(crate) enum Leave {
     /// With a close frame, and the server's answer to it
     Close,
+    /// With the end of the TCP connection, but no close frame, as that of a process that is killed
+    Fin,
     /// With a reset
     Abort,
-}
-
-/// Connections started per second.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub(crate) enum ConnectRate {
-    /// As fast as they open.
-    Max,
-    /// That many, all threads together.
-    PerSecond(f64),
-}
-
-impl FromStr for ConnectRate {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text == "max" {
-            return Ok(Self::Max);
-        }
-        match text.parse::<f64>() {
-            Ok(rate) if rate.is_finite() && rate >= 0.01 => Ok(Self::PerSecond(rate)),
-            _ => Err("give a number of connections per second, at least 0.01, or max".to_owned()),
-        }
-    }
-}
-
-/// Messages per second.
-fn rate(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(rate) if (0.001..=1e9).contains(&rate) => Ok(rate),
-        _ => Err("give a number of messages per second, from 0.001 to 1e9".to_owned()),
-    }
-}
-
-/// A server: where to connect and what to ask for.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Target {
-    /// Where to connect: the first address that the name has.
-    pub(crate) address: SocketAddr,
-    /// For the `Host` field.
-    pub(crate) authority: String,
-    /// Path and query, beginning with `/`.
-    pub(crate) path: String,
-}
-
-impl FromStr for Target {
-    type Err = String;
-
-    fn from_str(url: &str) -> Result<Self, String> {
-        let Some(rest) = url.strip_prefix("ws://") else {
-            return Err("the URL must begin with ws://; TLS is not spoken".to_owned());
-        };
-        let (authority, path) = match rest.find(['/', '?']) {
-            Some(at) => rest.split_at(at),
-            None => (rest, "/"),
-        };
-        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-        if authority.is_empty() || authority.contains('@') || path.contains('#') {
-            return Err("the form is ws://HOST[:PORT][/PATH], without user and fragment".to_owned());
-        }
-        if !path.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err("the path has a blank or another character that must be escaped".to_owned());
-        }
-        let address = resolve(authority)
-            .map_err(|error| format!("{authority} has no address to connect to: {error}"))?;
-        Ok(Self { address, authority: authority.to_owned(), path })
-    }
-}
-
-/// Without the secrets of its query.
-impl fmt::Display for Target {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "ws://{}{}", self.authority, redact::url(&self.path))
-    }
-}
-
-fn resolve(authority: &str) -> Result<SocketAddr, String> {
-    let port_follows = authority
-        .rfind(':')
-        .is_some_and(|colon| authority.rfind(']').is_none_or(|bracket| bracket < colon));
-    let with_port = if port_follows { authority.to_owned() } else { format!("{authority}:80") };
-    let mut addresses = with_port.to_socket_addrs().map_err(|error| error.to_string())?;
-    addresses.next().ok_or_else(|| "the name is unknown".to_owned())
 }
 
 /// A time as `10ms`, `1.5s`, `2m`, `1h`; a bare number is seconds.
@@ -321,8 +272,19 @@ impl Arguments {
                 "--fail-if {gate} compares with another run: loadtest compare does that"
             ));
         }
-        let ScenarioArguments::Broadcast { message, load, publishers, .. } = &self.scenario else {
-            return Ok(());
+        let (message, load, publishers) = match &self.scenario {
+            ScenarioArguments::Broadcast { message, load, publishers, .. } => {
+                (message, load, publishers)
+            }
+            ScenarioArguments::Slow { message, load, slow, .. } => {
+                slow.check(common.connections)?;
+                if slow.load == SlowLoad::Echo {
+                    return Ok(());
+                }
+                (message, load, &slow.publishers)
+            }
+            ScenarioArguments::Churn { churn, .. } => return churn.check(common.connections),
+            _ => return Ok(()),
         };
         Publication::check(*publishers, common.connections)?;
         let least = if load.closed { name_size(message.text) } else { stamp_size(message.text) };
@@ -358,7 +320,10 @@ impl ScenarioArguments {
             Self::Idle { common }
             | Self::Echo { common, .. }
             | Self::Rate { common, .. }
-            | Self::Broadcast { common, .. } => common,
+            | Self::Broadcast { common, .. }
+            | Self::Churn { common, .. }
+            | Self::Storm { common, .. }
+            | Self::Slow { common, .. } => common,
         }
     }
 
@@ -369,6 +334,9 @@ impl ScenarioArguments {
             Self::Echo { .. } => "echo",
             Self::Rate { .. } => "rate",
             Self::Broadcast { .. } => "broadcast",
+            Self::Churn { .. } => "churn",
+            Self::Storm { .. } => "storm",
+            Self::Slow { .. } => "slow",
         }
     }
 
@@ -381,10 +349,11 @@ impl ScenarioArguments {
     /// What the messages are, if the scenario sends any.
     pub(crate) const fn message(&self) -> Option<&MessageArguments> {
         match self {
-            Self::Idle { .. } => None,
+            Self::Idle { .. } | Self::Churn { .. } | Self::Storm { .. } => None,
             Self::Echo { message, .. }
             | Self::Rate { message, .. }
-            | Self::Broadcast { message, .. } => Some(message),
+            | Self::Broadcast { message, .. }
+            | Self::Slow { message, .. } => Some(message),
         }
     }
 
@@ -392,11 +361,13 @@ impl ScenarioArguments {
     pub(crate) const fn schedule(&self) -> Option<(f64, bool)> {
         match self {
             Self::Rate { rate, poisson, .. } => Some((*rate, *poisson)),
-            Self::Echo { load, .. } | Self::Broadcast { load, .. } => match load.rate {
-                Some(rate) => Some((rate, load.poisson)),
-                None => None,
-            },
-            Self::Idle { .. } => None,
+            Self::Echo { load, .. } | Self::Broadcast { load, .. } | Self::Slow { load, .. } => {
+                match load.rate {
+                    Some(rate) => Some((rate, load.poisson)),
+                    None => None,
+                }
+            }
+            Self::Idle { .. } | Self::Churn { .. } | Self::Storm { .. } => None,
         }
     }
 
@@ -404,7 +375,11 @@ impl ScenarioArguments {
     pub(crate) const fn depth(&self) -> Option<u32> {
         match self {
             Self::Echo { requests, .. } | Self::Rate { requests, .. } => Some(requests.depth),
-            Self::Idle { .. } | Self::Broadcast { .. } => None,
+            Self::Slow { requests, slow, .. } => match slow.load {
+                SlowLoad::Echo => Some(requests.depth),
+                SlowLoad::Broadcast => None,
+            },
+            _ => None,
         }
     }
 
@@ -412,6 +387,7 @@ impl ScenarioArguments {
     pub(crate) const fn publishers(&self) -> u32 {
         match self {
             Self::Broadcast { publishers, .. } => *publishers,
+            Self::Slow { slow, .. } => slow.publishers,
             _ => 0,
         }
     }
@@ -471,11 +447,6 @@ mod tests {
                 "{flags}"
             );
         }
-        for url in
-            ["wss://127.0.0.1", "127.0.0.1:1", "ws://", "ws://a@127.0.0.1", "ws://127.0.0.1/#a"]
-        {
-            assert!(Target::from_str(url).is_err(), "{url}");
-        }
     }
 
     #[test]
@@ -504,13 +475,6 @@ mod tests {
     }
 
     #[test]
-    fn urls_have_defaults() {
-        let target = Target::from_str("ws://[::1]").unwrap();
-        assert_eq!((target.address, &*target.path), ("[::1]:80".parse().unwrap(), "/"));
-        assert_eq!(Target::from_str("ws://127.0.0.1?a").unwrap().to_string(), "ws://127.0.0.1/?a");
-    }
-
-    #[test]
     fn urls_and_subprotocols_are_lists() {
         let line = "idle --connections 1 --url ws://127.0.0.1:1,ws://127.0.0.1:2 --protocol a";
         let check = |flags: &str| parse(&format!("{line} {flags}")).unwrap().check();
@@ -518,12 +482,6 @@ mod tests {
         assert!(check("--protocol a").unwrap_err().contains("twice"));
         assert!(check("--url ws://[::1]:3").unwrap_err().contains("IP version"));
         assert!(parse("idle --connections 1").is_err());
-    }
-
-    #[test]
-    fn urls_are_shown_without_secrets() {
-        let target = Target::from_str("ws://127.0.0.1/a?token=b").unwrap();
-        assert_eq!(target.to_string(), "ws://127.0.0.1/a?token=[redacted]");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use ringwire::protocol::{Decoder, Role};
 use ringwire::ring::socket::{self, Sent};
 
-/// Where a connection is in its life; it only ever goes on.
+/// Where a connection is in its life. It goes on to `Gone`, and from there to another life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum State {
     /// Not started.
@@ -22,8 +22,20 @@ pub(crate) enum State {
     Closed,
     /// Shut down here; the poll's last completion is not here, and the descriptor must wait for it.
     Draining,
-    /// Ended, or failed.
+    /// Ended, or failed; may be started again.
     Gone,
+}
+
+impl State {
+    /// On its way to be open.
+    pub(crate) const fn is_opening(self) -> bool {
+        matches!(self, Self::Connecting | Self::Upgrading)
+    }
+
+    /// On its way out, and the server has a part in it.
+    pub(crate) const fn is_leaving(self) -> bool {
+        matches!(self, Self::Closing | Self::Closed)
+    }
 }
 
 /// A connection.
@@ -33,14 +45,24 @@ pub(crate) struct Client {
     pub(crate) state: State,
     /// The peer has sent its last byte: a short read is not the last.
     pub(crate) hung_up: bool,
+    /// A send has failed, which takes the error away that a read would find.
+    pub(crate) broken: bool,
     /// Its poll is armed.
     pub(crate) polling: bool,
     /// There may be more to read, and it waits in line for that.
     pub(crate) in_line: bool,
+    /// It was open, in this life or an earlier one.
+    pub(crate) was_open: bool,
+    /// The last attempt to open it failed.
+    pub(crate) has_failed: bool,
+    /// Attempts to open it so far: each begins elsewhere in the list of source addresses.
+    pub(crate) attempts: u32,
     /// Its socket, while there is one.
     pub(crate) socket: Option<OwnedFd>,
-    /// When it was started, or asked to leave.
+    /// When it was started, or asked to leave: which of its lives a deadline is for.
     pub(crate) since: u64,
+    /// When the TCP connection was made.
+    pub(crate) connected: u64,
     /// What is received.
     pub(crate) decoder: Decoder,
     /// What was cut short.
@@ -65,13 +87,28 @@ impl Client {
         Self {
             state: State::Idle,
             hung_up: false,
+            broken: false,
             polling: false,
             in_line: false,
+            was_open: false,
+            has_failed: false,
+            attempts: 0,
             socket: None,
             since: 0,
+            connected: 0,
             decoder: Decoder::new(Role::Client),
             rest: None,
         }
+    }
+
+    /// Begins another life on `socket`. What outlives it: a place in the line, and its history.
+    pub(crate) fn start(&mut self, socket: OwnedFd, now: u64) {
+        self.state = State::Connecting;
+        self.hung_up = false;
+        self.broken = false;
+        self.socket = Some(socket);
+        self.since = now;
+        self.decoder = Decoder::new(Role::Client);
     }
 
     /// Sends, or keeps what the socket does not take for [`flush`](Self::flush). `false` when the

@@ -5,14 +5,18 @@ use std::sync::mpsc::Sender;
 use std::thread;
 use std::time::Duration;
 
-use crate::args::{Common, ConnectRate, MessageArguments, RequestArguments, ScenarioArguments};
-use crate::connections::Setup;
+use crate::args::{
+    ChurnArguments, Common, ConnectRate, LoadArguments, MessageArguments, RequestArguments,
+    ScenarioArguments, SlowArguments, SlowLoad, StormArguments,
+};
+use crate::connections::{Setup, SlowReaders};
 use crate::control::{Control, News};
 use crate::load_thread::{LoadThread, Pace};
 use crate::payload::Payloads;
 use crate::plan::{Plan, ThreadPlan};
 use crate::scenario::{
-    Barrier, Board, Broadcast, Demand, Echo, Idle, Publication, Rate, Rounds, Scenario,
+    AtOnce, Barrier, Board, Broadcast, Churn, Coming, Demand, Echo, Habits, Idle, Publication,
+    Rate, Rounds, Scenario, Slow, Storm, Weather,
 };
 use crate::upgrade::Wishes;
 
@@ -38,11 +42,19 @@ pub(crate) fn start(
         connect_timeout: common.connect_timeout.as_nanos() as u64,
         leave_timeout: LEAVE_TIMEOUT.as_nanos() as u64,
         publishers: scenario.publishers(),
-        handshakes_only: scenario.message().is_none(),
+        handshakes_only: matches!(scenario, ScenarioArguments::Idle { .. }),
+        slow: slow_readers(scenario),
     });
     let pace = pace(common, plan.threads.len());
     let threads = plan.threads.len() as u32;
-    let crew = Crew { control, run, threads, barrier: Arc::default(), board: Arc::default() };
+    let crew = Crew {
+        control,
+        run,
+        threads,
+        barrier: Arc::default(),
+        board: Arc::default(),
+        at_once: AtOnce::default(),
+    };
     plan.threads.iter().try_for_each(|&thread_plan| {
         let thread = LoadThread {
             plan: thread_plan,
@@ -64,6 +76,7 @@ struct Crew<'a> {
     threads: u32,
     barrier: Arc<Barrier>,
     board: Arc<Board>,
+    at_once: AtOnce,
 }
 
 impl Crew<'_> {
@@ -108,6 +121,57 @@ impl Crew<'_> {
                 let barrier = self.barrier.clone();
                 spawn(thread, Rounds::new(payloads(message), control, barrier, index, count))
             }
+            (ScenarioArguments::Churn { common, churn }, _) => {
+                let payloads = Payloads::new(&churn.size, churn.text, self.run, true);
+                let coming = coming(common, churn, index as u32, self.threads);
+                spawn(thread, Churn::new(payloads, coming, first, count))
+            }
+            (ScenarioArguments::Storm { common, storm }, _) => {
+                let weather = weather(common, storm, self.threads);
+                spawn(thread, Storm::new(weather, self.at_once.clone(), count))
+            }
+            (ScenarioArguments::Slow { message, load, requests, slow, .. }, _) => {
+                self.start_slow(thread, payloads(message), load, requests, slow)
+            }
+        }
+    }
+
+    /// Starts a thread whose last clients are slow readers.
+    fn start_slow(
+        &self,
+        thread: LoadThread,
+        payloads: Payloads,
+        load: &LoadArguments,
+        &RequestArguments { depth, waiting }: &RequestArguments,
+        slow: &SlowArguments,
+    ) -> std::io::Result<()> {
+        let ThreadPlan { index, first, count, .. } = thread.plan;
+        let healthy = count - thread.setup.slow.among(first, count);
+        let control = self.control.clone();
+        let habits = habits(slow, payloads.clone());
+        let poisson = load.poisson;
+        match (slow.load, load.rate) {
+            (SlowLoad::Echo, Some(rate)) => {
+                let waiting_max = waiting.div_ceil(self.threads);
+                let demand = Demand { rate, poisson, depth, waiting_max };
+                let inner = Rate::new(payloads, demand, control, first, healthy);
+                spawn(thread, Slow::new(inner, habits, healthy, count))
+            }
+            (SlowLoad::Echo, None) => {
+                let inner = Echo::new(payloads, depth, first, healthy);
+                spawn(thread, Slow::new(inner, habits, healthy, count))
+            }
+            (SlowLoad::Broadcast, Some(rate)) => {
+                let publishers = slow.publishers;
+                let publication = Publication { rate, poisson, publishers, to_sender: true };
+                let (board, part) = (self.board.clone(), (first, healthy));
+                let inner = Broadcast::new(payloads, publication, control, board, part);
+                spawn(thread, Slow::new(inner, habits, healthy, count))
+            }
+            (SlowLoad::Broadcast, None) => {
+                let inner = Rounds::new(payloads, control, self.barrier.clone(), index, healthy);
+                spawn(thread, Slow::new(inner, habits, healthy, count))
+            }
         }
     }
 }
@@ -142,4 +206,46 @@ fn pace(common: &Common, threads: usize) -> Pace {
     };
     let at_once = (common.connecting as usize / threads).max(1);
     Pace { at_once, rate, leave: common.leave }
+}
+
+fn slow_readers(scenario: &ScenarioArguments) -> SlowReaders {
+    match scenario {
+        ScenarioArguments::Slow { common, slow, .. } => SlowReaders {
+            count: slow.slow,
+            connections: common.connections,
+            receive_buffer: slow.receive_buffer,
+        },
+        _ => SlowReaders::default(),
+    }
+}
+
+fn habits(slow: &SlowArguments, payloads: Payloads) -> Habits {
+    let sends = slow.load == SlowLoad::Echo && slow.slow_send_rate > 0.0;
+    let interval = (1e9 / slow.slow_send_rate) as u64;
+    Habits { read_rate: slow.read_rate, sends: sends.then_some((payloads, interval.max(1))) }
+}
+
+/// A thread's part of the schedule: every `threads`-th start is its own.
+fn coming(common: &Common, churn: &ChurnArguments, thread: u32, threads: u32) -> Coming {
+    Coming {
+        messages: churn.messages,
+        lifetime: churn.lifetime.as_nanos() as u64,
+        schedule: churn
+            .churn_rate
+            .map(|rate| (rate / f64::from(threads), (1e9 / rate * f64::from(thread)) as u64)),
+        leave: common.leave,
+    }
+}
+
+fn weather(common: &Common, storm: &StormArguments, threads: u32) -> Weather {
+    Weather {
+        by: storm.by,
+        share: storm.drop,
+        backoff: storm.backoff,
+        backoff_base: storm.backoff_base.as_nanos() as u64,
+        backoff_max: storm.backoff_max.as_nanos() as u64,
+        storms: storm.storms,
+        spacing: common.duration.as_nanos() as u64 / u64::from(storm.storms),
+        at_once: storm.reconnecting.map_or(usize::MAX, |all| (all / threads).max(1) as usize),
+    }
 }

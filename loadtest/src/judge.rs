@@ -1,6 +1,7 @@
 //! The verdict: whether the figures of a run are those of the server, or of something else.
 
 use crate::args::{Arguments, ScenarioArguments};
+use crate::names;
 use crate::results::{CpuShare, Gate, Percentiles, Summary, Verdict};
 use crate::run::Outcome;
 
@@ -73,10 +74,15 @@ pub(crate) fn judge(
         found.extend(bound.into_iter().map(|reason| (Verdict::GeneratorBound, reason)));
     }
     let requested = u64::from(common.connections);
-    let (opened, _) = outcome.connected;
-    if opened < requested {
-        let reason = format!("{} of {requested} connections did not open", requested - opened);
-        found.push((Verdict::ConnectionsMissing, reason));
+    let total = &outcome.timeline.total;
+    let never_back = total.counts.get(names::NEVER_BACK).copied().unwrap_or_default();
+    for (missing, what) in
+        [(requested - total.achieved, "did not open"), (never_back, "did not come back")]
+    {
+        if missing > 0 {
+            let reason = format!("{missing} of {requested} connections {what}");
+            found.push((Verdict::ConnectionsMissing, reason));
+        }
     }
     let errors = server_errors(outcome, is_bound);
     found.extend(errors.into_iter().map(|reason| (Verdict::ServerErrors, reason)));

@@ -150,6 +150,11 @@ impl<S: Scenario> Turns<S> {
                 _ => None,
             };
             self.connections.expire(&mut self.scenario, now);
+            if phase == Phase::Leave {
+                self.connections.forget_gone();
+            } else {
+                self.connections.tell(&mut self.scenario);
+            }
             let scenario_wants = self.scenario_turn(now);
             if phase == Phase::Leave && self.has_left() {
                 break;
@@ -170,6 +175,8 @@ impl<S: Scenario> Turns<S> {
         self.connections.stats.window = times.window;
         if !self.begun && matches!(phase, Phase::WarmUp | Phase::Measure | Phase::Settle) {
             self.begun = true;
+            // What went on before it is no news to the scenario afterwards.
+            self.connections.tell(&mut self.scenario);
             self.scenario.begin(&mut self.connections, times.origin);
         }
         if phase == Phase::Measure {
@@ -295,6 +302,7 @@ impl<S: Scenario> Turns<S> {
     /// Waits for completions, but not past `wanted`, and deals with them.
     fn wait(&mut self, now: u64, wanted: Option<u64>) -> std::io::Result<()> {
         let more = self.connections.read_on(&mut self.scenario);
+        let more = more || self.connections.has_gone();
         let until = wanted.unwrap_or(u64::MAX).saturating_sub(now).min(WAIT_NANOSECONDS_MAX);
         if more || until == 0 {
             self.connections.ring.submit()?;

@@ -15,6 +15,7 @@ mod host;
 mod judge;
 mod load_thread;
 mod measured;
+mod names;
 mod payload;
 mod plan;
 mod probe;

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use crate::args::{Arguments, ScenarioArguments};
+use crate::args::{Arguments, ScenarioArguments, SlowLoad};
 use crate::environment;
 use crate::judge::{Evidence, Judgement, judge};
+use crate::names;
 use crate::payload::MASKING_KEY;
 use crate::probe::{ProcessSample, Sample};
 use crate::results::{
@@ -16,6 +17,7 @@ use crate::results::{
     latency_gap,
 };
 use crate::run::Outcome;
+use crate::scenario;
 use crate::stats::{Busy, Latency};
 use crate::timeline::headline;
 
@@ -88,6 +90,15 @@ const fn latency_of(scenario: &ScenarioArguments) -> &'static str {
             "delivery since the round began"
         }
         ScenarioArguments::Broadcast { .. } => "delivery to one receiver",
+        ScenarioArguments::Churn { .. } => "opening handshake",
+        ScenarioArguments::Storm { .. } => "opening handshake of a client that comes back",
+        ScenarioArguments::Slow { slow, load, .. } => match slow.load {
+            SlowLoad::Echo => "round trip of an echo, of those that read",
+            SlowLoad::Broadcast if load.closed => {
+                "delivery since the round began, to those that read"
+            }
+            SlowLoad::Broadcast => "delivery to one receiver, of those that read",
+        },
     }
 }
 
@@ -122,7 +133,7 @@ fn describe(name: &'static str) -> &'static str {
         "first_receiver" => "until the first receiver had a message",
         "median_receiver" => "until half of the receivers had a message",
         "last_receiver" => "until all receivers had a message",
-        other => other,
+        other => names::describe(other),
     }
 }
 
@@ -158,16 +169,16 @@ fn config(arguments: &Arguments, outcome: &Outcome) -> Config {
 
 fn connections(arguments: &Arguments, outcome: &Outcome) -> Connections {
     let stats = &outcome.timeline.total;
-    let (achieved, connect_seconds) = outcome.connected;
+    let (connected, connect_seconds) = outcome.connected;
     Connections {
         requested: arguments.scenario.common().connections.into(),
-        achieved,
+        achieved: stats.achieved,
         opened: stats.opened,
         lost: stats.lost,
         closed_cleanly: stats.closed_cleanly,
         pings_answered: stats.pings_answered,
         connect_seconds,
-        connects_per_second: per(achieved as f64, connect_seconds),
+        connects_per_second: per(connected as f64, connect_seconds),
     }
 }
 
@@ -201,7 +212,7 @@ fn rate(arguments: &Arguments, outcome: &Outcome) -> Rate {
 
 fn figures(scenario: &ScenarioArguments, outcome: &Outcome) -> Vec<Figure> {
     let stats = &outcome.timeline.total;
-    let mut figures = Vec::new();
+    let mut figures = scenario::figures(scenario, stats, outcome.measured_seconds());
     let mut add = |name: &str, value: f64, label: &str, merge| {
         let (name, label) = (name.to_owned(), label.to_owned());
         figures.push(Figure { name, value, label, merge });
@@ -214,7 +225,7 @@ fn figures(scenario: &ScenarioArguments, outcome: &Outcome) -> Vec<Figure> {
         let per_second = per(rounds, outcome.measured_seconds());
         add("rounds_per_second", per_second, "rounds per second", Merge::Sum);
     }
-    for (&name, &count) in &stats.counts {
+    for (&name, &count) in stats.counts.iter().filter(|(name, _)| !names::is_of_lives(name)) {
         add(name, count as f64, &name.replace('_', " "), Merge::Sum);
     }
     figures

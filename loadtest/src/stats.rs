@@ -216,6 +216,8 @@ pub(crate) struct Stats {
     pub(crate) last_open: Option<u64>,
     /// Connections that were opened.
     pub(crate) opened: u64,
+    /// Clients that were opened for the first time.
+    pub(crate) achieved: u64,
     /// Open connections that ended before they were asked to.
     pub(crate) lost: u64,
     /// Connections that were closed by both sides' close frames.
@@ -240,6 +242,10 @@ pub(crate) struct Stats {
     /// What only some scenarios measure and count.
     pub(crate) histograms: BTreeMap<&'static str, Latency>,
     pub(crate) counts: BTreeMap<&'static str, u64>,
+    /// The most there was of something.
+    pub(crate) peaks: BTreeMap<&'static str, u64>,
+    /// Slow readers that the server let go.
+    pub(crate) slow_lost: BTreeMap<Failure, u64>,
     /// Failures of connections.
     pub(crate) errors: BTreeMap<(Stage, Failure), u64>,
     /// Times the kernel had more completions than the ring holds.
@@ -275,11 +281,29 @@ impl Stats {
             return;
         }
         self.messages.received += 1;
-        if intended == sent {
-            self.punctual.record(now.saturating_sub(sent));
+        self.took(intended, sent, now);
+    }
+
+    /// Records the latency of something that was started and is done `now`, if it is measured.
+    #[inline]
+    pub(crate) fn took(&mut self, intended: u64, started: u64, now: u64) {
+        if !self.is_measured(intended) {
+            return;
+        }
+        if intended == started {
+            self.punctual.record(now.saturating_sub(started));
         } else {
             self.corrected.record(now.saturating_sub(intended));
-            self.uncorrected.record(now.saturating_sub(sent));
+            self.uncorrected.record(now.saturating_sub(started));
+        }
+    }
+
+    /// Counts a message that was received, and whose latency is not the run's.
+    pub(crate) fn answered(&mut self, sent: u64) {
+        if self.is_measured(sent) {
+            self.messages.received += 1;
+        } else {
+            self.unmeasured.1 += 1;
         }
     }
 
@@ -306,7 +330,18 @@ impl Stats {
 
     /// Adds one to a count that only some scenarios have.
     pub(crate) fn count(&mut self, name: &'static str) {
-        *self.counts.entry(name).or_insert(0) += 1;
+        self.count_many(name, 1);
+    }
+
+    /// Adds several to a count that only some scenarios have.
+    pub(crate) fn count_many(&mut self, name: &'static str, count: u64) {
+        *self.counts.entry(name).or_insert(0) += count;
+    }
+
+    /// There was that much of something at once.
+    pub(crate) fn peak(&mut self, name: &'static str, amount: u64) {
+        let peak = self.peaks.entry(name).or_insert(0);
+        *peak = amount.max(*peak);
     }
 
     /// A histogram that only some scenarios have.
@@ -325,6 +360,7 @@ impl Stats {
         self.first_start = min_of(self.first_start, other.first_start);
         self.last_open = self.last_open.max(other.last_open);
         self.opened += other.opened;
+        self.achieved += other.achieved;
         self.lost += other.lost;
         self.closed_cleanly += other.closed_cleanly;
         self.pings_answered += other.pings_answered;
@@ -340,8 +376,14 @@ impl Stats {
         for (&name, histogram) in &other.histograms {
             self.histogram(name).add(histogram);
         }
-        for (&name, count) in &other.counts {
-            *self.counts.entry(name).or_insert(0) += count;
+        for (&name, &count) in &other.counts {
+            self.count_many(name, count);
+        }
+        for (&name, &amount) in &other.peaks {
+            self.peak(name, amount);
+        }
+        for (&failure, &count) in &other.slow_lost {
+            *self.slow_lost.entry(failure).or_insert(0) += count;
         }
         for (&(stage, failure), &count) in &other.errors {
             self.fail_many(stage, failure, count);

@@ -1,6 +1,6 @@
 //! The program against a server that is well-behaved, or not: what it reports and how it ends.
 
-#[allow(unreachable_pub, missing_docs)]
+#[allow(unreachable_pub, missing_docs, dead_code)]
 mod common;
 
 use std::net::TcpListener;

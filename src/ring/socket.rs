@@ -145,14 +145,22 @@ pub fn claim(address: SocketAddr) -> io::Result<SocketAddr> {
 }
 
 /// Starts to connect to `target` from `source` (any port). The socket is writable when the attempt
-/// has ended; [`connect_outcome`] tells how.
+/// has ended; [`connect_outcome`] tells how. `receive_buffer` is `SO_RCVBUF` in bytes, which the
+/// kernel doubles; it must stand before the first SYN, whose window scale depends on it.
 ///
 /// # Errors
 /// As `bind(2)` and `connect(2)`; EADDRNOTAVAIL when the ports of the source are used up.
-pub fn connect(source: Option<SocketAddr>, target: SocketAddr) -> io::Result<OwnedFd> {
+pub fn connect(
+    source: Option<SocketAddr>,
+    target: SocketAddr,
+    receive_buffer: Option<usize>,
+) -> io::Result<OwnedFd> {
     let socket = Socket::new(Domain::for_address(target), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
+    if let Some(bytes) = receive_buffer {
+        socket.set_recv_buffer_size(bytes)?;
+    }
     if let Some(source) = source {
         // Lets connect choose a port that is free towards this target only.
         choose_port_at_connect(&socket)?;

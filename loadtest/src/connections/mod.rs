@@ -1,19 +1,24 @@
 //! The connections of one thread: opening, reading, sending and closing them.
 
+mod deadlines;
+mod lives;
 mod receive;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use ringwire::limits::READ_BYTES;
-use ringwire::protocol::{AssemblyPool, OpCode, encode_masked_frame};
-use ringwire::ring::socket;
+use ringwire::protocol::AssemblyPool;
 use ringwire::ring::{Completion, Interest, Ring, Token};
 
-use crate::args::{Leave, Target};
+pub(crate) use self::lives::Cause;
+
+use self::deadlines::Deadlines;
+use self::lives::Gone;
+use crate::args::Target;
 use crate::client::{Client, State};
 use crate::control::{Clock, Population};
-use crate::payload::{MASKING_KEY, mix};
+use crate::payload::mix;
 use crate::rotation::{Rotation, target_of};
 use crate::scenario::Scenario;
 use crate::sources::Sources;
@@ -44,6 +49,31 @@ pub(crate) struct Setup {
     pub(crate) publishers: u32,
     /// The latency of the run is that of its handshakes: there are no messages.
     pub(crate) handshakes_only: bool,
+    /// Who reads slowly.
+    pub(crate) slow: SlowReaders,
+}
+
+/// Clients that are not read when there is something to read, but only when the scenario asks.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct SlowReaders {
+    /// How many, of [`connections`](Self::connections).
+    pub(crate) count: u32,
+    /// All connections of the run, the slow ones included.
+    pub(crate) connections: u32,
+    /// Bytes of `SO_RCVBUF`; the kernel doubles them for its own needs.
+    pub(crate) receive_buffer: usize,
+}
+
+impl SlowReaders {
+    /// How many there are among `count` clients from number `first` on: every thread has its share.
+    pub(crate) fn among(&self, first: u32, count: u32) -> u32 {
+        let before = |number: u32| {
+            (u64::from(number) * u64::from(self.count))
+                .checked_div(self.connections.into())
+                .unwrap_or_default() as u32
+        };
+        before(first + count) - before(first)
+    }
 }
 
 /// The table of connections and everything they share.
@@ -56,6 +86,8 @@ pub(crate) struct Connections {
     pub(crate) clock: Clock,
     setup: Arc<Setup>,
     clients: Vec<Client>,
+    /// The first of the clients that read slowly: those from here to the end of the table.
+    first_slow: u32,
     /// The number of the first client among those of all threads.
     first: u32,
     /// One for each target.
@@ -65,11 +97,16 @@ pub(crate) struct Connections {
     pool: AssemblyPool,
     /// Clients with more to read than their share.
     line: VecDeque<u32>,
-    /// Clients that something is awaited of, in the order of their deadlines.
-    awaited: VecDeque<(u32, u64)>,
+    /// Clients that are to be open in time, and that are to be gone in time.
+    opening: Deadlines,
+    leaving: Deadlines,
+    /// Why clients are draining, if they were not asked to leave.
+    causes: HashMap<u32, (Stage, Failure)>,
+    /// Clients that are gone, of which the scenario has yet to hear.
+    gone: Vec<Gone>,
     /// Clients that are connecting, upgrading, closing or draining.
     pub(crate) pending: usize,
-    /// Clients that are open.
+    /// Clients that are open and not slow.
     pub(crate) open: u32,
     /// Connections that were opened.
     pub(crate) opened: u64,
@@ -86,6 +123,9 @@ impl Connections {
             ring,
             upgrades: setup.targets.iter().map(upgrade).collect(),
             rotation: Rotation::new(&setup.sources, setup.targets.len()),
+            opening: Deadlines::new(setup.connect_timeout),
+            leaving: Deadlines::new(setup.leave_timeout),
+            first_slow: count - setup.slow.among(first, count),
             setup,
             clock,
             clients: std::iter::repeat_with(Client::new).take(count as usize).collect(),
@@ -93,7 +133,8 @@ impl Connections {
             buffer: vec![0; READ_BYTES].into_boxed_slice(),
             pool: AssemblyPool::new(PIECES_BYTES_MAX),
             line: VecDeque::new(),
-            awaited: VecDeque::new(),
+            causes: HashMap::new(),
+            gone: Vec::new(),
             pending: 0,
             open: 0,
             opened: 0,
@@ -112,31 +153,33 @@ impl Connections {
         self.first + index
     }
 
-    /// The clients that are open.
-    pub(crate) fn open_clients(&self) -> impl Iterator<Item = u32> {
-        let is_open = |(_, client): &(usize, &Client)| client.state == State::Open;
-        self.clients.iter().enumerate().filter(is_open).map(|(index, _)| index as u32)
+    /// Whether a client reads slowly.
+    #[inline]
+    pub(crate) const fn is_slow(&self, index: u32) -> bool {
+        index >= self.first_slow
     }
 
-    /// Starts to connect.
-    pub(crate) fn start(&mut self, index: u32, now: u64) {
-        self.stats.first_start.get_or_insert(now);
-        match self.connect(index, now) {
-            Ok(socket) => {
-                let client = &mut self.clients[index as usize];
-                client.state = State::Connecting;
-                client.since = now;
-                client.socket = Some(socket);
-                self.pending += 1;
-                self.awaited.push_back((index, now + self.setup.connect_timeout));
-                self.arm(index);
-            }
-            Err(failure) => {
-                self.clients[index as usize].state = State::Gone;
-                self.stats.fail(Stage::Connect, failure);
-                self.without_port += u64::from(failure == Failure::NO_PORT);
-            }
-        }
+    /// Whether a client is open, slow or not.
+    #[inline]
+    pub(crate) fn is_open(&self, index: u32) -> bool {
+        self.clients[index as usize].state == State::Open
+    }
+
+    /// Whether a client is not started, or gone.
+    pub(crate) fn may_start(&self, index: u32) -> bool {
+        matches!(self.clients[index as usize].state, State::Idle | State::Gone)
+    }
+
+    /// Whether bytes of a client wait for room in its socket.
+    pub(crate) fn is_blocked(&self, index: u32) -> bool {
+        self.clients[index as usize].rest.is_some()
+    }
+
+    /// The clients that are open and not slow.
+    pub(crate) fn open_clients(&self) -> impl Iterator<Item = u32> {
+        let is_open = |(_, client): &(usize, &Client)| client.state == State::Open;
+        let healthy = &self.clients[..self.first_slow as usize];
+        healthy.iter().enumerate().filter(is_open).map(|(index, _)| index as u32)
     }
 
     /// One completion of a poll.
@@ -156,7 +199,7 @@ impl Connections {
         } else if client.rest.is_some() && completion.writable() && !client.flush() {
             self.end(scenario, index, Failure::Broken);
         }
-        if completion.readable() {
+        if completion.readable() && self.reads_when_ready(index) {
             self.read(scenario, index);
         }
         // The kernel ends a poll whose completions it has no room for.
@@ -170,27 +213,14 @@ impl Connections {
     pub(crate) fn read_on<S: Scenario>(&mut self, scenario: &mut S) -> bool {
         for _ in 0..self.line.len() {
             let Some(index) = self.line.pop_front() else { break };
-            self.clients[index as usize].in_line = false;
-            self.read(scenario, index);
+            let client = &mut self.clients[index as usize];
+            client.in_line = false;
+            // The entry may be of an earlier life.
+            if !matches!(client.state, State::Idle | State::Connecting | State::Gone) {
+                self.read(scenario, index);
+            }
         }
         !self.line.is_empty()
-    }
-
-    /// Fails what has not come in time.
-    pub(crate) fn expire<S: Scenario>(&mut self, scenario: &mut S, now: u64) {
-        while let Some(&(index, deadline)) = self.awaited.front() {
-            let awaited = match self.clients[index as usize].state {
-                State::Connecting | State::Upgrading | State::Closing | State::Closed => true,
-                State::Idle | State::Open | State::Draining | State::Gone => false,
-            };
-            if awaited && deadline > now {
-                return;
-            }
-            self.awaited.pop_front();
-            if awaited {
-                self.end(scenario, index, Failure::TimedOut);
-            }
-        }
     }
 
     /// Sends frames to the server, if the connection is open. One that turns out to be broken ends
@@ -200,38 +230,8 @@ impl Connections {
         let client = &mut self.clients[index as usize];
         if client.state == State::Open && !client.send(frames) {
             client.hung_up = true;
+            client.broken = true;
             self.wait_in_line(index);
-        }
-    }
-
-    /// Resets the connections that are being opened.
-    pub(crate) fn abandon(&mut self) {
-        for (index, _) in std::mem::take(&mut self.awaited) {
-            if matches!(self.clients[index as usize].state, State::Connecting | State::Upgrading) {
-                self.abort(index);
-            }
-        }
-    }
-
-    /// Begins to close a connection, whatever it is doing.
-    pub(crate) fn leave(&mut self, index: u32, how: Leave, now: u64) {
-        let client = &mut self.clients[index as usize];
-        match (client.state, how) {
-            (State::Idle, _) => client.state = State::Gone,
-            (State::Open, Leave::Close) => {
-                let mut frame = Vec::with_capacity(8);
-                encode_masked_frame(&mut frame, OpCode::Close, &1000u16.to_be_bytes(), MASKING_KEY);
-                if client.send(&frame) {
-                    client.state = State::Closing;
-                    self.open -= 1;
-                    self.pending += 1;
-                    self.awaited.push_back((index, now + self.setup.leave_timeout));
-                } else {
-                    self.abort(index);
-                }
-            }
-            (State::Connecting | State::Upgrading | State::Open, _) => self.abort(index),
-            (State::Closing | State::Closed | State::Draining | State::Gone, _) => {}
         }
     }
 
@@ -251,17 +251,15 @@ impl Connections {
         }
     }
 
-    fn connect(&mut self, index: u32, now: u64) -> Result<std::os::fd::OwnedFd, Failure> {
-        let number = self.number(index);
-        let target = self.setup.targets[self.target_of(index)].address;
-        self.rotation.connect(&self.setup.sources, number, now, |source| {
-            socket::connect(source, target).map_err(Failure::from)
-        })
-    }
-
     /// Which of the targets, and of the handshakes, is that of a client.
     const fn target_of(&self, index: u32) -> usize {
         target_of(self.number(index), self.upgrades.len())
+    }
+
+    /// A slow reader reads by the clock as long as the server keeps it.
+    fn reads_when_ready(&self, index: u32) -> bool {
+        let client = &self.clients[index as usize];
+        !self.is_slow(index) || client.state != State::Open || client.hung_up
     }
 
     fn arm(&mut self, index: u32) {
@@ -271,105 +269,11 @@ impl Connections {
         client.polling = true;
     }
 
-    fn connected(&mut self, index: u32) {
-        let target = self.target_of(index);
-        let client = &mut self.clients[index as usize];
-        let Some(socket) = &client.socket else { return };
-        let sent = socket::connect_outcome(socket).map_err(Failure::from).and_then(|()| {
-            client.state = State::Upgrading;
-            if client.send(self.upgrades[target].request()) { Ok(()) } else { Err(Failure::Broken) }
-        });
-        if let Err(failure) = sent {
-            let stage =
-                if client.state == State::Connecting { Stage::Connect } else { Stage::Upgrade };
-            self.stats.fail(stage, failure);
-            self.drain(index);
-        }
-    }
-
     fn wait_in_line(&mut self, index: u32) {
         let client = &mut self.clients[index as usize];
         if !client.in_line {
             client.in_line = true;
             self.line.push_back(index);
         }
-    }
-
-    fn opened(&mut self, index: u32, now: u64) {
-        let client = &mut self.clients[index as usize];
-        client.state = State::Open;
-        let handshake = now - client.since;
-        self.stats.handshake.record(handshake);
-        if self.setup.handshakes_only {
-            self.stats.punctual.record(handshake);
-        }
-        self.stats.last_open = Some(now);
-        self.stats.opened += 1;
-        self.opened += 1;
-        self.pending -= 1;
-        self.open += 1;
-    }
-
-    /// A connection ends by the server's doing, or ours because of the server.
-    #[cold]
-    fn end<S: Scenario>(&mut self, scenario: &mut S, index: u32, failure: Failure) {
-        let state = self.clients[index as usize].state;
-        match state {
-            State::Connecting => self.stats.fail(Stage::Connect, failure),
-            State::Upgrading => self.stats.fail(Stage::Upgrade, failure),
-            State::Open => {
-                self.stats.lost += 1;
-                self.stats.fail(Stage::Open, failure);
-            }
-            State::Closing => self.stats.fail(Stage::Leave, failure),
-            State::Closed if failure == Failure::TimedOut => self.stats.fail(Stage::Leave, failure),
-            // The end of the stream is the server's duty here.
-            State::Closed => {}
-            State::Idle | State::Draining | State::Gone => return,
-        }
-        if failure == Failure::TimedOut {
-            self.abort(index);
-        } else {
-            self.drain(index);
-        }
-        if state == State::Open {
-            scenario.lost(index, failure);
-        }
-    }
-
-    fn abort(&mut self, index: u32) {
-        if let Some(socket) = &self.clients[index as usize].socket {
-            socket::abort_on_close(socket);
-        }
-        self.drain(index);
-    }
-
-    /// Ends the poll, whose last completion lets the descriptor go.
-    fn drain(&mut self, index: u32) {
-        let client = &mut self.clients[index as usize];
-        match client.state {
-            State::Open => {
-                self.open -= 1;
-                self.pending += 1;
-            }
-            State::Idle | State::Draining | State::Gone => return,
-            State::Connecting | State::Upgrading | State::Closing | State::Closed => {}
-        }
-        client.state = State::Draining;
-        client.decoder.release(&mut self.pool);
-        client.rest = None;
-        if client.polling {
-            let token = Token::new(POLL, 0, index);
-            self.ring.cancel(token, Token::new(CANCEL, 0, index));
-        } else {
-            self.free(index);
-        }
-    }
-
-    fn free(&mut self, index: u32) {
-        let client = &mut self.clients[index as usize];
-        client.socket = None;
-        client.state = State::Gone;
-        self.pending -= 1;
     }
 }

@@ -23,6 +23,38 @@ impl Connections {
         self.buffer = buffer;
     }
 
+    /// Reads `bytes_max` bytes at most of a client that reads slowly. Gives back how many.
+    pub(crate) fn read_some<S: Scenario>(
+        &mut self,
+        scenario: &mut S,
+        index: u32,
+        bytes_max: usize,
+    ) -> usize {
+        let client = &self.clients[index as usize];
+        let Some(socket) = client.socket.as_ref().filter(|_| client.state == State::Open) else {
+            return 0;
+        };
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let share = bytes_max.min(buffer.len());
+        let read = match socket::receive(socket, &mut buffer[..share]) {
+            Received::Bytes(count) => {
+                self.received(scenario, index, &mut buffer[..count]);
+                count
+            }
+            Received::Nothing => 0,
+            Received::End => {
+                self.end(scenario, index, Failure::Ended);
+                0
+            }
+            Received::Broken => {
+                self.end(scenario, index, Failure::Broken);
+                0
+            }
+        };
+        self.buffer = buffer;
+        read
+    }
+
     fn read_into<S: Scenario>(&mut self, scenario: &mut S, index: u32, buffer: &mut [u8]) {
         for _ in 0..READS_IN_A_ROW {
             let client = &self.clients[index as usize];
@@ -39,6 +71,9 @@ impl Connections {
                     }
                 }
                 Received::Nothing => return,
+                Received::End if client.broken => {
+                    return self.end(scenario, index, Failure::Broken);
+                }
                 Received::End => return self.end(scenario, index, Failure::Ended),
                 Received::Broken => return self.end(scenario, index, Failure::Broken),
             }
@@ -55,13 +90,16 @@ impl Connections {
             State::Upgrading => match self.upgrades[target].response(client, bytes) {
                 Ok(None) => {}
                 Ok(Some(used)) => {
-                    self.opened(index, now);
-                    if used < bytes.len() {
+                    self.opened(scenario, index, now);
+                    // The scenario may have ended it at once.
+                    let state = self.clients[index as usize].state;
+                    let goes_on = matches!(state, State::Open | State::Closing);
+                    if used < bytes.len() && goes_on {
                         self.frames(scenario, index, &mut bytes[used..], now);
                     }
                 }
                 Err(failure) => {
-                    self.stats.fail(Stage::Upgrade, failure);
+                    self.failed(index, Stage::Upgrade, failure);
                     self.drain(index);
                 }
             },

@@ -1,22 +1,31 @@
 //! What the clients do once they are connected.
 
+mod alarms;
 mod broadcast;
+mod churn;
 mod echo;
+mod figures;
 mod idle;
 mod rate;
 mod reference;
 mod rounds;
+mod slow;
+mod storm;
 
 use ringwire::protocol::MessageKind;
 
 pub(crate) use self::broadcast::{Board, Broadcast, Publication};
+pub(crate) use self::churn::{Churn, Coming};
 pub(crate) use self::echo::Echo;
+pub(crate) use self::figures::figures;
 pub(crate) use self::idle::Idle;
 pub(crate) use self::rate::{Demand, Rate};
 pub(crate) use self::reference::Known;
 pub(crate) use self::rounds::{Barrier, Rounds};
+pub(crate) use self::slow::{Habits, Slow};
+pub(crate) use self::storm::{AtOnce, Storm, Weather};
 
-use crate::connections::Connections;
+use crate::connections::{Cause, Connections};
 use crate::stats::{Failure, Stats};
 
 /// A message that a client received.
@@ -68,4 +77,12 @@ pub(crate) trait Scenario: Sized {
 
     /// An open connection was lost.
     fn lost(&mut self, index: u32, failure: Failure);
+
+    /// A connection was opened at `now`: by the ramp before [`begin`](Self::begin), or later by the
+    /// scenario. Called before the first message of its life.
+    fn opened(&mut self, _: &mut Connections, _index: u32, _now: u64) {}
+
+    /// A connection came to its end at `now`, and may be started again. Not called when the run is
+    /// over.
+    fn gone(&mut self, _: &mut Connections, _index: u32, _now: u64, _: Cause) {}
 }

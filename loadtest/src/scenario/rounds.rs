@@ -1,5 +1,5 @@
-//! `broadcast --closed`: every client sends one message, and the next round begins when every client
-//! has received the messages of all.
+//! `broadcast --closed`: every client sends one message, and the next round begins when every
+//! client has received the messages of all.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

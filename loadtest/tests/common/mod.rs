@@ -12,6 +12,7 @@ use ringwire::protocol::upgrade::{HeadScanner, Request, accept, parse_request};
 use ringwire::protocol::{
     AssemblyPool, Decoder, Event, Input, Limits, OpCode, Role, encode_close, encode_frame,
 };
+use rustix::net::sockopt;
 use serde_json::Value;
 
 /// How long a server that stalls does so.
@@ -42,6 +43,14 @@ pub enum Manner {
     Forget,
     /// Answers upgrades past the third with 503.
     RefuseFourth,
+    /// Sends each back; answers the upgrades in this range, in the order they come, with 503.
+    RefuseBetween(usize, usize),
+    /// Sends each back; never answers the upgrades in this range.
+    IgnoreBetween(usize, usize),
+    /// Sends each back; resets the connections in this range after their upgrade.
+    ResetBetween(usize, usize),
+    /// Sends each back, and resets whoever does not read.
+    Impatient,
     /// Pings whoever connects, and closes the third with 1001 when it answers.
     CloseThird,
 }
@@ -59,6 +68,10 @@ struct Hub {
     joined: Condvar,
     /// Until when nobody is answered.
     stalled_until: OnceLock<Instant>,
+    /// Connections that were accepted, and of those the ones that are not at their end.
+    accepted: AtomicUsize,
+    served: Mutex<usize>,
+    left: Condvar,
 }
 
 #[derive(Default)]
@@ -78,7 +91,13 @@ impl Server {
         thread::spawn(move || {
             for (index, stream) in listener.incoming().flatten().enumerate() {
                 let hub = shared.clone();
-                thread::spawn(move || serve(stream, index, manner, &hub));
+                hub.accepted.fetch_add(1, Ordering::SeqCst);
+                *hub.served.lock().expect("no panic") += 1;
+                thread::spawn(move || {
+                    serve(stream, index, manner, &hub);
+                    *hub.served.lock().expect("no panic") -= 1;
+                    hub.left.notify_all();
+                });
             }
         });
         Self { address, hub }
@@ -92,6 +111,22 @@ impl Server {
                 members.streams.len() < count
             });
         assert!(!waited.expect("no panic").1.timed_out(), "fewer than {count} clients came");
+    }
+
+    /// Connections that were accepted so far.
+    pub fn accepted(&self) -> u64 {
+        self.hub.accepted.load(Ordering::SeqCst) as u64
+    }
+
+    /// Waits until nobody is connected.
+    pub fn await_silence(&self) {
+        let served = self.hub.served.lock().expect("no panic");
+        let waited = self
+            .hub
+            .left
+            .wait_timeout_while(served, Duration::from_secs(30), |served| *served > 0)
+            .expect("no panic");
+        assert!(!waited.1.timed_out(), "{} clients are still connected", *waited.0);
     }
 
     /// Forgets the clients that have left.
@@ -135,6 +170,27 @@ fn serve(mut stream: TcpStream, index: usize, manner: Manner, hub: &Hub) -> Opti
     if manner == Manner::RefuseFourth && index >= 3 {
         return stream.write_all(b"HTTP/1.1 503 Full\r\n\r\n").ok();
     }
+    match manner {
+        Manner::RefuseBetween(first, end) if (first..end).contains(&index) => {
+            return stream.write_all(b"HTTP/1.1 503 Busy\r\n\r\n").ok();
+        }
+        Manner::IgnoreBetween(first, end) if (first..end).contains(&index) => {
+            return stream.read(&mut buffer).map(drop).ok();
+        }
+        Manner::ResetBetween(first, end) if (first..end).contains(&index) => {
+            stream.write_all(&response).ok()?;
+            return sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).ok();
+        }
+        Manner::Impatient => {
+            // Small enough to be full before the test is over.
+            sockopt::set_socket_send_buffer_size(&stream, 8 * 1024).ok()?;
+            stream.set_write_timeout(Some(Duration::from_millis(100))).ok()?;
+            stream.write_all(&response).ok()?;
+            serve_messages(&mut stream, index, manner, hub, &mut buffer, rest);
+            return sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).ok();
+        }
+        _ => {}
+    }
     stream.set_nodelay(true).ok()?;
     // Whoever has read the response is a member: nobody sends between the two.
     let mut members = hub.members.lock().ok()?;
@@ -145,33 +201,44 @@ fn serve(mut stream: TcpStream, index: usize, manner: Manner, hub: &Hub) -> Opti
     if manner == Manner::CloseThird {
         send(&mut stream, OpCode::Ping, b"are you there?")?;
     }
+    serve_messages(&mut stream, index, manner, hub, &mut buffer, rest)
+}
+
+/// Reads until the end; `count` bytes of frames are in `buffer`.
+fn serve_messages(
+    stream: &mut TcpStream,
+    index: usize,
+    manner: Manner,
+    hub: &Hub,
+    buffer: &mut [u8],
+    mut count: usize,
+) -> Option<()> {
     let mut decoder = Decoder::new(Role::Server);
     let mut pool = AssemblyPool::new(1 << 30);
     let limits = Limits { message_bytes_max: 1 << 24, fragments_max: 8 };
-    let mut count = rest;
     loop {
         let mut input = Input::new(&mut buffer[..count]);
         while let Some(event) = decoder.next(&mut input, &mut pool, &limits).ok()? {
             match event {
                 Event::Message { kind, payload } => {
-                    answer(&mut stream, index, manner, hub, kind.into(), payload)?;
+                    answer(stream, index, manner, hub, kind.into(), payload)?;
                 }
                 Event::Pong(payload) => {
                     assert_eq!(payload, b"are you there?");
                     if manner == Manner::CloseThird && index == 2 {
-                        send_close(&mut stream, 1001)?;
+                        send_close(stream, 1001)?;
                     }
                 }
                 Event::Close { code, .. } => {
                     assert_eq!(code, Some(1000));
-                    send_close(&mut stream, 1000)?;
+                    send_close(stream, 1000)?;
                     // The hub keeps a copy of the stream: a drop would not end it.
                     return stream.shutdown(Shutdown::Both).ok();
                 }
                 Event::Ping(_) => {}
             }
         }
-        count = stream.read(&mut buffer).ok().filter(|&count| count > 0)?;
+        count = stream.read(buffer).ok().filter(|&count| count > 0)?;
     }
 }
 

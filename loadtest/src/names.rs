@@ -1,0 +1,90 @@
+//! The names of counts and histograms that not every scenario has.
+
+/// Attempts to open a connection.
+pub(crate) const ATTEMPTS: &str = "attempts";
+/// Attempts whose predecessor of the same client had failed.
+pub(crate) const RETRIED: &str = "retried";
+/// Attempts that the end of the run cut short.
+pub(crate) const ABANDONED: &str = "abandoned";
+/// Open connections that were asked to leave, by how they did.
+pub(crate) const LEFT_BY_CLOSE: &str = "left_by_close";
+/// See [`LEFT_BY_CLOSE`].
+pub(crate) const LEFT_BY_FIN: &str = "left_by_fin";
+/// See [`LEFT_BY_CLOSE`].
+pub(crate) const LEFT_BY_ABORT: &str = "left_by_abort";
+
+/// Histogram: from the start of an attempt to the TCP connection.
+pub(crate) const CONNECT: &str = "connect";
+/// Histogram: from the TCP connection to the server's 101.
+pub(crate) const UPGRADE: &str = "upgrade";
+/// Histogram: from our close frame to the server's FIN, after its own close frame.
+pub(crate) const CLOSE: &str = "close";
+
+/// Handshakes that were completed while the run was measured.
+pub(crate) const HANDSHAKES: &str = "handshakes";
+/// Starts of the schedule that no client was free for.
+pub(crate) const NOT_STARTED: &str = "not_started";
+/// Histogram: from the first message of a connection to its echo.
+pub(crate) const FIRST_MESSAGE: &str = "first_message";
+
+/// Connections that a storm dropped, or that were lost in it.
+pub(crate) const DROPPED: &str = "dropped";
+/// Attempts to come back that failed.
+pub(crate) const REFUSED: &str = "refused";
+/// Connections that had not come back at the end.
+pub(crate) const NEVER_BACK: &str = "never_back";
+/// Histogram: from the drop of a connection to the server's 101 to its successor.
+pub(crate) const RECOVERY: &str = "recovery";
+/// Histogram: from the start of an attempt to its failure.
+pub(crate) const REFUSAL: &str = "refusal";
+/// Peak: handshakes that went on at once.
+pub(crate) const HANDSHAKES_AT_ONCE: &str = "handshakes_at_once";
+/// Peak: nanoseconds it took a thread to drop its connections.
+pub(crate) const DROP_TIME: &str = "drop_time";
+
+/// Slow readers that were open when the load began.
+pub(crate) const SLOW_READERS: &str = "slow_readers";
+/// Bytes that slow readers have read.
+pub(crate) const SLOW_BYTES: &str = "slow_bytes_read";
+/// Messages that slow readers have sent.
+pub(crate) const SLOW_SENT: &str = "slow_sent";
+/// Messages of slow readers that were not sent, because the server took nothing from them.
+pub(crate) const SLOW_BLOCKED: &str = "slow_blocked";
+/// Histogram: from the beginning of the load to the server's end of a slow reader.
+pub(crate) const SLOW_ENDED: &str = "slow_ended";
+
+/// Whether a count has a name of this module.
+pub(crate) fn is_of_lives(name: &str) -> bool {
+    const ALL: [&str; 15] = [
+        ATTEMPTS,
+        RETRIED,
+        ABANDONED,
+        LEFT_BY_CLOSE,
+        LEFT_BY_FIN,
+        LEFT_BY_ABORT,
+        HANDSHAKES,
+        NOT_STARTED,
+        DROPPED,
+        REFUSED,
+        NEVER_BACK,
+        SLOW_READERS,
+        SLOW_BYTES,
+        SLOW_SENT,
+        SLOW_BLOCKED,
+    ];
+    ALL.contains(&name)
+}
+
+/// What a histogram measures.
+pub(crate) fn describe(name: &'static str) -> &'static str {
+    match name {
+        CONNECT => "from the start of an attempt to the TCP connection",
+        UPGRADE => "from the TCP connection to the 101",
+        CLOSE => "from our close frame to the server's end of the stream",
+        FIRST_MESSAGE => "from the first message of a connection to its echo",
+        RECOVERY => "from the drop of a connection until it was open again",
+        REFUSAL => "from the start of an attempt to its failure",
+        SLOW_ENDED => "from the beginning of the load to the end of a slow reader",
+        other => other,
+    }
+}

@@ -1,0 +1,299 @@
+//! `storm`: clients are dropped at one moment and come back, as after the end of a server, a load
+//! balancer or a network.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::alarms::Alarms;
+use super::{Message, Scenario};
+use crate::args::{Backoff, Leave};
+use crate::connections::{Cause, Connections};
+use crate::names;
+use crate::payload::mix;
+use crate::stats::{Failure, Stage, Stats};
+
+/// Connections started in one turn, so that completions are not left waiting.
+const STARTS_PER_TURN: u32 = 64;
+
+/// Nanoseconds after a failure before another attempt without back-off: a refusal is a round trip
+/// away, and a local failure nothing at all.
+const RETRY_NANOSECONDS: u64 = 1_000_000;
+
+/// What a storm is. Times are nanoseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Weather {
+    /// How connections are dropped.
+    pub(crate) by: Leave,
+    /// Share of them.
+    pub(crate) share: f64,
+    /// Time before clients come back.
+    pub(crate) backoff: Backoff,
+    pub(crate) backoff_base: u64,
+    pub(crate) backoff_max: u64,
+    /// Storms, and the time from one to the next.
+    pub(crate) storms: u32,
+    pub(crate) spacing: u64,
+    /// Handshakes of this thread at once.
+    pub(crate) at_once: usize,
+}
+
+/// Handshakes of all threads that go on.
+pub(crate) type AtOnce = Arc<AtomicU64>;
+
+/// The storm of one thread.
+#[derive(Debug)]
+pub(crate) struct Storm {
+    weather: Weather,
+    clients: Vec<Absence>,
+    alarms: Alarms,
+    /// Clients whose time to come back has come, and since when.
+    waiting: VecDeque<(u32, u64)>,
+    /// Handshakes of all threads, and of this one.
+    all_at_once: AtOnce,
+    at_once: usize,
+    /// Clients that are to come back.
+    away: u64,
+    /// The scenario has begun.
+    begun: bool,
+    /// When the first storm broke, and how many have.
+    first: Option<u64>,
+    storms: u32,
+    settling: bool,
+}
+
+/// What is known of a client.
+#[derive(Clone, Copy, Default, Debug)]
+struct Absence {
+    /// It is to come back.
+    is_away: bool,
+    /// An attempt to come back goes on.
+    is_trying: bool,
+    /// Attempts that have failed since it was dropped.
+    failures: u32,
+    /// When it was dropped.
+    dropped: u64,
+    /// When the attempt was to start, and did.
+    intended: u64,
+    started: u64,
+}
+
+impl Weather {
+    /// How long a client stays away that has failed to come back that many times. `random` is any
+    /// number.
+    fn pause(&self, failures: u32, random: u64) -> u64 {
+        let up_to = |most: u64| ((u128::from(random) * (u128::from(most) + 1)) >> 64) as u64;
+        match self.backoff {
+            Backoff::None if failures == 0 => 0,
+            Backoff::None => RETRY_NANOSECONDS,
+            Backoff::Jitter => up_to(self.backoff_base.saturating_mul(10)),
+            Backoff::Exponential => {
+                let factor = 1u64.checked_shl(failures).unwrap_or(u64::MAX);
+                up_to(self.backoff_base.saturating_mul(factor).min(self.backoff_max))
+            }
+        }
+    }
+
+    /// Whether a storm drops the client with this number. Of `n` neighbours, it drops the share.
+    fn drops(&self, number: u32, storm: u32) -> bool {
+        let before = |place: u64| (place as f64 * self.share).floor();
+        let place = u64::from(number) + u64::from(storm);
+        before(place + 1) > before(place)
+    }
+}
+
+impl Storm {
+    /// Storms over `count` clients; threads share `all_at_once`.
+    pub(crate) fn new(weather: Weather, all_at_once: AtOnce, count: u32) -> Self {
+        Self {
+            weather,
+            clients: vec![Absence::default(); count as usize],
+            alarms: Alarms::new(count),
+            waiting: VecDeque::new(),
+            all_at_once,
+            at_once: 0,
+            away: 0,
+            begun: false,
+            first: None,
+            storms: 0,
+            settling: false,
+        }
+    }
+
+    /// When the next storm breaks, once the run is measured.
+    fn next_storm(&self) -> Option<u64> {
+        let is_left = self.storms < self.weather.storms && !self.settling;
+        let first = self.first.filter(|_| is_left)?;
+        Some(first + u64::from(self.storms) * self.weather.spacing)
+    }
+
+    /// Drops everybody that the storm takes, at once.
+    fn break_out(&mut self, connections: &mut Connections) {
+        let began = connections.clock.now();
+        let open: Vec<u32> = connections.open_clients().collect();
+        for index in open {
+            if self.weather.drops(connections.number(index), self.storms) {
+                let now = connections.clock.now();
+                self.dropped(&mut connections.stats, index, now);
+                connections.leave(index, self.weather.by, now);
+            }
+        }
+        self.storms += 1;
+        let took = connections.clock.now() - began;
+        connections.stats.peak(names::DROP_TIME, took);
+    }
+
+    fn dropped(&mut self, stats: &mut Stats, index: u32, now: u64) {
+        let absence = Absence { is_away: true, dropped: now, ..Absence::default() };
+        self.clients[index as usize] = absence;
+        self.away += 1;
+        stats.count(names::DROPPED);
+    }
+
+    /// Sets the alarm for the next attempt of a client.
+    fn pause(&mut self, number: u32, index: u32, now: u64) {
+        let failures = self.clients[index as usize].failures;
+        let seed = u64::from(number) << 32 | u64::from(self.storms) << 16 | u64::from(failures);
+        self.alarms.set(index, now + self.weather.pause(failures, mix(seed)));
+    }
+
+    fn start(&mut self, connections: &mut Connections, index: u32, intended: u64) {
+        let now = connections.clock.now();
+        let absence = &mut self.clients[index as usize];
+        absence.is_trying = true;
+        (absence.intended, absence.started) = (intended.min(now), now);
+        self.at_once += 1;
+        let at_once = self.all_at_once.fetch_add(1, Ordering::Relaxed) + 1;
+        connections.stats.peak(names::HANDSHAKES_AT_ONCE, at_once);
+        connections.start(index, now);
+    }
+
+    /// An attempt has come to its end.
+    fn tried(&mut self, index: u32) {
+        self.clients[index as usize].is_trying = false;
+        self.at_once -= 1;
+        self.all_at_once.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Scenario for Storm {
+    fn begin(&mut self, _: &mut Connections, _: u64) {
+        self.begun = true;
+    }
+
+    fn message(&mut self, _: &mut Stats, _: u32, _: Message<'_>) {}
+
+    fn read_done(&mut self, _: &mut Connections, _: u32, _: u64) {}
+
+    fn turn(&mut self, connections: &mut Connections, now: u64) -> Result<Option<u64>, String> {
+        // All threads have the same.
+        let start = connections.stats.window.start;
+        if self.first.is_none() && now >= start {
+            self.first = Some(start);
+        }
+        if self.next_storm().is_some_and(|at| at <= now) {
+            self.break_out(connections);
+        }
+        while let Some(due) = self.alarms.next(now) {
+            self.waiting.push_back(due);
+        }
+        for _ in 0..STARTS_PER_TURN {
+            if self.at_once >= self.weather.at_once {
+                break;
+            }
+            let Some((index, due)) = self.waiting.pop_front() else { break };
+            self.start(connections, index, due);
+        }
+        let may_start = !self.waiting.is_empty() && self.at_once < self.weather.at_once;
+        let measured = Some(start).filter(|_| self.first.is_none());
+        let times = [measured, self.next_storm(), self.alarms.next_at(), may_start.then_some(now)];
+        Ok(times.into_iter().flatten().min())
+    }
+
+    fn opened(&mut self, connections: &mut Connections, index: u32, now: u64) {
+        let absence = self.clients[index as usize];
+        if !absence.is_trying {
+            return;
+        }
+        self.tried(index);
+        self.clients[index as usize].is_away = false;
+        self.away -= 1;
+        let stats = &mut connections.stats;
+        stats.took(absence.intended, absence.started, now);
+        stats.histogram(names::RECOVERY).record(now.saturating_sub(absence.dropped));
+    }
+
+    fn gone(&mut self, connections: &mut Connections, index: u32, now: u64, cause: Cause) {
+        let absence = self.clients[index as usize];
+        match cause {
+            Cause::Failed(Stage::Connect | Stage::Upgrade, _) if absence.is_trying => {
+                self.tried(index);
+                let absence = &mut self.clients[index as usize];
+                absence.failures = absence.failures.saturating_add(1);
+                let stats = &mut connections.stats;
+                stats.count(names::REFUSED);
+                stats.histogram(names::REFUSAL).record(now.saturating_sub(absence.started));
+            }
+            // The server was faster than the storm: whoever is lost comes back too.
+            Cause::Failed(Stage::Open, _) if self.begun && !absence.is_away => {
+                self.dropped(&mut connections.stats, index, now);
+            }
+            _ if !absence.is_away => return,
+            _ => {}
+        }
+        self.pause(connections.number(index), index, now);
+    }
+
+    fn settled(&mut self) -> bool {
+        self.settling = true;
+        self.away == 0
+    }
+
+    fn finish(&mut self, stats: &mut Stats) {
+        stats.count_many(names::NEVER_BACK, self.away);
+    }
+
+    fn lost(&mut self, _: u32, _: Failure) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WEATHER: Weather = Weather {
+        by: Leave::Fin,
+        share: 0.3,
+        backoff: Backoff::Exponential,
+        backoff_base: 100,
+        backoff_max: 5_000,
+        storms: 1,
+        spacing: 0,
+        at_once: usize::MAX,
+    };
+
+    #[test]
+    fn pauses_are_uniform_up_to_their_bound() {
+        for (failures, most) in
+            [(0, 100), (1, 200), (5, 3_200), (6, 5_000), (63, 5_000), (200, 5_000)]
+        {
+            assert_eq!(WEATHER.pause(failures, 0), 0);
+            assert_eq!(WEATHER.pause(failures, u64::MAX), most);
+            assert_eq!(WEATHER.pause(failures, u64::MAX / 2), most / 2);
+        }
+        let jitter = Weather { backoff: Backoff::Jitter, ..WEATHER };
+        assert_eq!((jitter.pause(0, u64::MAX), jitter.pause(9, u64::MAX)), (1_000, 1_000));
+        let none = Weather { backoff: Backoff::None, ..WEATHER };
+        assert_eq!((none.pause(0, u64::MAX), none.pause(9, 0)), (0, RETRY_NANOSECONDS));
+    }
+
+    #[test]
+    fn a_storm_takes_its_share_and_the_next_one_others() {
+        for (share, taken) in [(1.0, 100), (0.5, 50), (0.3, 30), (0.01, 1)] {
+            let weather = Weather { share, ..WEATHER };
+            let drops = |storm| (0..100).filter(|&number| weather.drops(number, storm)).count();
+            assert_eq!(drops(0), taken, "{share}");
+        }
+        let half = Weather { share: 0.5, ..WEATHER };
+        assert!((0..100).all(|number| half.drops(number, 0) != half.drops(number, 1)));
+    }
+}
