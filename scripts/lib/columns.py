@@ -1,7 +1,7 @@
 """The figures of each kind of run that a table shows."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable
 
 
 @dataclass(frozen=True)

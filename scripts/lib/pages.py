@@ -64,8 +64,9 @@ class Pages:
             run = summary.parent
             name = str(run.relative_to(self.folder))
             found = [file for file in RUN_FILES if (run / file).exists()]
-            text = [link(f"{name}.txt", "text")] if run.with_name(f"{run.name}.txt").exists() else []
-            links = text + [link(f"{name}/{file}", file) for file in found]
+            links = [link(f"{name}/{file}", file) for file in found]
+            if run.with_name(f"{run.name}.txt").exists():
+                links.insert(0, link(f"{name}.txt", "text"))
             yield f"{html.escape(name)}: " + " · ".join(links)
 
 

@@ -67,12 +67,12 @@ def table_of_runs(title, what, columns, groups, base=None):
 
 
 def median_and_range(values, form):
-    """The median of the values that are there, and their range if there are several."""
+    """The median of the values that are there, and their range where they differ."""
     values = [value for value in values if value is not None]
     if not values:
         return "–"
     middle, low, high = map(form.format, spread(values))
-    return middle if len(values) == 1 else f"{middle} ({low}–{high})"
+    return middle if low == high else f"{middle} ({low}–{high})"
 
 
 def ratio(values, base):

@@ -58,7 +58,8 @@ class Verdicts(unittest.TestCase):
         text = source.read_text()
         names = dict(re.findall(r'Self::(\w+) => "([A-Z-]+)"', text))
         order = re.search(r"fn severity.*?\n    }", text, re.DOTALL)[0]
-        weights = {names[name]: int(weight) for name, weight in re.findall(r"::(\w+) => (\d+)", order)}
+        found = re.findall(r"::(\w+) => (\d+)", order)
+        weights = {names[name]: int(weight) for name, weight in found}
         self.assertEqual(list(verdicts.EXIT_CODES), sorted(weights, key=weights.get))
         codes = re.search(r"fn exit_code.*?\n    }", text, re.DOTALL)[0]
         for left, code in re.findall(r"((?:Self::\w+(?: \| )?)+) => (\d+)", codes):
@@ -68,11 +69,15 @@ class Verdicts(unittest.TestCase):
 
 class Machine(unittest.TestCase):
     def test_processors_of_one_core_stay_together(self):
-        pairs = lambda cpu: {cpu % 4, cpu % 4 + 4}
+        def pairs(cpu):
+            return {cpu % 4, cpu % 4 + 4}
+
+        def alone(cpu):
+            return {cpu}
+
         self.assertEqual(machine.split(tuple(range(8)), pairs), ((0, 1, 4, 5), (2, 3, 6, 7)))
         self.assertEqual(machine.split((0, 4), pairs), ((0,), (4,)))
         self.assertEqual(machine.split((2,), pairs), ((2,), (2,)))
-        alone = lambda cpu: {cpu}
         self.assertEqual(machine.split((0, 1, 2), alone), ((0,), (1, 2)))
 
     def test_lists_of_the_kernel(self):
@@ -116,7 +121,9 @@ class Tables(unittest.TestCase):
     ]
 
     def test_rows_have_medians_ranges_and_ratios(self):
-        runs = lambda *rates: [{"verdict": "VALID", "rate": rate} for rate in rates]
+        def runs(*rates):
+            return [{"verdict": "VALID", "rate": rate} for rate in rates]
+
         groups = {"ours": runs(1000, 3000, 2000), "theirs": runs(500)}
         table = tables.table_of_runs("t", "server", self.COLUMNS, groups, base="ours")
         self.assertEqual(table.header, ["server", "rate", "verdict"])

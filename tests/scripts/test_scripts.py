@@ -39,9 +39,13 @@ class Help(unittest.TestCase):
                 self.assertIn("usage:", found.stdout)
 
     def test_wrong_flags_are_refused(self):
-        for words in (["bench", "--repeats=0"], ["compare-peers", "--servers=x"], ["soak", "--hours=0"]):
-            with self.subTest(words):
-                self.assertEqual(common.call(*words).returncode, 2)
+        for name, flag in (
+            ("bench", "--repeats=0"),
+            ("compare-peers", "--servers=x"),
+            ("soak", "--hours=0"),
+        ):
+            with self.subTest(name):
+                self.assertEqual(common.call(name, flag).returncode, 2)
 
 
 class Bench(unittest.TestCase):
@@ -113,14 +117,14 @@ class Bench(unittest.TestCase):
 
 
 class SoakMemory(unittest.TestCase):
-    """An hour of samples, judged."""
+    """An hour of samples, or less, judged."""
 
-    def failures(self, resident):
+    def failures(self, resident, seconds=3600):
         script = common.load("soak")
         arguments = types.SimpleNamespace(growth=4)
         soak = script.Soak(None, None, arguments, None)
-        soak.begin, soak.end = 0, 3600
-        times = range(0, 3601, 10)
+        soak.begin, soak.end = 0, seconds
+        times = range(0, seconds + 1, 10)
         soak.samples = [{"t": t, "resident_bytes": resident(t)} for t in times]
         with mock.patch("sys.stderr"):
             soak.judge_memory()
@@ -128,6 +132,10 @@ class SoakMemory(unittest.TestCase):
 
     def test_a_leak_fails(self):
         self.assertEqual(len(self.failures(lambda t: 10**7 + 2000 * t)), 1)
+
+    def test_a_short_soak_is_not_judged(self):
+        self.assertEqual(self.failures(lambda t: 10**7 + 200_000 * t, seconds=300), [])
+        self.assertEqual(self.failures(lambda t: 0, seconds=0), [])
 
     def test_caches_that_fill_pass(self):
         self.assertEqual(self.failures(lambda t: 10**7 + min(t, 900) * 20_000), [])
