@@ -42,8 +42,18 @@ pub(crate) struct Message<'a> {
 /// The part of a thread that differs between scenarios. Clients are named by their index in the
 /// thread's table.
 pub(crate) trait Scenario: Sized {
-    /// The fate of all connections of all threads is known: those that are open begin, and a
-    /// schedule begins at `origin`.
+    /// The fate of all connections of all threads is known: brings those that are open to where
+    /// the load begins. Called in every turn, whenever something has come, until it gives `true`;
+    /// it sends little enough at once for answers to be read meanwhile.
+    ///
+    /// # Errors
+    /// The reason why the run cannot go on.
+    fn prepare(&mut self, _: &mut Connections) -> Result<bool, String> {
+        Ok(true)
+    }
+
+    /// All clients of all threads are prepared: those that are open begin, and a schedule begins
+    /// at `origin`.
     fn begin(&mut self, connections: &mut Connections, origin: u64);
 
     /// A message came. Called for every message of a read that was not
