@@ -17,8 +17,8 @@ pub(crate) struct RoomArguments {
     /// Members of each room
     #[arg(long, value_name = "M", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) members: Option<u32>,
-    /// Members per second that leave their room and join it again, all rooms together; never two
-    /// of one room at once
+    /// Members per second that leave their room and join it again, all rooms together, at random
+    /// times; never two of one room at once
     #[arg(long, value_name = "R", default_value_t = 0.0, value_parser = rejoin_rate)]
     #[arg(conflicts_with = "closed")]
     pub(crate) rejoin_rate: f64,

@@ -359,7 +359,8 @@ impl Scenario for Rooms {
             None => self.due = self.order.iter().copied().collect(),
         }
         if self.talk.rejoin_rate > 0.0 {
-            self.rejoins = Some(schedule(self.talk.rejoin_rate, None));
+            // At random times: in step with the messages, always the same would be missed.
+            self.rejoins = Some(schedule(self.talk.rejoin_rate, Some(mix(seed))));
         }
     }
 
