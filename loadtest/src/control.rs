@@ -14,6 +14,8 @@ use crate::stats::Stats;
 pub(crate) enum Phase {
     /// Connections are opened.
     Connect,
+    /// The scenario brings the clients to where the load begins.
+    Prepare,
     /// The scenario runs and nothing is measured.
     WarmUp,
     /// The scenario runs and is measured.
@@ -25,7 +27,8 @@ pub(crate) enum Phase {
 }
 
 impl Phase {
-    const ALL: [Self; 5] = [Self::Connect, Self::WarmUp, Self::Measure, Self::Settle, Self::Leave];
+    const ALL: [Self; 6] =
+        [Self::Connect, Self::Prepare, Self::WarmUp, Self::Measure, Self::Settle, Self::Leave];
 }
 
 /// Nanoseconds since the run began, the same for all threads.
@@ -182,6 +185,8 @@ pub(crate) enum News {
     Part(Box<Part>),
     /// The fate of all its connections is known.
     Connected,
+    /// Its clients are where the load begins.
+    Prepared,
     /// The scenario has ended what it had begun.
     Settled,
     /// The scenario cannot go on; the reason.

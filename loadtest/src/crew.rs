@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::args::{
     ChurnArguments, Common, ConnectRate, LoadArguments, MessageArguments, RequestArguments,
-    ScenarioArguments, SlowArguments, SlowLoad, StormArguments,
+    RoomArguments, ScenarioArguments, SlowArguments, SlowLoad, StormArguments,
 };
 use crate::connections::{Setup, SlowReaders};
 use crate::control::{Control, News};
@@ -15,8 +15,8 @@ use crate::load_thread::{LoadThread, Pace};
 use crate::payload::Payloads;
 use crate::plan::{Plan, ThreadPlan};
 use crate::scenario::{
-    AtOnce, Barrier, Board, Broadcast, Churn, Coming, Demand, Echo, Habits, Idle, Publication,
-    Rate, Rounds, Scenario, Slow, Storm, Weather,
+    AtOnce, Barrier, Board, Broadcast, Churn, Coming, Demand, Echo, Habits, Idle, Lobby,
+    Publication, Rate, Rooms, Rounds, Scenario, Slow, Speech, Storm, Talk, Weather,
 };
 use crate::upgrade::Wishes;
 
@@ -54,6 +54,7 @@ pub(crate) fn start(
         barrier: Arc::default(),
         board: Arc::default(),
         at_once: AtOnce::default(),
+        lobby: Arc::new(Lobby::new(scenario.rooms())),
     };
     plan.threads.iter().try_for_each(|&thread_plan| {
         let thread = LoadThread {
@@ -77,6 +78,7 @@ struct Crew<'a> {
     barrier: Arc<Barrier>,
     board: Arc<Board>,
     at_once: AtOnce,
+    lobby: Arc<Lobby>,
 }
 
 impl Crew<'_> {
@@ -132,6 +134,14 @@ impl Crew<'_> {
             }
             (ScenarioArguments::Slow { message, load, requests, slow, .. }, _) => {
                 self.start_slow(thread, payloads(message), load, requests, slow)
+            }
+            (ScenarioArguments::Rooms { message, rooms, .. }, schedule) => {
+                let &RoomArguments { rejoin_rate, resume, .. } = rooms;
+                let (_, members) = rooms.shape();
+                let talk = Talk { schedule, members, rejoin_rate, resume };
+                let (speech, lobby) = (Speech::new(self.run), self.lobby.clone());
+                let part = (first, count);
+                spawn(thread, Rooms::new(payloads(message), speech, talk, lobby, part))
             }
         }
     }

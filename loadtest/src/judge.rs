@@ -4,6 +4,7 @@ use crate::args::{Arguments, ScenarioArguments};
 use crate::names;
 use crate::results::{CpuShare, Gate, Percentiles, Summary, Verdict};
 use crate::run::Outcome;
+use crate::stats::Stage;
 
 /// Share of the time in which the threads of a processor run, or want to, from which a run shows
 /// what they can do and not what the server can.
@@ -151,8 +152,10 @@ fn server_errors(outcome: &Outcome, is_bound: bool) -> Vec<String> {
     let stats = &outcome.timeline.total;
     let messages = &stats.messages;
     let mut reasons: Vec<String> = outcome.stopped.iter().cloned().collect();
+    let said = stats.errors.iter().filter(|((stage, _), _)| *stage == Stage::Application);
     for (count, what) in [
         (stats.lost, "connections were lost"),
+        (said.map(|(_, count)| count).sum(), "answers were errors, or none that the protocol has"),
         (messages.missing, "messages never came"),
         (messages.duplicate, "messages came again"),
         (messages.out_of_order, "messages came in another order"),

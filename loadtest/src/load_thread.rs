@@ -100,6 +100,7 @@ impl LoadThread {
             left: 0,
             begun: false,
             told_connected: false,
+            told_prepared: false,
             told_settled: false,
             measured_from: None,
             interval: 0,
@@ -123,6 +124,7 @@ struct Turns<S> {
     /// The scenario has begun.
     begun: bool,
     told_connected: bool,
+    told_prepared: bool,
     told_settled: bool,
     /// Wall time, time that ran and time that waited when measuring began.
     measured_from: Option<(u64, Duration, Duration)>,
@@ -146,6 +148,10 @@ impl<S: Scenario> Turns<S> {
             }
             let wanted = match phase {
                 Phase::Connect => self.open(now),
+                Phase::Prepare => {
+                    self.prepare_clients();
+                    None
+                }
                 Phase::Leave => self.close(now),
                 _ => None,
             };
@@ -265,6 +271,21 @@ impl<S: Scenario> Turns<S> {
         }
         let may_go_on = self.left < count && self.connections.pending < self.thread.pace.at_once;
         may_go_on.then_some(now)
+    }
+
+    /// Lets the scenario prepare its clients, until they are.
+    fn prepare_clients(&mut self) {
+        if self.told_prepared {
+            return;
+        }
+        match self.scenario.prepare(&mut self.connections) {
+            Ok(false) => {}
+            Ok(true) => {
+                self.told_prepared = true;
+                self.tell(News::Prepared);
+            }
+            Err(reason) => self.tell(News::Stopped(reason)),
+        }
     }
 
     fn has_left(&self) -> bool {

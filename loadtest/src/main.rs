@@ -57,7 +57,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let ended = match CommandLine::parse().command {
-        Command::Scenario(scenario) => run_scenario(&Arguments { scenario }),
+        Command::Scenario(scenario) => run_scenario(Arguments { scenario }),
         Command::Search(search) => checked(search.check()).and_then(|()| {
             let interrupted = catch_signals().map_err(End::failed)?;
             finish(search.common(), search.run(&interrupted))
@@ -92,14 +92,14 @@ fn checked(arguments: Result<(), String>) -> Result<(), End> {
     arguments.map_err(|reason| End { exit_code: EXIT_ARGUMENTS, reason })
 }
 
-fn run_scenario(arguments: &Arguments) -> Result<u8, End> {
-    checked(arguments.check())?;
+fn run_scenario(mut arguments: Arguments) -> Result<u8, End> {
+    checked(arguments.complete().and_then(|()| arguments.check()))?;
     let common = arguments.scenario.common();
     if common.dry_run {
-        return dry_run::run(arguments).map_err(End::failed).map(|()| Verdict::Valid.exit_code());
+        return dry_run::run(&arguments).map_err(End::failed).map(|()| Verdict::Valid.exit_code());
     }
     let interrupted = catch_signals().map_err(End::failed)?;
-    finish(common, run::run(arguments, &interrupted))
+    finish(common, run::run(&arguments, &interrupted))
 }
 
 /// Judges, saves and shows what a run left. Gives back how the program ends.

@@ -99,6 +99,7 @@ const fn latency_of(scenario: &ScenarioArguments) -> &'static str {
             }
             SlowLoad::Broadcast => "delivery to one receiver, of those that read",
         },
+        ScenarioArguments::Rooms { .. } => "delivery to another member",
     }
 }
 

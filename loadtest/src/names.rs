@@ -53,6 +53,31 @@ pub(crate) const SLOW_BLOCKED: &str = "slow_blocked";
 /// Histogram: from the beginning of the load to the server's end of a slow reader.
 pub(crate) const SLOW_ENDED: &str = "slow_ended";
 
+/// Members that joined before the load began, and that have left and joined again since.
+pub(crate) const JOINS: &str = "joins";
+/// See [`JOINS`].
+pub(crate) const REJOINS: &str = "rejoins";
+/// Rejoins of the schedule that no member could make.
+pub(crate) const REJOINS_LEFT_OUT: &str = "rejoins_left_out";
+/// Rejoins after which all that was missed came, or not.
+pub(crate) const RECOVERED: &str = "recovered";
+/// See [`RECOVERED`].
+pub(crate) const NOT_RECOVERED: &str = "not_recovered";
+/// Messages that came before a member was away and once more when it was back.
+pub(crate) const RECOVERED_AGAIN: &str = "recovered_again";
+/// Deliveries that were not due, because the member was away.
+pub(crate) const NOT_DUE: &str = "deliveries_not_due";
+/// Rejoins that found another epoch.
+pub(crate) const EPOCHS_ENDED: &str = "epochs_ended";
+/// Deliveries that could not be compared with those to other members.
+pub(crate) const NOT_COMPARED: &str = "orders_not_compared";
+/// Histogram: from `join_room` to `room_joined`.
+pub(crate) const JOIN: &str = "join";
+/// Histogram: from the intended time of a message until its sender had it back.
+pub(crate) const OWN_MESSAGE: &str = "own_message";
+/// Histogram: from the intended time of a message until a member had it that was away.
+pub(crate) const RECOVERED_MESSAGE: &str = "recovered_message";
+
 /// Whether a count has a name of this module.
 pub(crate) fn is_of_lives(name: &str) -> bool {
     const ALL: [&str; 15] = [
@@ -85,6 +110,9 @@ pub(crate) fn describe(name: &'static str) -> &'static str {
         RECOVERY => "from the drop of a connection until it was open again",
         REFUSAL => "from the start of an attempt to its failure",
         SLOW_ENDED => "from the beginning of the load to the end of a slow reader",
+        JOIN => "from join_room to room_joined",
+        OWN_MESSAGE => "until a member had its own message back",
+        RECOVERED_MESSAGE => "until a member that was away had a message",
         other => other,
     }
 }

@@ -57,6 +57,22 @@ impl Stamp {
     pub(crate) const fn name(&self) -> u64 {
         (self.sender as u64) << 32 | self.number as u64
     }
+
+    /// Writes what there is room for.
+    #[inline]
+    fn write(&self, run: u32, kind: MessageKind, place: &mut [u8]) {
+        let mut bytes = [0; STAMP_BYTES];
+        bytes[..8].copy_from_slice(&self.name().to_le_bytes());
+        bytes[8..12].copy_from_slice(&run.to_le_bytes());
+        bytes[12..20].copy_from_slice(&self.intended.to_le_bytes());
+        bytes[20..].copy_from_slice(&self.sent.to_le_bytes());
+        if kind == MessageKind::Binary {
+            place.copy_from_slice(&bytes[..place.len()]);
+        } else {
+            let digits = bytes.iter().flat_map(|byte| [byte & 0xF, byte >> 4]);
+            place.iter_mut().zip(digits).for_each(|(place, digit)| *place = hexadecimal(digit));
+        }
+    }
 }
 
 /// What a received message says of itself.
@@ -189,6 +205,13 @@ impl Payloads {
         self.templates[template].stamped(stamp, self.run)
     }
 
+    /// What the receiver of a message sees, without a frame around it.
+    #[inline]
+    pub(crate) fn payload(&mut self, stamp: &Stamp) -> &[u8] {
+        let template = self.sizes.of(stamp.name());
+        self.templates[template].stamped_payload(stamp, self.run)
+    }
+
     /// What a received message says of itself. The kind, the length, the run and samples of the
     /// payload are checked.
     ///
@@ -214,7 +237,7 @@ impl Payloads {
 struct Template {
     frame: Vec<u8>,
     payload_at: usize,
-    /// What a receiver sees, but for the stamp.
+    /// What a receiver sees, but for the stamp, which is that of another message.
     payload: Vec<u8>,
     stamp_bytes: usize,
     is_whole: bool,
@@ -241,20 +264,16 @@ impl Template {
 
     #[inline]
     fn stamped(&mut self, stamp: &Stamp, run: u32) -> &[u8] {
-        let mut bytes = [0; STAMP_BYTES];
-        bytes[..8].copy_from_slice(&stamp.name().to_le_bytes());
-        bytes[8..12].copy_from_slice(&run.to_le_bytes());
-        bytes[12..20].copy_from_slice(&stamp.intended.to_le_bytes());
-        bytes[20..].copy_from_slice(&stamp.sent.to_le_bytes());
         let place = &mut self.frame[self.payload_at..self.payload_at + self.stamp_bytes];
-        if self.kind == MessageKind::Binary {
-            place.copy_from_slice(&bytes[..self.stamp_bytes]);
-        } else {
-            let digits = bytes.iter().flat_map(|byte| [byte & 0xF, byte >> 4]);
-            place.iter_mut().zip(digits).for_each(|(place, digit)| *place = hexadecimal(digit));
-        }
+        stamp.write(run, self.kind, place);
         mask::apply(place, MASKING_KEY);
         &self.frame
+    }
+
+    #[inline]
+    fn stamped_payload(&mut self, stamp: &Stamp, run: u32) -> &[u8] {
+        stamp.write(run, self.kind, &mut self.payload[..self.stamp_bytes]);
+        &self.payload
     }
 
     #[inline]
@@ -363,6 +382,7 @@ mod tests {
                     let stamp = stamp(name);
                     let payload = unmasked(&mut payloads, &stamp);
                     assert_eq!(payload.len(), size);
+                    assert_eq!(payload, payloads.payload(&stamp));
                     let received = payloads.read(kind, &payload).expect("a message of ours");
                     assert!(payloads.is(received, name, size), "size {size}");
                     assert!(size == 0 || !payloads.is(received, name ^ 1, size), "size {size}");

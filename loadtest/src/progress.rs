@@ -32,6 +32,7 @@ impl Progress {
         self.shown = Instant::now();
         let phase = match phase {
             Phase::Connect => "connecting",
+            Phase::Prepare => "preparing",
             Phase::WarmUp => "warming up",
             Phase::Measure => "measuring",
             Phase::Settle => "settling",

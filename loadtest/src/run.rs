@@ -106,6 +106,7 @@ fn conduct(arguments: &Arguments, interrupted: &AtomicBool) -> Result<Outcome, S
         threads,
         requested: common.connections,
         connected: 0,
+        prepared: 0,
         settled: 0,
         ended: 0,
         interval: 0,
@@ -139,8 +140,9 @@ struct Lead<'a> {
     server: Option<Server>,
     threads: usize,
     requested: u32,
-    /// Threads that are connected, settled, and at their end.
+    /// Threads that are connected, prepared, settled, and at their end.
     connected: usize,
+    prepared: usize,
     settled: usize,
     ended: usize,
     /// The interval now.
@@ -160,9 +162,16 @@ impl Lead<'_> {
         self.timeline.connected()
     }
 
+    /// Waits until all clients are where the load begins. Gives back whether the run goes on.
+    fn prepare(&mut self) -> bool {
+        self.control.enter(Phase::Prepare);
+        self.wait(None, |lead| lead.prepared == lead.threads || lead.is_over());
+        !self.is_over()
+    }
+
     /// Leads through the phases of the scenario. Gives back what was measured.
     fn scenario(&mut self, scenario: &ScenarioArguments, samples: &mut Samples) -> Times {
-        if self.control.population().count == 0 || self.is_over() {
+        if self.control.population().count == 0 || !self.prepare() {
             return Times::default();
         }
         let common = scenario.common();
@@ -245,6 +254,7 @@ impl Lead<'_> {
         match news {
             News::Part(part) => self.timeline.take(&part),
             News::Connected => self.connected += 1,
+            News::Prepared => self.prepared += 1,
             News::Settled => self.settled += 1,
             News::Stopped(reason) => drop(self.stopped.get_or_insert(reason)),
             News::Failed(reason) => {

@@ -55,6 +55,8 @@ pub(crate) enum Stage {
     Upgrade,
     /// While the connection was open.
     Open,
+    /// While the connection was open, and went on: what the server said in a message.
+    Application,
     /// While the connection was closed.
     Leave,
 }
@@ -66,6 +68,7 @@ impl Stage {
             Self::Connect => "connect",
             Self::Upgrade => "upgrade",
             Self::Open => "open",
+            Self::Application => "application",
             Self::Leave => "leave",
         }
     }
@@ -90,6 +93,8 @@ pub(crate) enum Failure {
     Response(&'static str),
     /// The server broke the protocol; how.
     Protocol(&'static str),
+    /// The server answered with an error; its text.
+    Answered(&'static str),
     /// Not tried, because nothing before it had worked.
     NotTried,
 }
@@ -143,6 +148,7 @@ impl fmt::Display for Failure {
             Self::Status(status) => write!(formatter, "HTTP status {status}"),
             Self::Response(what) => write!(formatter, "bad response: {what}"),
             Self::Protocol(what) => write!(formatter, "protocol violation: {what}"),
+            Self::Answered(text) => write!(formatter, "error: {text}"),
             Self::NotTried => formatter.write_str("not tried: none before had worked"),
         }
     }
@@ -315,6 +321,17 @@ impl Stats {
             self.punctual.record_many(now.saturating_sub(intended), messages);
         } else {
             self.unmeasured.1 += messages;
+        }
+    }
+
+    /// Counts a message that was received at `now`, and whose latency is not that of the run.
+    #[inline]
+    pub(crate) fn received_apart(&mut self, name: &'static str, intended: u64, now: u64) {
+        if self.is_measured(intended) {
+            self.messages.received += 1;
+            self.histogram(name).record(now.saturating_sub(intended));
+        } else {
+            self.unmeasured.1 += 1;
         }
     }
 

@@ -8,6 +8,7 @@ mod figures;
 mod idle;
 mod rate;
 mod reference;
+mod rooms;
 mod rounds;
 mod slow;
 mod storm;
@@ -21,6 +22,7 @@ pub(crate) use self::figures::figures;
 pub(crate) use self::idle::Idle;
 pub(crate) use self::rate::{Demand, Rate};
 pub(crate) use self::reference::Known;
+pub(crate) use self::rooms::{Lobby, Rooms, Speech, TEXT_CHARACTERS_MAX, Talk};
 pub(crate) use self::rounds::{Barrier, Rounds};
 pub(crate) use self::slow::{Habits, Slow};
 pub(crate) use self::storm::{AtOnce, Storm, Weather};
@@ -42,8 +44,18 @@ pub(crate) struct Message<'a> {
 /// The part of a thread that differs between scenarios. Clients are named by their index in the
 /// thread's table.
 pub(crate) trait Scenario: Sized {
-    /// The fate of all connections of all threads is known: those that are open begin, and a
-    /// schedule begins at `origin`.
+    /// The fate of all connections of all threads is known: brings those that are open to where
+    /// the load begins. Called in every turn, whenever something has come, until it gives `true`;
+    /// it sends little enough at once for answers to be read meanwhile.
+    ///
+    /// # Errors
+    /// The reason why the run cannot go on.
+    fn prepare(&mut self, _: &mut Connections) -> Result<bool, String> {
+        Ok(true)
+    }
+
+    /// All clients of all threads are prepared: those that are open begin, and a schedule begins
+    /// at `origin`.
     fn begin(&mut self, connections: &mut Connections, origin: u64);
 
     /// A message came. Called for every message of a read that was not

@@ -1,0 +1,191 @@
+//! The order of messages in a room, as the members of one thread see it.
+
+use std::collections::VecDeque;
+
+/// A place of the log whose message nobody here has received.
+const UNSEEN: u64 = u64::MAX;
+
+/// Marks a message that the room had before. No sender's number reaches this bit of a name.
+const AGAIN: u64 = 1 << 63;
+
+/// What is behind a message that a member has received for the first time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Verdict {
+    /// All members that have it have the same.
+    Agreed,
+    /// Another member has another at this offset, or a sender's messages were not numbered in the
+    /// order they were sent in.
+    Disagreed,
+    /// The room has it at another offset as well.
+    Again,
+    /// The others have gone too far to tell.
+    Unknown,
+}
+
+/// The messages of a room by their offsets, as far as members are apart, and the senders.
+#[derive(Debug)]
+pub(crate) struct Order {
+    /// The offset of the first message in the log.
+    start: u64,
+    /// The names of the messages.
+    log: VecDeque<u64>,
+    log_max: usize,
+    senders: Box<[Sender]>,
+}
+
+/// Which messages of a sender the room has.
+#[derive(Clone, Copy, Default, Debug)]
+struct Sender {
+    /// The number after the highest.
+    next: u32,
+    /// Of the 64 numbers before, the highest first: whether the room has it.
+    seen: u64,
+}
+
+/// How a number comes after the others of its sender.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Arrival {
+    Ahead,
+    Late,
+    Again,
+}
+
+impl Sender {
+    /// One that comes 64 numbers late is taken for one that came before.
+    fn take(&mut self, number: u32) -> Arrival {
+        let ahead = number.wrapping_sub(self.next);
+        if ahead < 1 << 31 {
+            self.seen = self.seen.checked_shl(ahead.saturating_add(1)).unwrap_or(0) | 1;
+            self.next = number.wrapping_add(1);
+            return Arrival::Ahead;
+        }
+        let behind = self.next.wrapping_sub(number) - 1;
+        match 1u64.checked_shl(behind) {
+            Some(bit) if self.seen & bit == 0 => {
+                self.seen |= bit;
+                Arrival::Late
+            }
+            _ => Arrival::Again,
+        }
+    }
+}
+
+impl Order {
+    /// Of a room with `members`, who may be up to `log_max` messages apart.
+    pub(crate) fn new(members: u32, log_max: usize) -> Self {
+        Self {
+            start: 0,
+            log: VecDeque::new(),
+            log_max,
+            senders: vec![Sender::default(); members as usize].into_boxed_slice(),
+        }
+    }
+
+    /// A new count of offsets begins with this one.
+    pub(crate) fn restart(&mut self, offset: u64) {
+        self.log.clear();
+        self.start = offset;
+    }
+
+    /// A member has received the message of this name, whose sender has this place in the room,
+    /// at this offset.
+    #[inline]
+    pub(crate) fn see(&mut self, offset: u64, place: u32, name: u64) -> Verdict {
+        let Some(at) = offset.checked_sub(self.start) else { return Verdict::Unknown };
+        let at = if at >= self.log_max as u64 { self.forget(at) } else { at as usize };
+        let is_latest = at >= self.log.len();
+        if is_latest {
+            self.log.resize(at + 1, UNSEEN);
+        }
+        let known = &mut self.log[at];
+        if *known != UNSEEN {
+            return match (*known & !AGAIN == name, *known & AGAIN != 0) {
+                (true, false) => Verdict::Agreed,
+                (true, true) => Verdict::Again,
+                (false, _) => Verdict::Disagreed,
+            };
+        }
+        *known = name;
+        match self.senders[place as usize].take(name as u32) {
+            Arrival::Late if is_latest => Verdict::Disagreed,
+            Arrival::Ahead | Arrival::Late => Verdict::Agreed,
+            Arrival::Again => {
+                *known |= AGAIN;
+                Verdict::Again
+            }
+        }
+    }
+
+    /// Makes the place `at` the last that the log may have. Gives back where it is then.
+    fn forget(&mut self, at: u64) -> usize {
+        let last = self.log_max - 1;
+        let too_many = at - last as u64;
+        self.start += too_many;
+        let forgotten = self.log.len().min(usize::try_from(too_many).unwrap_or(usize::MAX));
+        self.log.drain(..forgotten);
+        last
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(sender: u32, number: u32) -> u64 {
+        u64::from(sender) << 32 | u64::from(number)
+    }
+
+    fn order() -> Order {
+        let mut order = Order::new(2, 4);
+        order.restart(10);
+        order
+    }
+
+    #[test]
+    fn members_agree_however_far_one_is_ahead() {
+        let mut order = order();
+        for offset in 10..14 {
+            let name = name(0, offset as u32 - 10);
+            assert_eq!(order.see(offset, 0, name), Verdict::Agreed);
+        }
+        for offset in 10..14 {
+            let name = name(0, offset as u32 - 10);
+            assert_eq!(order.see(offset, 0, name), Verdict::Agreed);
+        }
+        assert_eq!(order.see(13, 1, name(1, 0)), Verdict::Disagreed);
+        assert_eq!(order.see(14, 1, name(1, 0)), Verdict::Agreed);
+        assert_eq!(order.see(10, 0, name(0, 0)), Verdict::Unknown);
+        assert_eq!(order.see(9, 0, name(0, 0)), Verdict::Unknown);
+    }
+
+    #[test]
+    fn a_message_with_two_offsets_comes_again_for_every_member() {
+        let mut order = order();
+        for offset in [10, 11] {
+            assert_eq!(order.see(offset, 0, name(0, offset as u32 - 10)), Verdict::Agreed);
+        }
+        for _ in 0..3 {
+            assert_eq!(order.see(12, 0, name(0, 0)), Verdict::Again);
+        }
+    }
+
+    #[test]
+    fn a_hole_that_is_filled_is_no_fault_and_a_late_number_is() {
+        let mut order = order();
+        assert_eq!(order.see(11, 0, name(0, 1)), Verdict::Agreed);
+        assert_eq!(order.see(10, 0, name(0, 0)), Verdict::Agreed);
+        assert_eq!(order.see(12, 1, name(1, 5)), Verdict::Agreed);
+        assert_eq!(order.see(13, 1, name(1, 4)), Verdict::Disagreed);
+    }
+
+    #[test]
+    fn no_offset_takes_more_memory_than_the_log_has() {
+        let mut order = order();
+        assert_eq!(order.see(12, 0, name(0, 0)), Verdict::Agreed);
+        assert_eq!(order.see(u64::MAX, 0, name(0, 1)), Verdict::Agreed);
+        assert_eq!((order.log.len(), order.start), (4, u64::MAX - 3));
+        assert_eq!(order.see(12, 0, name(0, 0)), Verdict::Unknown);
+        let far = order.see(u64::MAX, 1, name(1, u32::MAX / 3));
+        assert_eq!(far, Verdict::Disagreed);
+    }
+}
