@@ -30,6 +30,8 @@ pub(crate) struct Evidence<'a> {
     pub(crate) corrected: Percentiles,
     /// Messages sent in their time, of those that were scheduled; absent in a closed loop.
     pub(crate) ratio: Option<f64>,
+    /// Whether the lag is that of every thread, reading included: one loop does both.
+    pub(crate) lag_is_of_all: bool,
     /// What the threads took of each processor.
     pub(crate) cpus: &'a [CpuShare],
 }
@@ -125,7 +127,10 @@ fn generator_bound(evidence: &Evidence<'_>) -> Vec<String> {
             evidence.lag.max / 1e3
         ));
     }
-    for cpu in evidence.cpus {
+    let in_time = evidence.ratio.is_some_and(|ratio| ratio >= RATE_RATIO_MIN);
+    // A busy thread that is never late does not shape what it measures.
+    let cpus = if evidence.lag_is_of_all && in_time { &[] } else { evidence.cpus };
+    for cpu in cpus {
         let is_saturated = cpu.busy + cpu.waiting > SATURATED_SHARE;
         if is_saturated || cpu.waiting > WAITING_SHARE_MAX {
             reasons.push(format!(
@@ -181,7 +186,8 @@ mod tests {
 
     fn evidence(lag: f64, corrected: f64, cpus: &[CpuShare]) -> Evidence<'_> {
         let p99 = |p99| Percentiles { count: 1, p99, ..Percentiles::default() };
-        Evidence { lag: p99(lag), corrected: p99(corrected), ratio: Some(0.5), cpus }
+        let (lag, corrected) = (p99(lag), p99(corrected));
+        Evidence { lag, corrected, ratio: Some(0.5), lag_is_of_all: true, cpus }
     }
 
     fn cpu(busy: f64, waiting: f64) -> [CpuShare; 1] {
@@ -200,8 +206,13 @@ mod tests {
         let late = generator_bound(&evidence(1_500.0, 2_000.0, &cpu(0.1, 0.1)));
         assert_eq!(late.len(), 2, "{late:?}");
         assert!(late[0].contains("1.5 ms at p99") && late[1].contains("50.0 %"), "{late:?}");
-        let crowded = generator_bound(&evidence(0.0, 50.0, &cpu(0.5, 0.46)));
+        let crowd = cpu(0.5, 0.46);
+        let crowded = generator_bound(&evidence(0.0, 50.0, &crowd));
         assert!(crowded[0].contains("waited for it 46 %"), "{crowded:?}");
         assert!(!generator_bound(&evidence(0.0, 50.0, &cpu(0.1, 0.21))).is_empty());
+        let in_time = Evidence { ratio: Some(0.995), ..evidence(0.0, 50.0, &crowd) };
+        assert!(generator_bound(&in_time).is_empty());
+        let publisher_only = Evidence { lag_is_of_all: false, ..in_time };
+        assert!(!generator_bound(&publisher_only).is_empty());
     }
 }

@@ -38,6 +38,7 @@ pub(crate) fn results(arguments: &Arguments, outcome: Outcome) -> Results {
         lag: histograms.get("schedule_lag").map(|lag| lag.us).unwrap_or_default(),
         corrected: latency_us,
         ratio: rate.ratio,
+        lag_is_of_all: arguments.scenario.depth().is_some(),
         cpus: &generator.cpus,
     };
     let judgement = judge(arguments, &outcome, &evidence);
