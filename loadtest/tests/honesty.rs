@@ -28,7 +28,7 @@ fn a_stall_is_seen_by_everyone_who_was_due_in_it() {
     assert!((0.9..1.3).contains(&(corrected / expected)), "{corrected} µs\n{report}");
     assert!(uncorrected < corrected / 2.0, "{uncorrected} µs of {corrected}");
     let gap = report["latency_gap"].as_str().expect("a sentence");
-    assert!(gap.contains("left late"), "{gap}");
+    assert!(gap.contains("began late"), "{gap}");
     assert_eq!(number(&report, "/messages/received"), number(&report, "/messages/scheduled"));
 }
 

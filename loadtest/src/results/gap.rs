@@ -14,6 +14,7 @@ pub(crate) fn latency_gap(
     uncorrected: &Percentiles,
 ) -> String {
     let (due, sent) = (time(corrected.p99), time(uncorrected.p99));
+    let what = if model.is_some() { "Messages" } else { "Handshakes" };
     if corrected.count == 0 {
         "No latency was measured.".to_owned()
     } else if model == Some(LoadModel::Closed) {
@@ -22,14 +23,14 @@ pub(crate) fn latency_gap(
             .to_owned()
     } else if corrected.p99 <= uncorrected.p99 * SAME {
         format!(
-            "Messages left when they were due: p99 is {due} from the intended time and {sent} from \
-             the send, so both tell what users would see."
+            "{what} began when they were due: p99 is {due} from the intended time and {sent} from \
+             the real one, so both tell what users would see."
         )
     } else {
         format!(
-            "Messages left late: p99 is {due} from the time they were due and {sent} from the \
-             send. Users would wait the longer time; the shorter one leaves out what passed before \
-             the message could be sent."
+            "{what} began late: p99 is {due} from the time they were due and {sent} from when they \
+             really began. Users would wait the longer time; the shorter one leaves out what passed \
+             before."
         )
     }
 }
@@ -46,8 +47,8 @@ mod tests {
         assert!(latency_gap(open, &none, &none).contains("No latency"));
         let says = |model, due, sent| latency_gap(model, &latency(due), &latency(sent));
         assert!(says(Some(LoadModel::Closed), 5.0, 5.0).contains("--rate"));
-        assert!(says(open, 105.0, 100.0).contains("left when they were due"));
+        assert!(says(open, 105.0, 100.0).contains("began when they were due"));
         let late = says(open, 2_000_000.0, 100.0);
-        assert!(late.contains("left late: p99 is 2.00s") && late.contains("100.00us"), "{late}");
+        assert!(late.contains("began late: p99 is 2.00s") && late.contains("100.00us"), "{late}");
     }
 }

@@ -5,8 +5,8 @@ use hdrhistogram::Histogram;
 
 use super::units::{bytes, number, time};
 use super::{
-    Config, Connections, Generator, Kernel, Load, LoadModel, Messages, Percentiles, Rate, Server,
-    Step, Summary, hgrm,
+    Config, Connections, Figure, Generator, Kernel, Load, LoadModel, Messages, Percentiles, Rate,
+    Server, Step, Summary, hgrm,
 };
 
 /// Columns of a label.
@@ -41,7 +41,7 @@ impl Summary {
         }
         self.latencies(&mut out, detailed)?;
         for figure in &self.figures {
-            line(&mut out, "figure", &format!("{}: {}", figure.label, number(figure.value)));
+            line(&mut out, "figure", &format!("{}: {}", figure.label, figure.text()));
         }
         for step in &self.steps {
             out += &step.line();
@@ -92,8 +92,12 @@ impl Summary {
             *out += "----------------------------------------------------------\n";
         }
         let (received, seconds) = (self.messages.received, self.messages.measured_seconds);
-        *out += &format!("  {received} messages in {}\n", time(seconds * 1e6));
-        *out += &format!("Messages/sec: {:9.2}\n", self.rate.received);
+        let (each, rate) = match self.config.load {
+            Some(_) => ("messages", "Messages"),
+            None => ("handshakes", "Handshakes"),
+        };
+        *out += &format!("  {received} {each} in {}\n", time(seconds * 1e6));
+        *out += &format!("{rate}/sec: {:9.2}\n", self.rate.received);
         line(out, "latencies", &self.latency_gap);
         Ok(())
     }
@@ -193,6 +197,22 @@ fn padded(microseconds: f64, width: usize) -> String {
 }
 
 /// A step of a search, in the words of websocket-shootout.
+impl Figure {
+    /// The value with the unit that its name ends in.
+    fn text(&self) -> String {
+        let value = number(self.value);
+        if self.name.ends_with("_per_second") {
+            format!("{value}/s")
+        } else if self.name.ends_with("_seconds") {
+            format!("{value} s")
+        } else if self.name.ends_with("_bytes") {
+            bytes(self.value)
+        } else {
+            value
+        }
+    }
+}
+
 impl Step {
     /// A line of the table of steps.
     pub(crate) fn line(&self) -> String {
