@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ringwire::ring::Wake;
+use serde::{Deserialize, Serialize};
 
 use crate::stats::Stats;
 
@@ -31,7 +32,10 @@ impl Phase {
         [Self::Connect, Self::Prepare, Self::WarmUp, Self::Measure, Self::Settle, Self::Leave];
 }
 
-/// Nanoseconds since the run began, the same for all threads.
+/// Not known yet.
+const UNKNOWN: u64 = u64::MAX;
+
+/// Nanoseconds since the run began, the same for all threads of all processes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     epoch: Instant,
@@ -40,7 +44,12 @@ pub(crate) struct Clock {
 impl Clock {
     /// A clock that starts now.
     pub(crate) fn start() -> Self {
-        Self { epoch: Instant::now() }
+        Self::since(Instant::now())
+    }
+
+    /// A clock that started then.
+    pub(crate) const fn since(epoch: Instant) -> Self {
+        Self { epoch }
     }
 
     /// Now.
@@ -51,7 +60,7 @@ impl Clock {
 }
 
 /// The times of a run, in nanoseconds of its clock; known when all connections are.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 pub(crate) struct Times {
     /// When the scenario begins.
     pub(crate) origin: u64,
@@ -59,7 +68,7 @@ pub(crate) struct Times {
     pub(crate) window: Range<u64>,
 }
 
-/// What all threads share.
+/// What all threads of a process share.
 #[derive(Debug)]
 pub(crate) struct Control {
     /// The time of the run.
@@ -75,13 +84,20 @@ pub(crate) struct Control {
     roll: AtomicU64,
     publishers: AtomicU64,
     populated: AtomicU64,
+    published_elsewhere: AtomicU64,
 }
 
 impl Control {
     /// Creates the wakes of `threads`: before any thread takes a descriptor table of its own.
-    pub(crate) fn new(threads: usize, interval: Duration) -> std::io::Result<Self> {
+    /// `alone` when no other process takes part in the run.
+    pub(crate) fn new(
+        threads: usize,
+        interval: Duration,
+        clock: Clock,
+        alone: bool,
+    ) -> std::io::Result<Self> {
         Ok(Self {
-            clock: Clock::start(),
+            clock,
             interval: interval.as_nanos() as u64,
             phase: AtomicU8::new(Phase::Connect as u8),
             origin: AtomicU64::new(0),
@@ -91,6 +107,7 @@ impl Control {
             roll: AtomicU64::new(0),
             publishers: AtomicU64::new(0),
             populated: AtomicU64::new(0),
+            published_elsewhere: AtomicU64::new(if alone { 0 } else { UNKNOWN }),
         })
     }
 
@@ -141,7 +158,27 @@ impl Control {
         self.populated.fetch_add(part.threads, Ordering::AcqRel);
     }
 
-    /// What the scenario begins with; complete from the end of [`Phase::Connect`] on.
+    /// Adds what other processes have open: `all` is what all of them have together.
+    pub(crate) fn complete_population(&self, all: Population) {
+        self.population.store(all.count, Ordering::Release);
+        self.roll.store(all.roll, Ordering::Release);
+        self.publishers.store(all.publishers, Ordering::Release);
+    }
+
+    /// Messages that other processes have published; `None` as long as they may publish more.
+    pub(crate) fn published_elsewhere(&self) -> Option<u64> {
+        let published = self.published_elsewhere.load(Ordering::Acquire);
+        (published != UNKNOWN).then_some(published)
+    }
+
+    /// The other processes have published so many messages and publish no more.
+    pub(crate) fn set_published_elsewhere(&self, messages: u64) {
+        self.published_elsewhere.store(messages, Ordering::Release);
+        self.wakes.iter().for_each(Wake::ring);
+    }
+
+    /// What the scenario begins with, in all processes; complete from the end of
+    /// [`Phase::Connect`] on.
     pub(crate) fn population(&self) -> Population {
         Population {
             count: self.population.load(Ordering::Acquire),
@@ -153,7 +190,7 @@ impl Control {
 }
 
 /// Connections that are open when a scenario begins.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 pub(crate) struct Population {
     /// How many.
     pub(crate) count: u64,
@@ -161,7 +198,7 @@ pub(crate) struct Population {
     pub(crate) roll: u64,
     /// How many of them publish.
     pub(crate) publishers: u64,
-    /// Threads that have any.
+    /// Threads of this process that have any.
     pub(crate) threads: u64,
 }
 
@@ -178,7 +215,7 @@ pub(crate) struct Part {
     pub(crate) stats: Stats,
 }
 
-/// What a thread tells the main thread.
+/// What a thread, or another process, tells the main thread.
 #[derive(Debug)]
 pub(crate) enum News {
     /// What it has counted since the last time.
@@ -193,6 +230,14 @@ pub(crate) enum News {
     Stopped(String),
     /// The thread could not do its work at all; the reason.
     Failed(String),
+    /// The threads have published so many messages and publish no more.
+    Published(u64),
     /// The thread has ended.
     Ended,
+    /// Of the other processes: everything is open, and the scenario has these times.
+    Begin(Population, Times),
+    /// The other processes have published so many messages and publish no more.
+    PublishedElsewhere(u64),
+    /// The other processes end the run now.
+    Halt,
 }

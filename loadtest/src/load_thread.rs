@@ -101,6 +101,7 @@ impl LoadThread {
             begun: false,
             told_connected: false,
             told_prepared: false,
+            told_published: false,
             told_settled: false,
             measured_from: None,
             interval: 0,
@@ -125,6 +126,7 @@ struct Turns<S> {
     begun: bool,
     told_connected: bool,
     told_prepared: bool,
+    told_published: bool,
     told_settled: bool,
     /// Wall time, time that ran and time that waited when measuring began.
     measured_from: Option<(u64, Duration, Duration)>,
@@ -297,14 +299,27 @@ impl<S: Scenario> Turns<S> {
             return None;
         }
         let outcome = self.scenario.turn(&mut self.connections, now);
-        if self.phase == Phase::Settle && !self.told_settled && self.scenario.settled() {
-            self.told_settled = true;
-            self.tell(News::Settled);
+        if self.phase == Phase::Settle {
+            self.tell_progress();
         }
         outcome.unwrap_or_else(|reason| {
             self.tell(News::Stopped(reason));
             None
         })
+    }
+
+    /// Tells, once each, that nothing more is published and that nothing more is awaited.
+    fn tell_progress(&mut self) {
+        if !self.told_published
+            && let Some(messages) = self.scenario.published()
+        {
+            self.told_published = true;
+            self.tell(News::Published(messages));
+        }
+        if !self.told_settled && self.scenario.settled() {
+            self.told_settled = true;
+            self.tell(News::Settled);
+        }
     }
 
     /// Tells what was counted since the last time.

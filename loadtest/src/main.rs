@@ -5,6 +5,7 @@ mod args;
 mod calibrate;
 mod client;
 mod commands;
+mod company;
 mod connections;
 mod control;
 mod crew;

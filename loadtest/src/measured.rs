@@ -32,7 +32,7 @@ pub(crate) fn results(arguments: &Arguments, outcome: Outcome) -> Results {
         (Percentiles::of(&corrected), Percentiles::of(&uncorrected));
     let histograms = histograms(&outcome, &corrected, &uncorrected);
     let config = config(arguments, &outcome);
-    let rate = rate(arguments, &outcome);
+    let rate = rate(&outcome);
     let generator = generator(&outcome);
     let evidence = Evidence {
         lag: histograms.get("schedule_lag").map(|lag| lag.us).unwrap_or_default(),
@@ -199,16 +199,17 @@ fn messages(outcome: &Outcome) -> Messages {
     }
 }
 
-fn rate(arguments: &Arguments, outcome: &Outcome) -> Rate {
+fn rate(outcome: &Outcome) -> Rate {
     let (sent, received) = outcome.timeline.moved;
     let seconds = outcome.measured_seconds();
-    let target = arguments.scenario.schedule().map(|(rate, _)| rate);
+    let target = outcome.target;
     let achieved = per(sent as f64, seconds);
     Rate {
         target,
         achieved,
         received: per(received as f64, seconds),
-        ratio: target.map(|target| per(achieved, target)),
+        // A process without a publisher has no part of the schedule.
+        ratio: target.filter(|&target| target > 0.0).map(|target| per(achieved, target)),
     }
 }
 

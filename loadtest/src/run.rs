@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::args::{Arguments, ScenarioArguments};
-use crate::control::{Control, News, Phase, Times};
+use crate::company::{Company, Word};
+use crate::control::{Control, News, Phase, Population, Times};
 use crate::crew;
 use crate::measured;
-use crate::payload::mix;
 use crate::plan::Plan;
 use crate::probe::Sample;
 use crate::progress::Progress;
@@ -55,13 +55,15 @@ pub(crate) struct Outcome {
     pub(crate) samples: Samples,
     /// What was measured.
     pub(crate) times: Times,
+    /// This process's part of the schedule, in messages per second; absent in a closed loop.
+    pub(crate) target: Option<f64>,
     /// Connections that were open at the end of the first phase, and seconds until they were.
     pub(crate) connected: (u64, f64),
     /// Why the run ended early, if a scenario could not go on.
     pub(crate) stopped: Option<String>,
     /// Why a thread could not do its work at all.
     pub(crate) failed: Option<String>,
-    /// Whether the user ended the run.
+    /// Whether the user, or another process, ended the run.
     pub(crate) interrupted: bool,
 }
 
@@ -72,28 +74,48 @@ impl Outcome {
     }
 }
 
-/// Runs what `arguments` ask for, or until `interrupted`.
+/// Runs what `arguments` ask for in `company`, or until `interrupted`.
 ///
 /// # Errors
 /// What keeps a run from beginning, and what to change.
-pub(crate) fn run(arguments: &Arguments, interrupted: &AtomicBool) -> Result<Results, String> {
-    let outcome = conduct(arguments, interrupted)?;
+pub(crate) fn run(
+    arguments: &Arguments,
+    company: Company,
+    interrupted: &AtomicBool,
+) -> Result<Results, String> {
+    let outcome = conduct(arguments, company, interrupted)?;
     Ok(measured::results(arguments, outcome))
 }
 
-fn conduct(arguments: &Arguments, interrupted: &AtomicBool) -> Result<Outcome, String> {
+/// The times of a scenario that begins at `origin`. The window begins with an interval, so that no
+/// interval is measured in part.
+pub(crate) fn times(scenario: &ScenarioArguments, origin: u64) -> Times {
+    let common = scenario.common();
+    let warmup = match scenario {
+        ScenarioArguments::Idle { .. } => 0,
+        _ => common.warmup.as_nanos() as u64,
+    };
+    let start = (origin + warmup).next_multiple_of(common.interval.as_nanos() as u64);
+    Times { origin, window: start..start + common.duration.as_nanos() as u64 }
+}
+
+fn conduct(
+    arguments: &Arguments,
+    company: Company,
+    interrupted: &AtomicBool,
+) -> Result<Outcome, String> {
     let common = arguments.scenario.common();
-    let (plan, _) = Plan::for_this_host(common, arguments.scenario.bytes_in_flight())?;
+    let (mut plan, _) = Plan::for_this_host(common, arguments.scenario.bytes_in_flight())?;
+    let Company { first, run, clock, news: (sender, news), others } = company;
+    plan.threads.iter_mut().for_each(|thread| thread.first += first);
     plan.warnings.iter().for_each(|warning| eprintln!("loadtest: warning: {warning}"));
     let server = Server::of(common)?;
     let threads = plan.threads.len();
-    let control = Control::new(threads, common.interval)
+    let control = Control::new(threads, common.interval, clock, others.is_none())
         .map_err(|error| format!("cannot create {threads} eventfds: {error}"))?;
     let control = Arc::new(control);
-    let (sender, news) = channel();
-    let before = Sample::take(Duration::ZERO, server.as_ref());
+    let before = Sample::take(Duration::from_nanos(clock.now()), server.as_ref());
     let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let run = mix(started.as_nanos() as u64 ^ u64::from(std::process::id())) as u32;
     crew::start(&arguments.scenario, &plan, &control, &sender, run)?;
     drop(sender);
     let target = arguments.scenario.schedule().map(|(rate, _)| rate);
@@ -101,8 +123,10 @@ fn conduct(arguments: &Arguments, interrupted: &AtomicBool) -> Result<Outcome, S
         timeline: Timeline::new(threads, control.interval, before, target),
         control,
         news,
+        others,
         interrupted,
         server,
+        target,
         threads,
         requested: common.connections,
         connected: 0,
@@ -110,6 +134,9 @@ fn conduct(arguments: &Arguments, interrupted: &AtomicBool) -> Result<Outcome, S
         settled: 0,
         ended: 0,
         interval: 0,
+        told: 0,
+        begin: None,
+        halted: false,
         stopped: None,
         failed: None,
         progress: Progress::new(),
@@ -118,6 +145,7 @@ fn conduct(arguments: &Arguments, interrupted: &AtomicBool) -> Result<Outcome, S
     let connected = lead.connect(&mut samples);
     let times = lead.scenario(&arguments.scenario, &mut samples);
     lead.leave(&mut samples);
+    let interrupted = lead.is_interrupted();
     Ok(Outcome {
         run,
         started: started.as_secs_f64(),
@@ -125,10 +153,11 @@ fn conduct(arguments: &Arguments, interrupted: &AtomicBool) -> Result<Outcome, S
         plan,
         samples,
         times,
+        target: lead.target,
         connected,
+        interrupted,
         stopped: lead.stopped,
         failed: lead.failed,
-        interrupted: interrupted.load(Ordering::Relaxed),
     })
 }
 
@@ -136,8 +165,11 @@ fn conduct(arguments: &Arguments, interrupted: &AtomicBool) -> Result<Outcome, S
 struct Lead<'a> {
     control: Arc<Control>,
     news: Receiver<News>,
+    others: Option<Sender<Word>>,
     interrupted: &'a AtomicBool,
     server: Option<Server>,
+    /// Messages per second of this process's part of the schedule.
+    target: Option<f64>,
     threads: usize,
     requested: u32,
     /// Threads that are connected, prepared, settled, and at their end.
@@ -148,6 +180,12 @@ struct Lead<'a> {
     /// The interval now.
     interval: u64,
     timeline: Timeline,
+    /// Intervals that the other processes were told.
+    told: usize,
+    /// What all processes begin with, and when.
+    begin: Option<(Population, Times)>,
+    /// Another process ended the run.
+    halted: bool,
     stopped: Option<String>,
     failed: Option<String>,
     progress: Progress,
@@ -171,15 +209,16 @@ impl Lead<'_> {
 
     /// Leads through the phases of the scenario. Gives back what was measured.
     fn scenario(&mut self, scenario: &ScenarioArguments, samples: &mut Samples) -> Times {
-        if self.control.population().count == 0 || !self.prepare() {
+        let is_alone = self.others.is_none();
+        let count = self.control.population().count;
+        if (count == 0 && is_alone) || (count > 0 && !self.prepare()) {
             return Times::default();
         }
+        let Some(mut times) = self.meet(scenario) else { return Times::default() };
         let common = scenario.common();
-        let mut times = self.times(scenario);
         self.set_times(&times);
-        if times.origin < times.window.start {
-            self.control.enter(Phase::WarmUp);
-        }
+        // Everyone is there, and knows what is measured, before the first message comes.
+        self.control.enter(Phase::WarmUp);
         self.wait(Some(times.window.start), Self::is_over);
         let begin = self.sample();
         self.control.enter(Phase::Measure);
@@ -196,16 +235,35 @@ impl Lead<'_> {
         times
     }
 
-    /// The window begins with an interval, so that no interval is measured in part.
-    fn times(&self, scenario: &ScenarioArguments) -> Times {
-        let common = scenario.common();
-        let origin = self.control.clock.now() + LEAD_NANOSECONDS;
-        let warmup = match scenario {
-            ScenarioArguments::Idle { .. } => 0,
-            _ => common.warmup.as_nanos() as u64,
+    /// Waits until all processes are connected. Gives back the times they agree on, if there is
+    /// anything to begin with.
+    fn meet(&mut self, scenario: &ScenarioArguments) -> Option<Times> {
+        let here = self.control.population();
+        if self.others.is_some() && !self.is_over() {
+            self.tell(Word::Population(here));
+            self.wait(None, |lead| lead.begin.is_some() || lead.is_over());
+        } else {
+            self.begin = Some((here, times(scenario, self.control.clock.now() + LEAD_NANOSECONDS)));
+        }
+        if self.is_over() {
+            return None;
+        }
+        let (all, times) = self.begin.take()?;
+        self.control.complete_population(all);
+        let (part, whole) = match scenario.publishers() {
+            0 => (here.count, all.count),
+            _ => (here.publishers, all.publishers),
         };
-        let start = (origin + warmup).next_multiple_of(self.control.interval);
-        Times { origin, window: start..start + common.duration.as_nanos() as u64 }
+        self.target = self.target.map(|target| target * part as f64 / whole.max(1) as f64);
+        self.timeline.set_target(self.target);
+        (all.count > 0).then_some(times)
+    }
+
+    fn tell(&self, word: Word) {
+        if let Some(others) = &self.others {
+            // When they are gone, the news that the run ends is on its way.
+            let _ = others.send(word);
+        }
     }
 
     fn set_times(&mut self, times: &Times) {
@@ -218,6 +276,7 @@ impl Lead<'_> {
         self.control.enter(Phase::Leave);
         self.wait(None, |lead| lead.ended == lead.threads);
         self.timeline.finish();
+        self.tell_intervals();
         self.progress.end();
         if self.server.is_some() {
             thread::sleep(CLEAN_UP_TIME);
@@ -226,7 +285,11 @@ impl Lead<'_> {
     }
 
     fn is_over(&self) -> bool {
-        self.interrupted.load(Ordering::Relaxed) || self.stopped.is_some() || self.failed.is_some()
+        self.is_interrupted() || self.stopped.is_some() || self.failed.is_some()
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.halted || self.interrupted.load(Ordering::Relaxed)
     }
 
     /// Listens to the threads until `done`, or until a time of the run's clock.
@@ -246,6 +309,7 @@ impl Lead<'_> {
             }
             self.look_at_machine();
             self.timeline.complete();
+            self.tell_intervals();
             self.progress.show(self.control.phase(), &self.timeline, self.requested);
         }
     }
@@ -256,6 +320,10 @@ impl Lead<'_> {
             News::Connected => self.connected += 1,
             News::Prepared => self.prepared += 1,
             News::Settled => self.settled += 1,
+            News::Published(messages) => self.tell(Word::Published(messages)),
+            News::Begin(all, times) => self.begin = Some((all, times)),
+            News::PublishedElsewhere(messages) => self.control.set_published_elsewhere(messages),
+            News::Halt => self.halted = true,
             News::Stopped(reason) => drop(self.stopped.get_or_insert(reason)),
             News::Failed(reason) => {
                 self.end_one();
@@ -269,6 +337,17 @@ impl Lead<'_> {
         self.ended += 1;
         if self.ended == self.threads {
             self.timeline.finish();
+        }
+    }
+
+    /// Tells the other processes of the intervals that are complete.
+    fn tell_intervals(&mut self) {
+        if self.others.is_some() {
+            let intervals = &self.timeline.intervals[self.told..];
+            intervals.iter().for_each(|interval| {
+                self.tell(Word::Interval(Box::new(interval.clone())));
+            });
+            self.told = self.timeline.intervals.len();
         }
     }
 

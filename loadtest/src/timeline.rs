@@ -69,6 +69,11 @@ impl Timeline {
         }
     }
 
+    /// From now on this is the rate of the schedule.
+    pub(crate) fn set_target(&mut self, target: Option<f64>) {
+        self.target = target;
+    }
+
     /// From now on these are the times of the run.
     pub(crate) fn set_times(&mut self, times: Times) {
         self.times = times;

@@ -100,8 +100,8 @@ pub(crate) struct Broadcast {
     received: u64,
     /// How long messages took to the members, until all of them have them.
     gathered: HashMap<u64, Vec<u64>>,
-    /// One of so many messages is gathered.
-    stride: u64,
+    /// One of so many messages is gathered; none when other processes have receivers too.
+    stride: Option<u64>,
     is_done: bool,
 }
 
@@ -132,6 +132,8 @@ impl Broadcast {
         board: Arc<Board>,
         (first, count): (u32, u32),
     ) -> Self {
+        let stride = (publication.rate / SPREADS_PER_SECOND).ceil().max(1.0) as u64;
+        let is_alone = control.published_elsewhere() == Some(0);
         Self {
             payloads,
             publication,
@@ -147,7 +149,7 @@ impl Broadcast {
             present: 0,
             received: 0,
             gathered: HashMap::new(),
-            stride: (publication.rate / SPREADS_PER_SECOND).ceil().max(1.0) as u64,
+            stride: is_alone.then_some(stride),
             is_done: false,
         }
     }
@@ -209,7 +211,7 @@ impl Broadcast {
 
     /// Gathers how long a message took to the receivers of this thread.
     fn gather(&mut self, stats: &mut Stats, name: u64, latency: u64) {
-        if !mix(name).is_multiple_of(self.stride) {
+        if self.stride.is_none_or(|stride| !mix(name).is_multiple_of(stride)) {
             return;
         }
         if self.gathered.len() >= GATHERED_MAX {
@@ -233,14 +235,21 @@ impl Broadcast {
         }
     }
 
-    /// What the members that are open should have received.
-    fn expected(&self) -> u64 {
-        let all = self.board.published.load(Ordering::Acquire) * self.present;
+    /// What the members that are open should have received; `None` as long as other processes may
+    /// publish more.
+    fn expected(&self) -> Option<u64> {
+        let elsewhere = self.control.published_elsewhere()?;
+        let all = (self.board.published.load(Ordering::Acquire) + elsewhere) * self.present;
         if self.publication.to_sender {
-            return all;
+            return Some(all);
         }
         let present = self.publishers.iter().filter(|publisher| !publisher.lost);
-        all - present.map(|publisher| u64::from(publisher.sent)).sum::<u64>()
+        Some(all - present.map(|publisher| u64::from(publisher.sent)).sum::<u64>())
+    }
+
+    /// Whether the threads of this process publish nothing more.
+    fn all_done(&self) -> bool {
+        self.board.done.load(Ordering::Acquire) >= self.population.threads
     }
 }
 
@@ -312,13 +321,17 @@ impl Scenario for Broadcast {
         Ok(Some(0))
     }
 
+    fn published(&self) -> Option<u64> {
+        self.all_done().then(|| self.board.published.load(Ordering::Acquire))
+    }
+
     fn settled(&mut self) -> bool {
-        let all_done = self.board.done.load(Ordering::Acquire) >= self.population.threads;
-        all_done && self.received >= self.expected()
+        self.all_done() && self.expected().is_some_and(|expected| self.received >= expected)
     }
 
     fn finish(&mut self, stats: &mut Stats) {
-        stats.messages.missing += self.expected().saturating_sub(self.received);
+        let missing = self.expected().map(|expected| expected.saturating_sub(self.received));
+        stats.messages.missing += missing.unwrap_or(0);
     }
 
     fn lost(&mut self, index: u32, _: Failure) {

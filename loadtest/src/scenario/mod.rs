@@ -80,6 +80,13 @@ pub(crate) trait Scenario: Sized {
     /// The reason why the run cannot go on.
     fn turn(&mut self, connections: &mut Connections, now: u64) -> Result<Option<u64>, String>;
 
+    /// The messages that all threads of this process have published, once they publish no more:
+    /// the clients of other processes wait for them too. Called in the phase "settle", until it is
+    /// known; `None` for ever where no message is for the clients of another process.
+    fn published(&self) -> Option<u64> {
+        None
+    }
+
     /// Whether everything is done that was begun. Called from the phase "settle" on, when nothing
     /// new may be sent.
     fn settled(&mut self) -> bool;
