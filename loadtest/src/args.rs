@@ -22,6 +22,7 @@ use crate::payload::{Sizes, name_size, stamp_size};
 use crate::results::Gate;
 use crate::scenario::Publication;
 use crate::upgrade::{Header, Protocol};
+use crate::workers::WorkersArguments;
 
 /// The shortest interval of a time series: each takes a look at the machine and a histogram.
 const INTERVAL_MIN: Duration = Duration::from_millis(10);
@@ -32,6 +33,9 @@ pub(crate) struct Arguments {
     /// What the clients do.
     #[command(subcommand)]
     pub(crate) scenario: ScenarioArguments,
+    /// The step of the search that the run is part of.
+    #[arg(skip)]
+    pub(crate) step: Option<f64>,
 }
 
 /// The scenarios and the flags of each.
@@ -169,6 +173,8 @@ pub(crate) struct Common {
     /// Time a connection may take from its start to the server's 101
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     pub(crate) connect_timeout: Duration,
+    #[command(flatten)]
+    pub(crate) elsewhere: WorkersArguments,
     /// Source addresses, divided by commas: 10.0.0.5, 10.0.0.5-40, as many as needed of 10.0.0.0/24
     /// or fd00::/120, all of an interface as eth0; auto spreads when one has not enough ports
     #[arg(long, value_name = "WHICH", default_value = "auto")]
@@ -316,6 +322,11 @@ impl Arguments {
             ScenarioArguments::Churn { churn, .. } => return churn.check(common.connections),
             _ => return Ok(()),
         };
+        if load.closed && !common.elsewhere.workers.is_empty() {
+            return Err("the rounds of broadcast --closed need all clients in one process: leave \
+                        out --workers, or give a --rate"
+                .to_owned());
+        }
         Publication::check(*publishers, common.connections)?;
         let least = if load.closed { name_size(message.text) } else { stamp_size(message.text) };
         if message.size.bounds().0 < least {
@@ -429,7 +440,10 @@ impl ScenarioArguments {
     pub(crate) const fn publishers(&self) -> u32 {
         match self {
             Self::Broadcast { publishers, .. } => *publishers,
-            Self::Slow { slow, .. } => slow.publishers,
+            Self::Slow { slow, .. } => match slow.load {
+                SlowLoad::Broadcast => slow.publishers,
+                SlowLoad::Echo => 0,
+            },
             _ => 0,
         }
     }

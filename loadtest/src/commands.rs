@@ -8,6 +8,7 @@ use crate::args::ScenarioArguments;
 use crate::calibrate::CalibrateArguments;
 use crate::results::{Comparison, Gate, Results, Side, Verdict, save_page, schema};
 use crate::search::SearchCommand;
+use crate::workers::WorkerArguments;
 
 /// Puts load on a WebSocket server and reports what it did.
 #[derive(Debug, Parser)]
@@ -31,6 +32,7 @@ pub(crate) enum Command {
     Calibrate(CalibrateArguments),
     #[command(flatten)]
     Saved(SavedCommand),
+    Worker(WorkerArguments),
 }
 
 /// What can be done with saved runs. A run is the directory of its --out, or the summary.json in

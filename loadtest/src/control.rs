@@ -68,6 +68,13 @@ pub(crate) struct Times {
     pub(crate) window: Range<u64>,
 }
 
+impl Times {
+    /// Whether nothing is measured before the scenario begins, and nothing ends before it began.
+    pub(crate) const fn are_in_order(&self) -> bool {
+        self.origin <= self.window.start && self.window.start <= self.window.end
+    }
+}
+
 /// What all threads of a process share.
 #[derive(Debug)]
 pub(crate) struct Control {
@@ -158,11 +165,12 @@ impl Control {
         self.populated.fetch_add(part.threads, Ordering::AcqRel);
     }
 
-    /// Adds what other processes have open: `all` is what all of them have together.
+    /// Adds what other processes have open: `all` is what all have together. That is never less
+    /// than this process has, whatever the others say.
     pub(crate) fn complete_population(&self, all: Population) {
-        self.population.store(all.count, Ordering::Release);
+        self.population.fetch_max(all.count, Ordering::AcqRel);
+        self.publishers.fetch_max(all.publishers, Ordering::AcqRel);
         self.roll.store(all.roll, Ordering::Release);
-        self.publishers.store(all.publishers, Ordering::Release);
     }
 
     /// Messages that other processes have published; `None` as long as they may publish more.

@@ -55,7 +55,7 @@ pub(crate) fn judge(
     let common = arguments.scenario.common();
     let mut found: Vec<(Verdict, String)> = Vec::new();
     if outcome.interrupted {
-        let reason = "ended by a signal: the figures are those until then".to_owned();
+        let reason = "ended before its time: the figures are those until then".to_owned();
         found.push((Verdict::Interrupted, reason));
     }
     let broken =

@@ -34,6 +34,7 @@ mod sources;
 mod stats;
 mod timeline;
 mod upgrade;
+mod workers;
 
 use std::fs;
 use std::process::ExitCode;
@@ -58,7 +59,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let ended = match CommandLine::parse().command {
-        Command::Scenario(scenario) => run_scenario(Arguments { scenario }),
+        Command::Scenario(scenario) => run_scenario(Arguments { scenario, step: None }),
         Command::Search(search) => checked(search.check()).and_then(|()| {
             let interrupted = catch_signals().map_err(End::failed)?;
             finish(search.common(), search.run(&interrupted))
@@ -67,6 +68,10 @@ fn main() -> ExitCode {
             .and_then(|interrupted| calibrate::calibrate(&arguments, &interrupted))
             .map_err(End::failed),
         Command::Saved(command) => command.run().map_err(End::failed),
+        Command::Worker(arguments) => catch_signals()
+            .and_then(|interrupted| workers::serve(&arguments, &interrupted))
+            .map(|()| Verdict::Valid.exit_code())
+            .map_err(End::failed),
     };
     match ended {
         Ok(exit_code) => ExitCode::from(exit_code),

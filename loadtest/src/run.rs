@@ -250,6 +250,7 @@ impl Lead<'_> {
         }
         let (all, times) = self.begin.take()?;
         self.control.complete_population(all);
+        let all = self.control.population();
         let (part, whole) = match scenario.publishers() {
             0 => (here.count, all.count),
             _ => (here.publishers, all.publishers),

@@ -74,7 +74,8 @@ impl SearchCommand {
         &self.arguments().common
     }
 
-    const fn arguments(&self) -> &SearchArguments {
+    /// The flags of every search.
+    pub(crate) const fn arguments(&self) -> &SearchArguments {
         match self {
             Self::Capacity { search, .. } | Self::Ramp { search, .. } => search,
         }
@@ -123,7 +124,7 @@ impl SearchArguments {
     }
 
     /// The run of a step.
-    fn step(&self, value: f64) -> Arguments {
+    pub(crate) fn step(&self, value: f64) -> Arguments {
         let (connections, rate) = match self.of {
             Searched::Rate => (self.common.connections, value),
             Searched::Connections => (value as u32, self.per_connection * value.floor()),
@@ -135,7 +136,7 @@ impl SearchArguments {
         } else {
             ScenarioArguments::Idle { common }
         };
-        Arguments { scenario }
+        Arguments { scenario, step: Some(value) }
     }
 }
 

@@ -3,7 +3,7 @@
 
 mod compare;
 #[cfg(test)]
-mod examples;
+pub(crate) mod examples;
 mod files;
 mod gap;
 mod gate;

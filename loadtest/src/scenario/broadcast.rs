@@ -239,7 +239,8 @@ impl Broadcast {
     /// publish more.
     fn expected(&self) -> Option<u64> {
         let elsewhere = self.control.published_elsewhere()?;
-        let all = (self.board.published.load(Ordering::Acquire) + elsewhere) * self.present;
+        let published = self.board.published.load(Ordering::Acquire).saturating_add(elsewhere);
+        let all = published.saturating_mul(self.present);
         if self.publication.to_sender {
             return Some(all);
         }
