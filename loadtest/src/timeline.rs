@@ -1,7 +1,7 @@
 //! The intervals of a run: the threads' parts are added up, and each interval that is complete
 //! becomes a line of the time series.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -42,10 +42,33 @@ pub(crate) struct Timeline {
 }
 
 /// How far a thread is.
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Default, Debug)]
 struct Seen {
     interval: u64,
-    open: u32,
+    /// Connections that it had open at the end of its last intervals, back to the last complete
+    /// one.
+    open: VecDeque<(u64, u32)>,
+}
+
+impl Seen {
+    /// The thread has this open in, or at the end of, an interval.
+    fn take(&mut self, interval: u64, open: u32) {
+        self.interval = interval;
+        self.open.push_back((interval, open));
+    }
+
+    /// What was open at the end of an interval.
+    fn open_at(&self, interval: u64) -> u64 {
+        let last = self.open.iter().rev().find(|(at, _)| *at <= interval);
+        last.map_or(0, |&(_, open)| open.into())
+    }
+
+    /// Everything before this interval is complete.
+    fn forget_before(&mut self, interval: u64) {
+        while self.open.get(1).is_some_and(|(at, _)| *at < interval) {
+            self.open.pop_front();
+        }
+    }
 }
 
 impl Timeline {
@@ -89,8 +112,7 @@ impl Timeline {
         // What comes too late for its interval counts in the first that is not complete.
         let interval = part.interval.max(self.next);
         self.incomplete.entry(interval).or_default().add(&part.stats);
-        let thread = &mut self.threads[part.thread];
-        (thread.interval, thread.open) = (part.interval, part.open);
+        self.threads[part.thread].take(part.interval, part.open);
     }
 
     /// Takes a look at the machine at the end of an interval.
@@ -128,7 +150,11 @@ impl Timeline {
 
     /// Connections that are open, as far as is known.
     pub(crate) fn open(&self) -> u64 {
-        self.threads.iter().map(|thread| u64::from(thread.open)).sum()
+        self.open_at(u64::MAX)
+    }
+
+    fn open_at(&self, interval: u64) -> u64 {
+        self.threads.iter().map(|thread| thread.open_at(interval)).sum()
     }
 
     fn complete_next(&mut self) {
@@ -146,6 +172,8 @@ impl Timeline {
         self.intervals.push(interval);
         self.total.add(&stats);
         self.sampled = sample.unwrap_or(self.sampled);
+        let next = self.next;
+        self.threads.iter_mut().for_each(|thread| thread.forget_before(next));
     }
 
     fn line(&self, number: u64, stats: &Stats, sample: Option<Sample>) -> Interval {
@@ -168,7 +196,7 @@ impl Timeline {
             t: end as f64 * 1e-9,
             length,
             phase,
-            connections: self.open(),
+            connections: self.open_at(number),
             opened: stats.opened,
             target_rate: self.target.filter(|_| scheduled),
             achieved_rate: sent as f64 / length,
