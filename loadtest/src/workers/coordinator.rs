@@ -346,7 +346,7 @@ impl<'a> Coordinator<'a> {
                 let gave_up =
                     matches!(summary.verdict, Verdict::Interrupted | Verdict::CouldNotRun);
                 worker.end = Some(Ok(summary));
-                if gave_up && at < self.window_end {
+                if !self.begun || (gave_up && at < self.window_end) {
                     self.stop();
                 }
             }
