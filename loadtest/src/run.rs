@@ -17,6 +17,7 @@ use crate::progress::Progress;
 use crate::results::Results;
 use crate::server::Server;
 use crate::timeline::Timeline;
+use crate::workers;
 
 /// How often the main thread looks around while it waits.
 const LOOK_AROUND: Duration = Duration::from_millis(100);
@@ -74,11 +75,23 @@ impl Outcome {
     }
 }
 
-/// Runs what `arguments` ask for in `company`, or until `interrupted`.
+/// Runs what `arguments` ask for, or until `interrupted`: in this process or in workers.
 ///
 /// # Errors
 /// What keeps a run from beginning, and what to change.
-pub(crate) fn run(
+pub(crate) fn run(arguments: &Arguments, interrupted: &AtomicBool) -> Result<Results, String> {
+    if arguments.scenario.common().elsewhere.workers.is_empty() {
+        run_part(arguments, Company::alone(), interrupted)
+    } else {
+        workers::coordinate(arguments, interrupted)
+    }
+}
+
+/// Runs this process's part, which `arguments` ask for, in `company`.
+///
+/// # Errors
+/// What keeps it from beginning, and what to change.
+pub(crate) fn run_part(
     arguments: &Arguments,
     company: Company,
     interrupted: &AtomicBool,
@@ -251,8 +264,10 @@ impl Lead<'_> {
         let (all, times) = self.begin.take()?;
         self.control.complete_population(all);
         let all = self.control.population();
-        let (part, whole) = match scenario.publishers() {
-            0 => (here.count, all.count),
+        let (part, whole) = match (scenario, scenario.publishers()) {
+            // Those who talk in rooms have their part of the rate already.
+            (ScenarioArguments::Rooms { .. }, _) => (1, 1),
+            (_, 0) => (here.count, all.count),
             _ => (here.publishers, all.publishers),
         };
         self.target = self.target.map(|target| target * part as f64 / whole.max(1) as f64);

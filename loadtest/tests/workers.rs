@@ -292,3 +292,32 @@ fn failure(flags: &str) -> String {
     assert_eq!(output.status.code(), Some(1), "{error}");
     error
 }
+
+#[test]
+fn clients_that_come_back_do_so_in_every_process() {
+    let server = Server::start(Manner::Echo);
+    let (_workers, flag) = workers(2);
+    let (code, report) = server.run(&format!(
+        "churn --connections 6 --churn-rate 60 --lifetime 20ms --warmup 0 --duration 1s {flag}"
+    ));
+    assert!(is_good(code), "{report}");
+    let opened = number(&report, "/connections/opened");
+    // One more or less for each thread, and those of the beginning.
+    assert!((50..=75).contains(&opened), "{opened}");
+    assert_eq!(number(&report, "/messages/missing"), 0);
+}
+
+#[test]
+fn a_search_takes_its_steps_in_the_workers() {
+    let server = Server::start(Manner::Echo);
+    let (_workers, flag) = workers(2);
+    let (code, report) = server.run(&format!(
+        "ramp --connections 4 --from 100 --to 200 --step 100 --slo p99<10s --warmup 0 \
+         --duration 300ms --allow-generator-bound {flag}"
+    ));
+    assert_eq!(code, 0, "{report}");
+    let steps = report["steps"].as_array().expect("a list");
+    let rates: Vec<_> = steps.iter().map(|step| step["rate"].as_f64()).collect();
+    assert_eq!(rates, [Some(100.0), Some(200.0)], "{report}");
+    assert_eq!(number(&report, "/config/processes"), 2);
+}

@@ -153,6 +153,10 @@ impl<S: Scenario> Scenario for Slow<S> {
         Ok([inner, self.reads.next_at(), sends].into_iter().flatten().min())
     }
 
+    fn published(&self) -> Option<u64> {
+        self.inner.published()
+    }
+
     fn settled(&mut self) -> bool {
         self.settling = true;
         self.inner.settled()

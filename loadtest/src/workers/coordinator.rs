@@ -205,9 +205,6 @@ impl<'a> Coordinator<'a> {
     fn gather(arguments: &'a Arguments) -> Result<Self, String> {
         let common = arguments.scenario.common();
         let names = &common.elsewhere.workers;
-        if names.len() > common.connections as usize {
-            return Err("there are more --workers than --connections".to_owned());
-        }
         let secret = secret(common.elsewhere.secret.as_deref())?;
         let met = names.iter().map(|name| Worker::meet(name, &secret));
         let met = met.collect::<Result<Vec<_>, _>>()?;
@@ -293,11 +290,12 @@ impl<'a> Coordinator<'a> {
             );
         }
         let run = run_number();
-        let shares = share::shares(common.connections, self.workers.len() as u32);
+        let step = self.arguments.step;
+        let shares = share::shares(&self.arguments.scenario, self.workers.len() as u32)?;
         for (index, (worker, connections)) in self.workers.iter_mut().zip(shares).enumerate() {
             let (words, epoch) = (words.clone(), worker.clock.offset);
             let watch_server = watcher == Some(index);
-            worker.order(&Order::Job(Job { words, run, connections, epoch, watch_server }));
+            worker.order(&Order::Job(Job { words, step, run, connections, epoch, watch_server }));
         }
         Ok(())
     }

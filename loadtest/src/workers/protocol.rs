@@ -87,6 +87,8 @@ pub(super) enum Report {
 pub(super) struct Job {
     /// The command line of the run.
     pub(super) words: Vec<String>,
+    /// The value of the step, if that is a search.
+    pub(super) step: Option<f64>,
     /// The number of the run.
     pub(super) run: u32,
     /// The numbers of the worker's connections.

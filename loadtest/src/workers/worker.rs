@@ -14,6 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::protocol::{Hello, Job, Lines, Order, PATIENCE, PackedInterval, Pen, Report, link};
 use super::{secret, share};
 use crate::args::Arguments;
+use crate::commands::{Command, CommandLine};
 use crate::company::{Company, Word};
 use crate::control::{Clock, News};
 use crate::environment;
@@ -134,8 +135,8 @@ fn work(
     thread::scope(|scope| {
         scope.spawn(|| listen(&mut lines, pen, &to_lead, accepted));
         let telling = scope.spawn(move || tell(&words, pen));
-        let results =
-            prepared.and_then(|(arguments, company)| run::run(&arguments, company, interrupted));
+        let results = prepared
+            .and_then(|(arguments, company)| run::run_part(&arguments, company, interrupted));
         // The intervals come before the end.
         let told = telling.join().unwrap_or_else(|_| Err("a thread has panicked".to_owned()));
         let last = match results {
@@ -154,8 +155,8 @@ fn prepare(
     news: (Sender<News>, Receiver<News>),
     others: Sender<Word>,
 ) -> Result<(Arguments, Company), String> {
-    let words = std::iter::once("loadtest").chain(job.words.iter().map(String::as_str));
-    let mut arguments = Arguments::try_parse_from(words).map_err(|error| error.to_string())?;
+    let mut arguments = parse(job)?;
+    arguments.complete()?;
     arguments.check()?;
     let connections = &job.connections;
     if connections.is_empty() || connections.end > arguments.scenario.common().connections {
@@ -168,6 +169,17 @@ fn prepare(
     let clock = clock(job.epoch, accepted).ok_or("the clock of the run is not of this time")?;
     let (first, run) = (connections.start, job.run);
     Ok((arguments, Company { first, run, clock, news, others: Some(others) }))
+}
+
+/// The run that the words of the command line ask for.
+fn parse(job: &Job) -> Result<Arguments, String> {
+    let words = std::iter::once("loadtest").chain(job.words.iter().map(String::as_str));
+    let line = CommandLine::try_parse_from(words).map_err(|error| error.to_string())?;
+    match (line.command, job.step) {
+        (Command::Scenario(scenario), None) => Ok(Arguments { scenario, step: None }),
+        (Command::Search(search), Some(value)) => Ok(search.arguments().step(value)),
+        _ => Err("the command line is not that of a run".to_owned()),
+    }
 }
 
 /// The clock of a run that began so many nanoseconds after `accepted`, or before.
