@@ -1,4 +1,4 @@
-//! The coordinator: divides a run among workers, leads them through it, and hears what they measure.
+//! The coordinator: divides a run among workers, leads them, and hears what they measure.
 
 use std::fmt;
 use std::net::{TcpStream, ToSocketAddrs};

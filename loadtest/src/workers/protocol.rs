@@ -291,7 +291,7 @@ mod tests {
         let found = packed.unpacked().unwrap();
         assert_eq!((found.row.sent, found.latency), (interval.row.sent, interval.latency));
         assert_eq!(found.latency_uncorrected, interval.latency_uncorrected);
-        let damaged = line.replace("HISTF", "HISTE");
+        let damaged = line.replace("HISTF", "*");
         let packed: PackedInterval = serde_json::from_str(&damaged).unwrap();
         assert!(packed.unpacked().is_err());
     }
