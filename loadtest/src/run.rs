@@ -25,6 +25,9 @@ const LOOK_AROUND: Duration = Duration::from_millis(100);
 /// Time the server has to clean up, before it is looked at for the last time.
 const CLEAN_UP_TIME: Duration = Duration::from_secs(1);
 
+/// Time that messages on their way have after the user has ended the run.
+const INTERRUPTED_SETTLE: Duration = Duration::from_secs(1);
+
 /// Nanoseconds in which every thread hears of the scenario's beginning, before it begins.
 const LEAD_NANOSECONDS: u64 = 5_000_000;
 
@@ -243,8 +246,14 @@ impl Lead<'_> {
         times.window.end = times.window.end.min(now);
         self.set_times(&times);
         self.control.enter(Phase::Settle);
-        let settled = now + common.settle.as_nanos() as u64;
-        self.wait(Some(settled), |lead| lead.settled == lead.threads || lead.is_over());
+        // Whoever ended the run does not wait long, but what is on its way is not missing.
+        let patience = if self.is_interrupted() {
+            common.settle.min(INTERRUPTED_SETTLE)
+        } else {
+            common.settle
+        };
+        let settled = now + patience.as_nanos() as u64;
+        self.wait(Some(settled), |lead| lead.settled == lead.threads || lead.is_broken());
         times
     }
 
@@ -301,7 +310,11 @@ impl Lead<'_> {
     }
 
     fn is_over(&self) -> bool {
-        self.is_interrupted() || self.stopped.is_some() || self.failed.is_some()
+        self.is_interrupted() || self.is_broken()
+    }
+
+    fn is_broken(&self) -> bool {
+        self.stopped.is_some() || self.failed.is_some()
     }
 
     fn is_interrupted(&self) -> bool {

@@ -28,9 +28,9 @@ pub(crate) fn latency_gap(
         )
     } else {
         format!(
-            "{what} began late: p99 is {due} from the time they were due and {sent} from when they \
-             really began. Users would wait the longer time; the shorter one leaves out what passed \
-             before."
+            "{what} began late: p99 is {due} from the time they were due and {sent} from when \
+             they really began. Users would wait the longer time; the shorter one leaves out what \
+             passed before."
         )
     }
 }
