@@ -127,11 +127,12 @@ fn generator_bound(evidence: &Evidence<'_>) -> Vec<String> {
             evidence.lag.max / 1e3
         ));
     }
-    let in_time = evidence.ratio.is_some_and(|ratio| ratio >= RATE_RATIO_MIN);
     // A busy thread that is never late does not shape what it measures.
-    let cpus = if evidence.lag_is_of_all && in_time { &[] } else { evidence.cpus };
-    for cpu in cpus {
-        let is_saturated = cpu.busy + cpu.waiting > SATURATED_SHARE;
+    let in_time = evidence.lag_is_of_all
+        && evidence.ratio.is_some_and(|ratio| ratio >= RATE_RATIO_MIN)
+        && evidence.lag.p99 <= LAG_US_MAX;
+    for cpu in evidence.cpus {
+        let is_saturated = !in_time && cpu.busy + cpu.waiting > SATURATED_SHARE;
         if is_saturated || cpu.waiting > WAITING_SHARE_MAX {
             reasons.push(format!(
                 "its threads took {:.0} % of CPU {} and waited for it {:.0} % of the time: give it \
@@ -206,13 +207,18 @@ mod tests {
         let late = generator_bound(&evidence(1_500.0, 2_000.0, &cpu(0.1, 0.1)));
         assert_eq!(late.len(), 2, "{late:?}");
         assert!(late[0].contains("1.5 ms at p99") && late[1].contains("50.0 %"), "{late:?}");
-        let crowd = cpu(0.5, 0.46);
-        let crowded = generator_bound(&evidence(0.0, 50.0, &crowd));
+        let crowded = generator_bound(&evidence(0.0, 50.0, &cpu(0.5, 0.46)));
         assert!(crowded[0].contains("waited for it 46 %"), "{crowded:?}");
-        assert!(!generator_bound(&evidence(0.0, 50.0, &cpu(0.1, 0.21))).is_empty());
-        let in_time = Evidence { ratio: Some(0.995), ..evidence(0.0, 50.0, &crowd) };
+        // A latency that is made of waiting hides the lag, but not the waiting.
+        assert!(!generator_bound(&evidence(7_700.0, 85_000.0, &cpu(0.1, 0.21))).is_empty());
+    }
+
+    #[test]
+    fn a_busy_thread_that_is_never_late_does_not() {
+        let busy = cpu(0.97, 0.02);
+        let in_time = Evidence { ratio: Some(0.995), ..evidence(60.0, 150.0, &busy) };
         assert!(generator_bound(&in_time).is_empty());
-        let publisher_only = Evidence { lag_is_of_all: false, ..in_time };
-        assert!(!generator_bound(&publisher_only).is_empty());
+        assert!(!generator_bound(&Evidence { ratio: Some(0.9), ..in_time }).is_empty());
+        assert!(!generator_bound(&Evidence { lag_is_of_all: false, ..in_time }).is_empty());
     }
 }
