@@ -217,6 +217,8 @@ pub(crate) struct Part {
     pub(crate) thread: usize,
     /// The interval, from 0.
     pub(crate) interval: u64,
+    /// Whether the window that is measured was over.
+    pub(crate) settles: bool,
     /// Connections that the thread has open now.
     pub(crate) open: u32,
     /// What it counted.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::args::{
@@ -33,7 +33,7 @@ pub(crate) fn start(
     control: &Arc<Control>,
     news: &Sender<News>,
     run: u32,
-) -> Result<(), String> {
+) -> Result<Vec<JoinHandle<()>>, String> {
     let common = scenario.common();
     let setup = Arc::new(Setup {
         targets: common.url.clone(),
@@ -56,7 +56,7 @@ pub(crate) fn start(
         at_once: AtOnce::default(),
         lobby: Arc::new(Lobby::new(scenario.rooms())),
     };
-    plan.threads.iter().try_for_each(|&thread_plan| {
+    let started = plan.threads.iter().map(|&thread_plan| {
         let thread = LoadThread {
             plan: thread_plan,
             setup: setup.clone(),
@@ -66,7 +66,8 @@ pub(crate) fn start(
         };
         crew.start_thread(scenario, thread)
             .map_err(|error| format!("cannot start thread {}: {error}", thread_plan.index))
-    })
+    });
+    started.collect()
 }
 
 /// What the threads of a scenario share.
@@ -86,7 +87,7 @@ impl Crew<'_> {
         &self,
         scenario: &ScenarioArguments,
         thread: LoadThread,
-    ) -> std::io::Result<()> {
+    ) -> std::io::Result<JoinHandle<()>> {
         let ThreadPlan { index, first, count, .. } = thread.plan;
         let payloads = |message: &MessageArguments| {
             Payloads::new(&message.size, message.text, self.run, !message.no_verify)
@@ -154,7 +155,7 @@ impl Crew<'_> {
         load: &LoadArguments,
         &RequestArguments { depth, waiting }: &RequestArguments,
         slow: &SlowArguments,
-    ) -> std::io::Result<()> {
+    ) -> std::io::Result<JoinHandle<()>> {
         let ThreadPlan { index, first, count, .. } = thread.plan;
         let healthy = count - thread.setup.slow.among(first, count);
         let control = self.control.clone();
@@ -186,26 +187,12 @@ impl Crew<'_> {
     }
 }
 
-fn spawn<S: Scenario + Send + 'static>(thread: LoadThread, scenario: S) -> std::io::Result<()> {
+fn spawn<S: Scenario + Send + 'static>(
+    thread: LoadThread,
+    scenario: S,
+) -> std::io::Result<JoinHandle<()>> {
     let name = format!("load-{}", thread.plan.index);
-    let last_word = LastWord(thread.news.clone());
-    // Nobody joins: a thread's last word is the news that it has ended.
-    let thread = thread::Builder::new().name(name).spawn(move || {
-        thread.run(scenario);
-        drop(last_word);
-    });
-    thread.map(drop)
-}
-
-/// Tells the main thread of a panic, which would otherwise wait for this thread.
-struct LastWord(Sender<News>);
-
-impl Drop for LastWord {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            let _ = self.0.send(News::Failed("a thread has panicked".to_owned()));
-        }
-    }
+    thread::Builder::new().name(name).spawn(move || thread.run(scenario))
 }
 
 /// Each thread's part of what the user allows for all.

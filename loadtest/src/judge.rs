@@ -61,20 +61,32 @@ pub(crate) fn judge(
     let broken =
         outcome.failed.iter().chain(refused(outcome).as_ref()).cloned().collect::<Vec<_>>();
     found.extend(broken.into_iter().map(|reason| (Verdict::CouldNotRun, reason)));
-    let mut bound = match arguments.scenario {
+    let bound = match arguments.scenario {
         ScenarioArguments::Idle { .. } => Vec::new(),
         _ => generator_bound(evidence),
     };
-    let sends = arguments.scenario.message().is_some();
-    if sends && outcome.timeline.total.messages.sent == 0 && !outcome.interrupted {
-        bound.push("not one message was sent while the run was measured".to_owned());
-    }
     let is_bound = !bound.is_empty();
     let mut notes = Vec::new();
+    if !is_bound && evidence.lag.p99 > LAG_SHARE_MAX * evidence.corrected.p99 {
+        notes.push(format!(
+            "the generator itself sent {:.0} us late at p99, which is in the latency from the \
+             intended time: part of it is not the server's",
+            evidence.lag.p99
+        ));
+    }
     if common.allow_generator_bound {
         notes.extend(bound.into_iter().map(|reason| format!("generator-bound: {reason}")));
     } else {
         found.extend(bound.into_iter().map(|reason| (Verdict::GeneratorBound, reason)));
+    }
+    let counted = &outcome.timeline.total.messages;
+    if arguments.scenario.message().is_some()
+        && counted.scheduled == 0
+        && outcome.is_complete()
+        && outcome.connected.0 > 0
+    {
+        let reason = "not one message was due while the run was measured".to_owned();
+        found.push((Verdict::GeneratorBound, reason));
     }
     let requested = u64::from(common.connections);
     let total = &outcome.timeline.total;

@@ -50,7 +50,7 @@ pub(crate) struct Pace {
     pub(crate) leave: Leave,
 }
 
-/// What a thread thread begins with.
+/// What a thread begins with.
 #[derive(Debug)]
 pub(crate) struct LoadThread {
     /// Its share.
@@ -179,6 +179,9 @@ impl<S: Scenario> Turns<S> {
     }
 
     fn enter(&mut self, phase: Phase, now: u64) {
+        if phase == Phase::Settle {
+            self.tell_part();
+        }
         let times = self.thread.control.times();
         self.connections.stats.window = times.window;
         if !self.begun && matches!(phase, Phase::WarmUp | Phase::Measure | Phase::Settle) {
@@ -199,6 +202,7 @@ impl<S: Scenario> Turns<S> {
         }
         if phase == Phase::Leave {
             self.connections.abandon();
+            self.connections.is_deaf = true;
             if self.begun {
                 self.scenario.finish(&mut self.connections.stats);
             }
@@ -326,7 +330,8 @@ impl<S: Scenario> Turns<S> {
     fn tell_part(&mut self) {
         let stats = self.connections.stats.take();
         let (thread, interval) = (self.thread.plan.index, self.interval);
-        let part = Part { thread, interval, open: self.connections.open, stats };
+        let (open, settles) = (self.connections.open, self.phase >= Phase::Settle);
+        let part = Part { thread, interval, settles, open, stats };
         self.tell(News::Part(Box::new(part)));
     }
 

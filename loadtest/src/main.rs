@@ -61,6 +61,9 @@ fn main() -> ExitCode {
     let ended = match CommandLine::parse().command {
         Command::Scenario(scenario) => run_scenario(Arguments { scenario, step: None }),
         Command::Search(search) => checked(search.check()).and_then(|()| {
+            if search.common().dry_run {
+                return dry_run(&search.highest());
+            }
             let interrupted = catch_signals().map_err(End::failed)?;
             finish(search.common(), search.run(&interrupted))
         }),
@@ -102,10 +105,14 @@ fn run_scenario(mut arguments: Arguments) -> Result<u8, End> {
     checked(arguments.complete().and_then(|()| arguments.check()))?;
     let common = arguments.scenario.common();
     if common.dry_run {
-        return dry_run::run(&arguments).map_err(End::failed).map(|()| Verdict::Valid.exit_code());
+        return dry_run(&arguments);
     }
     let interrupted = catch_signals().map_err(End::failed)?;
     finish(common, run::run(&arguments, &interrupted))
+}
+
+fn dry_run(arguments: &Arguments) -> Result<u8, End> {
+    dry_run::run(arguments).map_err(End::failed).map(|()| Verdict::Valid.exit_code())
 }
 
 /// Judges, saves and shows what a run left. Gives back how the program ends.

@@ -161,7 +161,7 @@ fn config(arguments: &Arguments, outcome: &Outcome) -> Config {
         cpus,
         source_addresses: outcome.plan.sources.count() as u64,
         duration_seconds: common.duration.as_secs_f64(),
-        warmup_seconds: common.warmup.as_secs_f64(),
+        warmup_seconds: outcome.warmup_seconds(),
         interval_seconds: common.interval.as_secs_f64(),
         load,
         verified: scenario.message().is_none_or(|message| !message.no_verify),
@@ -272,11 +272,12 @@ fn server(outcome: &Outcome, has_messages: bool) -> Option<Server> {
     let samples = &outcome.samples;
     let of = |sample: &Sample| sample.server;
     let before = of(&samples.before)?;
-    let connected = of(&samples.connected).unwrap_or_default();
-    let (begin, end) = samples
-        .measured
-        .and_then(|(begin, end)| Some((begin.server?, end.server?)))
-        .unwrap_or_default();
+    // Without one of them there are no figures, rather than wrong ones; a note says so.
+    let connected = of(&samples.connected)?;
+    let (begin, end) = match samples.measured {
+        Some((begin, end)) => (begin.server?, end.server?),
+        None => (connected, connected),
+    };
     let cpu = end.cpu.saturating_sub(begin.cpu);
     let user = end.user.zip(begin.user).map(|(end, begin)| end.saturating_sub(begin));
     let system = user.map(|user| cpu.saturating_sub(user));
@@ -285,7 +286,6 @@ fn server(outcome: &Outcome, has_messages: bool) -> Option<Server> {
     let per_message = |time: Duration| {
         (has_messages && messages > 0.0).then(|| time.as_nanos() as f64 / messages)
     };
-    let resident = |sample: Option<ProcessSample>| sample.map_or(0, |sample| sample.resident);
     let grown = connected.resident.saturating_sub(before.resident);
     Some(Server {
         cpu_seconds: cpu.as_secs_f64(),
@@ -298,7 +298,7 @@ fn server(outcome: &Outcome, has_messages: bool) -> Option<Server> {
         resident_before_bytes: before.resident,
         resident_connected_bytes: connected.resident,
         resident_measured_bytes: end.resident,
-        resident_after_bytes: resident(of(&samples.after)),
+        resident_after_bytes: of(&samples.after)?.resident,
         resident_bytes_per_connection: per(grown as f64, outcome.connected.0 as f64),
     })
 }
@@ -319,12 +319,17 @@ fn foreign_cpus_busy(outcome: &Outcome) -> Option<f64> {
     let (begin, end) = outcome.samples.measured?;
     let all = end.machine_busy?.saturating_sub(begin.machine_busy?);
     let of = |begin: &ProcessSample, end: &ProcessSample| end.cpu.saturating_sub(begin.cpu);
+    // Only a process of this host tells what it took of user space.
+    begin.server?.user?;
     let known = of(&begin.own, &end.own) + of(&begin.server?, &end.server?);
     Some(per(all.saturating_sub(known).as_secs_f64(), (end.at - begin.at).as_secs_f64()))
 }
 
 fn notes(arguments: &Arguments, outcome: &Outcome, generator: &Generator) -> Vec<String> {
     let mut notes = outcome.plan.warnings.clone();
+    if outcome.samples.before.server.is_some() && server(outcome, false).is_none() {
+        notes.push("the server's process could not be read at some time: no figures of it".into());
+    }
     if let Some(foreign) = generator.foreign_cpus_busy.filter(|&foreign| foreign > FOREIGN_SHARE) {
         notes.push(format!(
             "shared machine: other processes took {foreign:.2} CPUs, which spoils rates and tails"
@@ -335,7 +340,9 @@ fn notes(arguments: &Arguments, outcome: &Outcome, generator: &Generator) -> Vec
     }
     let foreign = outcome.timeline.total.messages.foreign;
     if foreign > 0 {
-        notes.push(format!("{foreign} messages of other runs were received and left out"));
+        notes.push(format!(
+            "{foreign} messages that are none of this run were received and left out"
+        ));
     }
     notes
 }

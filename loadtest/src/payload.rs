@@ -89,8 +89,21 @@ pub(crate) struct Received {
 pub(crate) enum Flaw {
     /// It was never sent like this.
     Corrupt,
-    /// It is of another run.
+    /// It is of another run, or of a kind and size that this one does not send.
     Foreign,
+}
+
+/// Which message of a client an answer answers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Answer {
+    /// The one that is awaited.
+    Awaited,
+    /// One that was answered before.
+    Earlier,
+    /// One so many messages later.
+    Later(u32),
+    /// None that was sent.
+    Unknown,
 }
 
 /// The sizes of payloads in bytes, each with its weight.
@@ -220,8 +233,35 @@ impl Payloads {
     #[inline]
     pub(crate) fn read(&self, kind: MessageKind, payload: &[u8]) -> Result<Received, Flaw> {
         let of_size = |template: &&Template| template.payload.len() == payload.len();
-        let template = self.templates.iter().find(of_size).ok_or(Flaw::Corrupt)?;
+        let template = self.templates.iter().find(of_size).ok_or(Flaw::Foreign)?;
         template.read(kind, payload, self.run, self.verify)
+    }
+
+    /// Which message `payload` answers, when the one with the stamp `awaited` is awaited.
+    ///
+    /// # Errors
+    /// When it is no message of this run.
+    #[inline]
+    pub(crate) fn answer(
+        &self,
+        kind: MessageKind,
+        payload: &[u8],
+        awaited: &Stamp,
+    ) -> Result<Answer, Flaw> {
+        if !self.verify {
+            return Ok(Answer::Awaited);
+        }
+        let received = self.read(kind, payload)?;
+        if self.is(received, awaited.name(), payload.len()) {
+            return Ok(Answer::Awaited);
+        }
+        let of_client = (received.name >> 32) as u32 == awaited.sender
+            && payload.len() >= name_size(kind == MessageKind::Text);
+        if !of_client || !self.is(received, received.name, payload.len()) {
+            return Ok(Answer::Unknown);
+        }
+        let ahead = (received.name as u32).wrapping_sub(awaited.number);
+        Ok(if ahead < 1 << 31 { Answer::Later(ahead) } else { Answer::Earlier })
     }
 
     /// Whether `received`, read from a payload of `size` bytes, is the message with this name.
@@ -284,7 +324,10 @@ impl Template {
         run: u32,
         verify: bool,
     ) -> Result<Received, Flaw> {
-        if verify && (kind != self.kind || !self.samples_match(payload)) {
+        if verify && kind != self.kind {
+            return Err(Flaw::Foreign);
+        }
+        if verify && !self.samples_match(payload) {
             return Err(Flaw::Corrupt);
         }
         let mut bytes = [0; STAMP_BYTES];
@@ -398,8 +441,8 @@ mod tests {
         let mut ours = payloads("100", true);
         let payload = unmasked(&mut ours, &stamp(7));
         assert!(str::from_utf8(&payload).is_ok());
-        assert_eq!(ours.read(MessageKind::Binary, &payload), Err(Flaw::Corrupt));
-        assert_eq!(ours.read(MessageKind::Text, &payload[..99]), Err(Flaw::Corrupt));
+        assert_eq!(ours.read(MessageKind::Binary, &payload), Err(Flaw::Foreign));
+        assert_eq!(ours.read(MessageKind::Text, &payload[..99]), Err(Flaw::Foreign));
         for damaged in [0, 77, 99] {
             let mut payload = payload.clone();
             payload[damaged] = b'?';
@@ -408,6 +451,26 @@ mod tests {
         }
         let theirs = Payloads { run: RUN + 1, ..ours };
         assert_eq!(theirs.read(MessageKind::Text, &payload), Err(Flaw::Foreign));
+    }
+
+    #[test]
+    fn answers_are_told_apart() {
+        let mut ours = payloads("30", false);
+        let mut answer = |number: u32, awaited: u32| {
+            let payload = unmasked(&mut ours, &stamp(7 << 32 | u64::from(number)));
+            let awaited = stamp(7 << 32 | u64::from(awaited));
+            ours.answer(MessageKind::Binary, &payload, &awaited)
+        };
+        assert_eq!(answer(5, 5), Ok(Answer::Awaited));
+        assert_eq!(answer(4, 5), Ok(Answer::Earlier));
+        assert_eq!(answer(1, u32::MAX), Ok(Answer::Later(2)));
+        let theirs = unmasked(&mut ours, &stamp(8 << 32 | 5));
+        let awaited = stamp(7 << 32 | 5);
+        let found = ours.answer(MessageKind::Binary, &theirs, &awaited);
+        assert_eq!(found, Ok(Answer::Unknown));
+        let small = payloads("3", false);
+        let found = small.answer(MessageKind::Binary, &[4, 0, 0], &awaited);
+        assert_eq!(found, Ok(Answer::Unknown), "too little of the number is there to tell");
     }
 
     #[test]

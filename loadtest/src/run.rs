@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::args::{Arguments, ScenarioArguments};
@@ -72,6 +72,16 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
+    /// Whether nothing ended the run before its time.
+    pub(crate) const fn is_complete(&self) -> bool {
+        !self.interrupted && self.stopped.is_none() && self.failed.is_none()
+    }
+
+    /// Seconds from the beginning of the scenario to that of the window.
+    pub(crate) fn warmup_seconds(&self) -> f64 {
+        self.times.window.start.saturating_sub(self.times.origin) as f64 * 1e-9
+    }
+
     /// Seconds that were measured.
     pub(crate) fn measured_seconds(&self) -> f64 {
         (self.times.window.end - self.times.window.start) as f64 * 1e-9
@@ -132,12 +142,13 @@ fn conduct(
     let control = Arc::new(control);
     let before = Sample::take(Duration::from_nanos(clock.now()), server.as_ref());
     let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    crew::start(&arguments.scenario, &plan, &control, &sender, run)?;
+    let crew = crew::start(&arguments.scenario, &plan, &control, &sender, run)?;
     drop(sender);
     let target = arguments.scenario.schedule().map(|(rate, _)| rate);
     let mut lead = Lead {
         timeline: Timeline::new(threads, control.interval, before, target),
         control,
+        crew,
         news,
         others,
         interrupted,
@@ -180,6 +191,7 @@ fn conduct(
 /// The main thread while the others work.
 struct Lead<'a> {
     control: Arc<Control>,
+    crew: Vec<JoinHandle<()>>,
     news: Receiver<News>,
     others: Option<Sender<Word>>,
     interrupted: &'a AtomicBool,
@@ -300,6 +312,10 @@ impl Lead<'_> {
         self.timeline.leave(self.control.clock.now());
         self.control.enter(Phase::Leave);
         self.wait(None, |lead| lead.ended == lead.threads);
+        for thread in self.crew.drain(..) {
+            // What it holds is gone before another run begins; a panic was noticed.
+            let _ = thread.join();
+        }
         self.timeline.finish();
         self.tell_intervals();
         self.progress.end();
@@ -332,7 +348,7 @@ impl Lead<'_> {
             }
             match self.news.recv_timeout(left.min(LOOK_AROUND)) {
                 Ok(news) => self.hear(news),
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => self.look_at_crew(),
                 // Every thread has had its last word.
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -340,6 +356,18 @@ impl Lead<'_> {
             self.timeline.complete();
             self.tell_intervals();
             self.progress.show(self.control.phase(), &self.timeline, self.requested);
+        }
+    }
+
+    /// A thread that has ended without its last word has panicked.
+    fn look_at_crew(&mut self) {
+        let ended = self.crew.iter().filter(|thread| thread.is_finished()).count();
+        if ended > self.ended {
+            // The word may have come just now.
+            match self.news.try_recv() {
+                Ok(news) => self.hear(news),
+                Err(_) => self.hear(News::Failed("a thread has panicked".to_owned())),
+            }
         }
     }
 

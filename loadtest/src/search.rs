@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::args::{Arguments, Common, MessageArguments, RequestArguments, ScenarioArguments};
-use crate::results::{Figure, Gate, Merge, Results, Step, Verdict};
+use crate::results::{ErrorCount, Figure, Gate, Merge, Results, Step, Summary, Verdict};
 use crate::run;
+use crate::stats::Failure;
 
 /// Steps of a search, at most: doubling from one to a billion takes thirty.
 const STEPS_MAX: usize = 64;
@@ -93,6 +94,12 @@ impl SearchCommand {
         search.step(search.from).check()
     }
 
+    /// The run of the highest step that may come.
+    pub(crate) fn highest(&self) -> Arguments {
+        let search = self.arguments();
+        search.step(search.last())
+    }
+
     /// Searches. The results are those of the highest step that kept the SLO, with all steps.
     ///
     /// # Errors
@@ -105,6 +112,7 @@ impl SearchCommand {
             best: None,
             lowest_failure: None,
             failed: None,
+            limits: Vec::new(),
         };
         match self {
             Self::Capacity { precision, .. } => search.double_and_bisect(*precision)?,
@@ -149,14 +157,16 @@ struct Search<'a> {
     best: Option<(f64, Results)>,
     /// The lowest that did not, and its verdict.
     lowest_failure: Option<(f64, Verdict)>,
-    /// The last run that did not.
+    /// The first run that did not.
     failed: Option<Results>,
+    /// What this host did not allow.
+    limits: Vec<String>,
 }
 
 impl Search<'_> {
     fn climb(&mut self, step: f64) -> Result<(), String> {
         let mut value = self.arguments.from;
-        while self.goes_on() && value <= self.arguments.last() && self.attempt(value)? {
+        while value <= self.arguments.last() && self.attempt(value)? && self.goes_on() {
             value += step;
         }
         Ok(())
@@ -165,7 +175,7 @@ impl Search<'_> {
     fn double_and_bisect(&mut self, precision: f64) -> Result<(), String> {
         let last = self.arguments.last();
         let mut value = self.arguments.from;
-        while self.goes_on() && self.attempt(value)? && value < last {
+        while self.attempt(value)? && value < last && self.goes_on() {
             value = (value * 2.0).min(last);
         }
         while self.goes_on()
@@ -192,6 +202,7 @@ impl Search<'_> {
             // What this host does not allow ends the search where it is.
             Err(reason) if self.best.is_some() => {
                 eprintln!("loadtest: {reason}");
+                self.limits.push(reason);
                 self.fail(value, Verdict::CouldNotRun);
                 return Ok(false);
             }
@@ -213,8 +224,9 @@ impl Search<'_> {
         if passed {
             self.best = Some((value, results));
         } else {
+            self.limits.extend(host_limit(summary));
             self.fail(value, summary.verdict);
-            self.failed = Some(results);
+            self.failed.get_or_insert(results);
         }
         Ok(passed)
     }
@@ -237,36 +249,50 @@ impl Search<'_> {
 
     /// The best step, as the results of the whole search.
     fn results(self, name: &str) -> Results {
-        let Self { arguments, interrupted, steps, best, lowest_failure, failed } = self;
+        let Self { arguments, interrupted, steps, best, lowest_failure, failed, limits } = self;
         let value = best.as_ref().map_or(0.0, |&(value, _)| value);
         let (verdict, reasons) = match (lowest_failure, &best) {
             _ if interrupted.load(Ordering::Relaxed) => {
                 (Verdict::Interrupted, vec!["the search was ended by a signal".to_owned()])
             }
-            (Some((_, Verdict::GeneratorBound)), _) => (
-                Verdict::GeneratorBound,
-                vec!["the next step was the generator's limit: the server may do more".to_owned()],
-            ),
-            (_, Some(_)) => (Verdict::Valid, Vec::new()),
-            (failure, None) => {
-                let verdict = match failure {
-                    Some((_, verdict)) if verdict != Verdict::Valid => verdict,
+            (_, None) => {
+                let verdict = match failed.as_ref().map(|first| first.summary.verdict) {
+                    Some(verdict) if verdict != Verdict::Valid => verdict,
                     _ => Verdict::GateFailed,
                 };
                 let reasons = steps.first().map(|step| step.reason.clone());
                 (verdict, reasons.into_iter().collect())
             }
+            (Some(_), _) if !limits.is_empty() => (Verdict::GeneratorBound, limits),
+            (Some((_, Verdict::GeneratorBound)), _) => (
+                Verdict::GeneratorBound,
+                vec!["the next step was the generator's limit: the server may do more".to_owned()],
+            ),
+            _ => (Verdict::Valid, Vec::new()),
         };
         let best = best.map(|(_, results)| results);
         let mut results = best.or(failed).expect("the first step is always made");
         let summary = &mut results.summary;
         (summary.verdict, summary.exit_code, summary.reasons) =
             (verdict, verdict.exit_code(), reasons);
+        if lowest_failure.is_none() && verdict == Verdict::Valid {
+            let note = "no step failed: what was found is a lower bound".to_owned();
+            summary.notes.push(note);
+        }
         name.clone_into(&mut summary.config.scenario);
         summary.figures.push(figure(arguments, value));
         summary.steps = steps;
         results
     }
+}
+
+/// What this host lacked for connections that did not open.
+fn host_limit(summary: &Summary) -> Option<String> {
+    let is_ours = |error: &&ErrorCount| {
+        Failure::OF_THIS_HOST.iter().any(|failure| failure.to_string() == error.kind)
+    };
+    let error = summary.errors.iter().find(is_ours)?;
+    Some(format!("{} connections of a step: {}", error.count, error.kind))
 }
 
 fn figure(arguments: &SearchArguments, value: f64) -> Figure {

@@ -10,6 +10,7 @@ use hdrhistogram::Histogram;
 use ringwire::protocol::upgrade::ResponseError;
 use rustix::io::Errno;
 
+use crate::payload::{Answer, Flaw};
 use crate::results::new_histogram;
 
 /// A histogram of nanoseconds, exact to three digits. It takes memory from the first record on.
@@ -102,6 +103,13 @@ pub(crate) enum Failure {
 impl Failure {
     /// All ports of the source address are taken.
     pub(crate) const NO_PORT: Self = Self::System(Errno::ADDRNOTAVAIL.raw_os_error());
+
+    /// What this host lacks, whatever the server does.
+    pub(crate) const OF_THIS_HOST: [Self; 3] = [
+        Self::NO_PORT,
+        Self::System(Errno::MFILE.raw_os_error()),
+        Self::System(Errno::NFILE.raw_os_error()),
+    ];
 }
 
 impl From<io::Error> for Failure {
@@ -182,6 +190,29 @@ impl Messages {
     /// All that were not as they should be.
     pub(crate) const fn wrong(&self) -> u64 {
         self.missing + self.duplicate + self.out_of_order + self.corrupt
+    }
+
+    /// Counts what is wrong with an answer, when so many messages of its client are unanswered.
+    /// Gives back how many of them it passed over, which will have no answer; nothing when it
+    /// answers none of them.
+    #[inline]
+    pub(crate) fn skipped(&mut self, answer: Result<Answer, Flaw>, in_flight: u32) -> Option<u32> {
+        match answer {
+            Ok(Answer::Awaited) if in_flight > 0 => return Some(0),
+            Ok(Answer::Later(ahead)) if ahead < in_flight => {
+                self.missing += u64::from(ahead);
+                return Some(ahead);
+            }
+            // It came instead of the answer, or so it seems: whoever waits for that waits no more.
+            Ok(Answer::Unknown) | Err(Flaw::Corrupt) if in_flight > 0 => {
+                self.corrupt += 1;
+                return Some(0);
+            }
+            Ok(Answer::Awaited | Answer::Earlier) => self.duplicate += 1,
+            Ok(Answer::Later(_) | Answer::Unknown) | Err(Flaw::Corrupt) => self.corrupt += 1,
+            Err(Flaw::Foreign) => self.foreign += 1,
+        }
+        None
     }
 
     fn add(&mut self, other: &Self) {
@@ -445,6 +476,20 @@ mod tests {
         assert_eq!((all.first_start, all.last_open, all.opened), (Some(5), Some(9), 2));
         assert_eq!(all.errors[&(Stage::Open, Failure::Closed(1001))], 2);
         assert_eq!((all.counts["retries"], all.error_count()), (2, 2));
+    }
+
+    #[test]
+    fn a_lost_answer_does_not_shift_the_others() {
+        let mut messages = Messages::default();
+        assert_eq!(messages.skipped(Ok(Answer::Awaited), 3), Some(0));
+        assert_eq!(messages.skipped(Ok(Answer::Later(2)), 3), Some(2));
+        assert_eq!(messages.skipped(Err(Flaw::Corrupt), 1), Some(0));
+        for none in [Ok(Answer::Earlier), Ok(Answer::Later(3)), Err(Flaw::Foreign)] {
+            assert_eq!(messages.skipped(none, 3), None);
+        }
+        assert_eq!(messages.skipped(Ok(Answer::Awaited), 0), None);
+        let Messages { missing, duplicate, corrupt, foreign, .. } = messages;
+        assert_eq!((missing, duplicate, corrupt, foreign), (2, 2, 2, 1));
     }
 
     #[test]

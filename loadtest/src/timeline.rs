@@ -2,6 +2,7 @@
 //! becomes a line of the time series.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -23,7 +24,8 @@ pub(crate) struct Timeline {
     /// Messages per second of the schedule.
     target: Option<f64>,
     threads: Vec<Seen>,
-    incomplete: BTreeMap<u64, Stats>,
+    /// What was counted in intervals that are not complete: before and after the window's end.
+    incomplete: BTreeMap<u64, [Stats; 2]>,
     /// The first interval that is not complete.
     next: u64,
     /// The machine at the end of intervals, and at the end of the last complete one.
@@ -111,7 +113,7 @@ impl Timeline {
     pub(crate) fn take(&mut self, part: &Part) {
         // What comes too late for its interval counts in the first that is not complete.
         let interval = part.interval.max(self.next);
-        self.incomplete.entry(interval).or_default().add(&part.stats);
+        self.incomplete.entry(interval).or_default()[usize::from(part.settles)].add(&part.stats);
         self.threads[part.thread].take(part.interval, part.open);
     }
 
@@ -141,7 +143,7 @@ impl Timeline {
 
     /// How many connections were opened, and seconds from the first start to the last opening.
     pub(crate) fn connected(&self) -> (u64, f64) {
-        let parts = || self.incomplete.values().chain([&self.total]);
+        let parts = || self.incomplete.values().flatten().chain([&self.total]);
         let first = parts().filter_map(|part| part.first_start).min();
         let last = parts().filter_map(|part| part.last_open).max();
         let nanoseconds = first.zip(last).map_or(0, |(first, last)| last.saturating_sub(first));
@@ -160,31 +162,52 @@ impl Timeline {
     fn complete_next(&mut self) {
         let number = self.next;
         self.next += 1;
-        let stats = self.incomplete.remove(&number).unwrap_or_default();
+        let [mut stats, settled] = self.incomplete.remove(&number).unwrap_or_default();
         let sample = self.samples.remove(&number);
         self.samples.retain(|&sampled, _| sampled > number);
-        let interval = self.line(number, &stats, sample);
-        if interval.row.phase == RowPhase::Measure {
-            self.moved.0 += interval.row.sent;
-            self.moved.1 += interval.row.received;
+        let (start, end) = (number * self.interval, (number + 1) * self.interval);
+        let window_end = self.times.window.end;
+        if (start + 1..end).contains(&window_end) {
+            // What comes after the window does not count for its rates.
+            self.add_line(start..window_end, number, &stats, sample);
+            self.add_line(window_end..end, number, &settled, sample);
+            stats.add(&settled);
+        } else {
+            stats.add(&settled);
+            self.add_line(start..end, number, &stats, sample);
         }
-        self.tcp_buffer_bytes_max = self.tcp_buffer_bytes_max.max(interval.row.tcp_buffer_bytes);
-        self.intervals.push(interval);
         self.total.add(&stats);
         self.sampled = sample.unwrap_or(self.sampled);
         let next = self.next;
         self.threads.iter_mut().for_each(|thread| thread.forget_before(next));
     }
 
-    fn line(&self, number: u64, stats: &Stats, sample: Option<Sample>) -> Interval {
-        let (start, end) = (number * self.interval, (number + 1) * self.interval);
-        let phase = self.phase(start);
-        let end = if phase == RowPhase::Measure { end.min(self.times.window.end) } else { end };
-        let length = (end - start) as f64 * 1e-9;
+    fn add_line(&mut self, time: Range<u64>, number: u64, stats: &Stats, sample: Option<Sample>) {
+        let interval = self.line(time, number, stats, sample);
+        if interval.row.phase == RowPhase::Measure {
+            self.moved.0 += stats.messages.sent + stats.unmeasured.0;
+            self.moved.1 += stats.messages.received + stats.unmeasured.1;
+        }
+        self.tcp_buffer_bytes_max = self.tcp_buffer_bytes_max.max(interval.row.tcp_buffer_bytes);
+        self.intervals.push(interval);
+    }
+
+    fn line(
+        &self,
+        time: Range<u64>,
+        number: u64,
+        stats: &Stats,
+        sample: Option<Sample>,
+    ) -> Interval {
+        let phase = self.phase(time.start);
+        let length = (time.end - time.start) as f64 * 1e-9;
         let measured = matches!(phase, RowPhase::Measure | RowPhase::Settle);
-        let moved = |of_window: u64, other: u64| if measured { of_window } else { other };
-        let sent = moved(stats.messages.sent, stats.unmeasured.0);
-        let received = moved(stats.messages.received, stats.unmeasured.1);
+        let of_run = |of_window: u64, other: u64| if measured { of_window } else { other };
+        let sent = of_run(stats.messages.sent, stats.unmeasured.0);
+        let received = of_run(stats.messages.received, stats.unmeasured.1);
+        // Rates are of all that moved, whenever it was intended.
+        let achieved = stats.messages.sent + stats.unmeasured.0;
+        let came = stats.messages.received + stats.unmeasured.1;
         let sample = sample.unwrap_or(self.sampled);
         let cpus = |now: Duration, before: Duration| {
             let passed = sample.at.saturating_sub(self.sampled.at).as_secs_f64();
@@ -193,14 +216,14 @@ impl Timeline {
         let (latency, uncorrected) = headline(stats);
         let scheduled = matches!(phase, RowPhase::WarmUp | RowPhase::Measure);
         let row = Row {
-            t: end as f64 * 1e-9,
+            t: time.end as f64 * 1e-9,
             length,
             phase,
             connections: self.open_at(number),
             opened: stats.opened,
             target_rate: self.target.filter(|_| scheduled),
-            achieved_rate: sent as f64 / length,
-            received_rate: received as f64 / length,
+            achieved_rate: achieved as f64 / length,
+            received_rate: came as f64 / length,
             sent,
             received,
             errors: stats.error_count(),

@@ -157,6 +157,57 @@ fn a_schedule_is_kept_and_answered() {
 }
 
 #[test]
+fn a_lost_answer_is_one_missing_message_and_no_more() {
+    for load in ["echo --closed --depth 4", "rate --rate 400 --depth 4"] {
+        let server = Server::start(Manner::Swallow);
+        let (code, report) =
+            server.run(&format!("{load} --connections 1 --warmup 0 --duration 300ms --settle 5s"));
+        assert_eq!((code, number(&report, "/messages/missing")), (3, 1), "{load}: {report}");
+        for none in ["corrupt", "duplicate", "shed"] {
+            assert_eq!(number(&report, &format!("/messages/{none}")), 0, "{load}: {report}");
+        }
+    }
+}
+
+#[test]
+fn a_greeting_is_no_answer() {
+    let server = Server::start(Manner::Greet);
+    for load in ["echo --closed", "rate --rate 100"] {
+        let (code, report) =
+            server.run(&format!("{load} --connections 4 --warmup 0 --duration 200ms"));
+        assert!(is_good(code), "{load}: {report}");
+        assert!(report["notes"].to_string().contains("none of this run"), "{load}: {report}");
+    }
+}
+
+#[test]
+fn nothing_is_counted_twice_when_the_time_is_up() {
+    let server = Server::start(Manner::Slow);
+    for load in ["echo --closed", "rate --rate 2000"] {
+        let (_, report) =
+            server.run(&format!("{load} --connections 4 --warmup 0 --duration 300ms --settle 0"));
+        let of = |name: &str| number(&report, &format!("/messages/{name}"));
+        assert_eq!(of("scheduled"), of("sent") + of("shed"), "{load}: {report}");
+        // What was lost before the window is missing as well.
+        assert!(of("received") <= of("sent"), "{load}: {report}");
+        assert!(of("received") + of("missing") >= of("sent"), "{load}: {report}");
+    }
+}
+
+#[test]
+fn rates_are_those_of_the_window_however_long_messages_wait() {
+    let server = Server::start(Manner::Slow);
+    let (_, report) = server.run(
+        "rate --rate 4000 --connections 2 --warmup 1s --duration 550ms --settle 10s --threads 1",
+    );
+    let rate = |name: &str| report["rate"][name].as_f64().expect("a number");
+    // Each connection is answered every 5 ms or more.
+    assert!((20.0..500.0).contains(&rate("received")), "{report}");
+    assert!((20.0..500.0).contains(&rate("achieved")), "{report}");
+    assert!(rate("ratio") < 0.2, "{report}");
+}
+
+#[test]
 fn what_cannot_be_sent_is_shed_and_counted() {
     let server = Server::start(Manner::Swallow);
     let (code, report) = server.run(

@@ -112,6 +112,8 @@ pub(crate) struct Connections {
     pub(crate) opened: u64,
     /// Connections that no source address had a port for.
     pub(crate) without_port: u64,
+    /// The scenario is finished: what comes now was counted as missing.
+    pub(crate) is_deaf: bool,
 }
 
 impl Connections {
@@ -139,6 +141,7 @@ impl Connections {
             open: 0,
             opened: 0,
             without_port: 0,
+            is_deaf: false,
         }
     }
 

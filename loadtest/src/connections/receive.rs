@@ -108,11 +108,12 @@ impl Connections {
     }
 
     fn frames<S: Scenario>(&mut self, scenario: &mut S, index: u32, bytes: &mut [u8], now: u64) {
+        let hears = !self.is_deaf;
         let client = &mut self.clients[index as usize];
         let (mut at, end) = (0, bytes.len());
         let mut messages = 0;
         let ended = loop {
-            if client.state == State::Open && !client.decoder.in_message() {
+            if hears && client.state == State::Open && !client.decoder.in_message() {
                 let known = scenario.recognise(&mut self.stats, index, &bytes[at..]);
                 at += known.bytes;
                 messages += known.messages;
@@ -120,7 +121,7 @@ impl Connections {
             let mut input = Input::new(&mut bytes[at..]);
             match client.decoder.next(&mut input, &mut self.pool, &LIMITS) {
                 Ok(Some(Event::Message { kind, payload })) => {
-                    if client.state == State::Open {
+                    if hears && client.state == State::Open {
                         messages += 1;
                         scenario.message(
                             &mut self.stats,

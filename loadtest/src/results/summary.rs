@@ -33,7 +33,7 @@ pub(crate) struct Summary {
     pub(crate) environment: Environment,
     /// The connections of the run.
     pub(crate) connections: Connections,
-    /// The messages that were due while the run was measured.
+    /// The messages of the run.
     pub(crate) messages: Messages,
     /// How many messages a second.
     pub(crate) rate: Rate,
@@ -96,6 +96,7 @@ pub(crate) struct Config {
     /// 0 when the kernel chose.
     pub(crate) source_addresses: u64,
     pub(crate) duration_seconds: f64,
+    /// Of load before the window that is measured.
     pub(crate) warmup_seconds: f64,
     /// Length of the intervals of the time series.
     pub(crate) interval_seconds: f64,
@@ -169,7 +170,7 @@ pub(crate) struct Connections {
     pub(crate) connects_per_second: f64,
 }
 
-/// The messages that were due while the run was measured.
+/// The messages that were due while the run was measured; those that were wrong at any time.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Messages {
     pub(crate) measured_seconds: f64,
@@ -191,9 +192,9 @@ pub(crate) struct Messages {
 pub(crate) struct Rate {
     /// Of the schedule; absent in a closed loop.
     pub(crate) target: Option<f64>,
-    /// Sent per second while the run was measured.
+    /// Sent per second while the run was measured, whenever they were due.
     pub(crate) achieved: f64,
-    /// Received per second while the run was measured.
+    /// Received per second while the run was measured, whenever they were due.
     pub(crate) received: f64,
     /// `achieved / target`; absent in a closed loop.
     pub(crate) ratio: Option<f64>,
@@ -263,7 +264,7 @@ pub(crate) struct Step {
 /// How often something failed.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct ErrorCount {
-    /// `connect`, `upgrade`, `open` or `leave`.
+    /// `connect`, `upgrade`, `open`, `application` or `leave`.
     pub(crate) stage: String,
     pub(crate) kind: String,
     pub(crate) count: u64,
@@ -347,7 +348,7 @@ pub(crate) struct Row {
     pub(crate) t: f64,
     /// Its length in seconds.
     pub(crate) length: f64,
-    /// Where the run was at its end.
+    /// Where the run was when it began.
     pub(crate) phase: RowPhase,
     /// Connections open at its end.
     pub(crate) connections: u64,
@@ -356,7 +357,7 @@ pub(crate) struct Row {
     /// Of the schedule; absent in a closed loop and while nothing is scheduled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) target_rate: Option<f64>,
-    /// Messages sent and received per second of it.
+    /// Messages sent and received per second of it, whenever they were due.
     pub(crate) achieved_rate: f64,
     pub(crate) received_rate: f64,
     pub(crate) sent: u64,
@@ -381,7 +382,7 @@ pub(crate) struct Row {
     pub(crate) tcp_buffer_bytes: u64,
 }
 
-/// Where the run was at the end of an interval.
+/// Where the run was when an interval began.
 #[derive(
     Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize, JsonSchema,
 )]

@@ -2,7 +2,7 @@
 
 use super::{Message, Scenario};
 use crate::connections::Connections;
-use crate::payload::{Payloads, Stamp};
+use crate::payload::{Answer, Payloads, Stamp};
 use crate::stats::{Failure, Stats};
 
 /// Bytes of frames that are gathered for one send.
@@ -19,7 +19,8 @@ pub(crate) struct Echo {
     /// When the messages in flight were sent: `depth` places for each client.
     sent_at: Vec<u64>,
     batch: Vec<u8>,
-    settling: bool,
+    /// Messages may be sent.
+    is_on: bool,
 }
 
 /// Messages of one client. They come back in the order they were sent.
@@ -41,7 +42,7 @@ impl Echo {
             clients: vec![Counts::default(); count as usize],
             sent_at: vec![0; count as usize * depth as usize],
             batch: Vec::new(),
-            settling: false,
+            is_on: false,
         }
     }
 
@@ -90,6 +91,7 @@ impl Counts {
 
 impl Scenario for Echo {
     fn begin(&mut self, connections: &mut Connections, _: u64) {
+        self.is_on = true;
         let now = connections.clock.now();
         let open: Vec<u32> = connections.open_clients().collect();
         open.into_iter().for_each(|index| self.fill(connections, index, now));
@@ -98,24 +100,20 @@ impl Scenario for Echo {
     #[inline]
     fn message(&mut self, stats: &mut Stats, index: u32, message: Message<'_>) {
         let counts = &mut self.clients[index as usize];
-        if counts.in_flight() == 0 {
-            stats.messages.duplicate += 1;
-            return;
-        }
         let number = counts.received;
-        counts.received = number.wrapping_add(1);
-        let expected = Stamp { sender: self.first + index, number, intended: 0, sent: 0 };
-        match self.payloads.read(message.kind, message.payload) {
-            Ok(received) if self.payloads.is(received, expected.name(), message.payload.len()) => {}
-            _ => stats.messages.corrupt += 1,
+        let awaited = Stamp { sender: self.first + index, number, intended: 0, sent: 0 };
+        let answer = self.payloads.answer(message.kind, message.payload, &awaited);
+        let Some(skipped) = stats.messages.skipped(answer, counts.in_flight()) else { return };
+        counts.received = number.wrapping_add(skipped + 1);
+        if answer.is_ok_and(|answer| answer != Answer::Unknown) {
+            let sent_at = self.sent_at[self.place(index, number.wrapping_add(skipped))];
+            stats.received(sent_at, sent_at, message.at);
         }
-        let sent_at = self.sent_at[self.place(index, number)];
-        stats.received(sent_at, sent_at, message.at);
     }
 
     #[inline]
     fn read_done(&mut self, connections: &mut Connections, index: u32, now: u64) {
-        if !self.settling {
+        if self.is_on {
             self.fill(connections, index, now);
         }
     }
@@ -125,7 +123,7 @@ impl Scenario for Echo {
     }
 
     fn settled(&mut self) -> bool {
-        self.settling = true;
+        self.is_on = false;
         self.clients.iter().all(|counts| counts.lost || counts.in_flight() == 0)
     }
 

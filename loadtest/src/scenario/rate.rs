@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Message, Scenario};
 use crate::connections::Connections;
 use crate::control::Control;
-use crate::payload::{Payloads, Stamp, mix};
+use crate::payload::{Answer, Payloads, Stamp, mix};
 use crate::schedule::Schedule;
 use crate::stats::{Failure, Stats};
 
@@ -86,6 +86,20 @@ impl Requests {
         }
         self.all.push(request);
         self.all.len() as u32 - 1
+    }
+}
+
+impl Requests {
+    /// Takes the request of a line that is answered.
+    fn take_oldest(&mut self, line: &mut Line) -> Request {
+        let request = self.all[line.oldest as usize];
+        self.free.push(line.oldest);
+        line.oldest = request.after;
+        if line.oldest == NONE {
+            line.youngest = NONE;
+        }
+        line.answered = line.answered.wrapping_add(1);
+        request
     }
 }
 
@@ -216,25 +230,18 @@ impl Scenario for Rate {
     #[inline]
     fn message(&mut self, stats: &mut Stats, index: u32, message: Message<'_>) {
         let line = &mut self.lines[index as usize];
-        if line.in_flight() == 0 {
-            stats.messages.duplicate += 1;
-            return;
+        let number = line.answered;
+        let awaited = Stamp { sender: self.first + index, number, intended: 0, sent: 0 };
+        let answer = self.payloads.answer(message.kind, message.payload, &awaited);
+        let Some(skipped) = stats.messages.skipped(answer, line.in_flight()) else { return };
+        for _ in 0..skipped {
+            self.requests.take_oldest(line);
         }
-        let name =
-            Stamp { sender: self.first + index, number: line.answered, intended: 0, sent: 0 };
-        let request = self.requests.all[line.oldest as usize];
-        self.requests.free.push(line.oldest);
-        line.oldest = request.after;
-        if line.oldest == NONE {
-            line.youngest = NONE;
+        let request = self.requests.take_oldest(line);
+        self.unanswered -= u64::from(skipped) + 1;
+        if answer.is_ok_and(|answer| answer != Answer::Unknown) {
+            stats.received(request.intended, request.sent, message.at);
         }
-        line.answered = line.answered.wrapping_add(1);
-        self.unanswered -= 1;
-        match self.payloads.read(message.kind, message.payload) {
-            Ok(received) if self.payloads.is(received, name.name(), message.payload.len()) => {}
-            _ => stats.messages.corrupt += 1,
-        }
-        stats.received(request.intended, request.sent, message.at);
     }
 
     #[inline]

@@ -27,6 +27,8 @@ pub enum Manner {
     Stall,
     /// Sends each back after 5 ms.
     Slow,
+    /// Greets whoever connects, and sends each back.
+    Greet,
     /// Sends each back, the fifth with another last byte.
     Damage,
     /// Sends each back but the fifth.
@@ -198,6 +200,9 @@ fn serve(mut stream: TcpStream, index: usize, manner: Manner, hub: &Hub) -> Opti
     members.streams.push(stream.try_clone().ok()?);
     hub.joined.notify_all();
     drop(members);
+    if manner == Manner::Greet {
+        send(&mut stream, OpCode::Text, b"welcome, whoever you are")?;
+    }
     if manner == Manner::CloseThird {
         send(&mut stream, OpCode::Ping, b"are you there?")?;
     }
