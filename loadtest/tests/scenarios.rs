@@ -136,6 +136,17 @@ fn wrong_deliveries_of_an_open_loop_are_counted() {
 }
 
 #[test]
+fn a_message_that_comes_again_does_not_stand_for_one_that_never_came() {
+    let server = Server::start(Manner::Cover);
+    let (code, report) = server
+        .run("broadcast --rate 200 --connections 4 --warmup 0 --duration 200ms --settle 200ms");
+    assert_eq!(code, 3, "{report}");
+    for (fault, count) in [("missing", 1), ("duplicate", 1), ("out_of_order", 0)] {
+        assert_eq!(number(&report, &format!("/messages/{fault}")), count, "{report}");
+    }
+}
+
+#[test]
 fn a_schedule_is_kept_and_answered() {
     let server = Server::start(Manner::Echo);
     for flags in ["", "--depth 3 --threads 3", "--poisson", "--size 10..300 --text"] {

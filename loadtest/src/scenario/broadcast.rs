@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::window::Window;
 use super::{Message, Scenario};
 use crate::connections::Connections;
 use crate::control::{Control, Population};
@@ -20,8 +21,8 @@ const SPREADS_PER_SECOND: f64 = 200.0;
 /// Messages whose receivers are gathered at once: those that lose one are never complete.
 const GATHERED_MAX: usize = 1024;
 
-/// Deliveries that are checked for their order: receivers times publishers.
-const ORDERS_MAX: u64 = 1 << 28;
+/// Deliveries that are checked for their order: receivers times publishers, 16 bytes each.
+const ORDERS_MAX: u64 = 1 << 26;
 
 /// What is published.
 #[derive(Clone, Copy, Debug)]
@@ -93,8 +94,8 @@ pub(crate) struct Broadcast {
     publishers: Vec<Publisher>,
     turn: usize,
     members: Vec<Member>,
-    /// The number that each member awaits of each publisher.
-    awaited: Vec<u32>,
+    /// What each member has of each publisher.
+    windows: Vec<Window>,
     /// Members that are open, and what they have received.
     present: u64,
     received: u64,
@@ -118,8 +119,6 @@ struct Publisher {
 struct Member {
     /// Messages.
     received: u64,
-    /// Messages that were overtaken.
-    gaps: u64,
     present: bool,
 }
 
@@ -145,7 +144,7 @@ impl Broadcast {
             publishers: Vec::new(),
             turn: 0,
             members: vec![Member::default(); count as usize],
-            awaited: vec![0; count as usize * publication.publishers as usize],
+            windows: vec![Window::awaiting(0); count as usize * publication.publishers as usize],
             present: 0,
             received: 0,
             gathered: HashMap::new(),
@@ -189,24 +188,12 @@ impl Broadcast {
     /// Whether the message comes to the member for the first time.
     fn is_new(&mut self, stats: &mut Stats, index: u32, sender: u32, number: u32) -> bool {
         let places = self.publication.publishers as usize;
-        let Some(awaited) = (sender < self.publication.publishers)
-            .then(|| &mut self.awaited[index as usize * places + sender as usize])
-        else {
+        if sender >= self.publication.publishers {
             stats.messages.corrupt += 1;
             return false;
-        };
-        let member = &mut self.members[index as usize];
-        let ahead = number.wrapping_sub(*awaited);
-        if ahead < 1 << 31 {
-            member.gaps += u64::from(ahead);
-            *awaited = number.wrapping_add(1);
-            return true;
         }
-        let was_overtaken = member.gaps > 0;
-        member.gaps -= u64::from(was_overtaken);
-        let messages = &mut stats.messages;
-        *if was_overtaken { &mut messages.out_of_order } else { &mut messages.duplicate } += 1;
-        was_overtaken
+        let window = &mut self.windows[index as usize * places + sender as usize];
+        window.take_low_bits(number).is_new(&mut stats.messages)
     }
 
     /// Gathers how long a message took to the receivers of this thread.

@@ -174,7 +174,7 @@ impl Rooms {
             }
             let room = self.room_of(index);
             let member = &mut self.members[index as usize];
-            member.left_at = member.awaited.wrapping_sub(1);
+            member.left_at = member.offsets.next().wrapping_sub(1);
             let since = member.epoch.as_deref().map(|epoch| (epoch, member.left_at));
             self.speech.leave_room(room);
             self.speech.join_room(room, since.filter(|_| self.talk.resume));
