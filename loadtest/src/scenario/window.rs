@@ -33,7 +33,7 @@ impl Window {
         self.next
     }
 
-    /// A number comes. One that comes more than 64 numbers late is taken for one that came before.
+    /// A number comes. One 64 numbers behind the highest is taken for one that came before.
     #[inline]
     pub(super) fn take(&mut self, number: u64) -> Arrival {
         let ahead = number.wrapping_sub(self.next);
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn the_window_is_64_numbers_wide() {
-        for (highest, arrival) in [(64, Arrival::Late), (65, Arrival::Again)] {
+        for (highest, arrival) in [(63, Arrival::Late), (64, Arrival::Again)] {
             let mut window = Window::awaiting(0);
             assert_eq!(window.take(highest), Arrival::Ahead);
             assert_eq!(window.take(0), arrival);
