@@ -53,6 +53,7 @@ pub(crate) fn judge(
     evidence: &Evidence<'_>,
 ) -> Judgement {
     let common = arguments.scenario.common();
+    let total = &outcome.timeline.total;
     let mut found: Vec<(Verdict, String)> = Vec::new();
     if outcome.interrupted {
         let reason = "ended before its time: the figures are those until then".to_owned();
@@ -61,6 +62,14 @@ pub(crate) fn judge(
     let broken =
         outcome.failed.iter().chain(refused(outcome).as_ref()).cloned().collect::<Vec<_>>();
     found.extend(broken.into_iter().map(|reason| (Verdict::CouldNotRun, reason)));
+    if total.counts.contains_key(names::LOSSES_UNKNOWN)
+        && !outcome.interrupted
+        && outcome.stopped.is_none()
+    {
+        let reason = "no message is known to be missing or not: other processes never said how \
+                      many they published";
+        found.push((Verdict::CouldNotRun, reason.to_owned()));
+    }
     let mut bound = match arguments.scenario {
         ScenarioArguments::Idle { .. } => Vec::new(),
         _ => generator_bound(evidence),
@@ -77,7 +86,6 @@ pub(crate) fn judge(
         found.extend(bound.into_iter().map(|reason| (Verdict::GeneratorBound, reason)));
     }
     let requested = u64::from(common.connections);
-    let total = &outcome.timeline.total;
     let never_back = total.counts.get(names::NEVER_BACK).copied().unwrap_or_default();
     for (missing, what) in
         [(requested - total.achieved, "did not open"), (never_back, "did not come back")]

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::window::Window;
 use super::{Message, Scenario};
 use crate::connections::Connections;
 use crate::control::{Control, Population};
+use crate::names;
 use crate::payload::{Flaw, Payloads, Stamp, mix};
 use crate::schedule::Schedule;
 use crate::stats::{Failure, Stats};
@@ -64,20 +65,36 @@ pub(crate) struct Board {
     published: AtomicU64,
     /// Threads that publish nothing more.
     done: AtomicU64,
+    /// Receivers that were there at the beginning and are lost.
+    lost: AtomicU64,
     /// How long messages took to their receivers, as far as threads have told.
     latencies: Mutex<HashMap<u64, Vec<u64>>>,
 }
 
 impl Board {
     /// Takes what one thread's clients saw of a message. Gives all back when that was the last.
-    fn tell(&self, name: u64, mut latencies: Vec<u64>, receivers: usize) -> Option<Vec<u64>> {
-        let mut all = self.latencies.lock().unwrap_or_else(PoisonError::into_inner);
+    /// There were so many `receivers` at the beginning.
+    fn tell(&self, name: u64, mut latencies: Vec<u64>, receivers: u64) -> Option<Vec<u64>> {
+        let mut all = self.latencies();
+        let receivers = receivers - self.lost.load(Ordering::Acquire);
         if all.len() >= GATHERED_MAX {
             all.clear();
         }
         let found = all.entry(name).or_default();
         found.append(&mut latencies);
-        if found.len() < receivers { None } else { all.remove(&name) }
+        if (found.len() as u64) < receivers { None } else { all.remove(&name) }
+    }
+
+    /// A receiver is lost. Messages that are on their way have other receivers than those to come:
+    /// they are forgotten.
+    fn lose_receiver(&self) {
+        let mut all = self.latencies();
+        self.lost.fetch_add(1, Ordering::AcqRel);
+        all.clear();
+    }
+
+    fn latencies(&self) -> MutexGuard<'_, HashMap<u64, Vec<u64>>> {
+        self.latencies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -136,7 +153,7 @@ impl Broadcast {
         Self {
             payloads,
             publication,
-            population: control.population(),
+            population: Population::default(),
             control,
             board,
             first,
@@ -156,7 +173,10 @@ impl Broadcast {
     fn publish(&mut self, connections: &mut Connections, intended: u64) {
         let measured = connections.stats.is_measured(intended);
         connections.stats.messages.scheduled += u64::from(measured);
-        let Some(place) = self.next_publisher() else {
+        let place = self.next_publisher();
+        // What the server does not take is not gathered here without end.
+        let free = place.filter(|&at| !connections.is_blocked(self.publishers[at].index));
+        let Some(place) = free else {
             connections.stats.messages.shed += u64::from(measured);
             return;
         };
@@ -213,7 +233,7 @@ impl Broadcast {
             return;
         }
         let Some(all) = self.gathered.remove(&name) else { return };
-        let receivers = self.population.count as usize - excluded;
+        let receivers = self.population.count - excluded as u64;
         if let Some(mut all) = self.board.tell(name, all, receivers) {
             all.sort_unstable();
             stats.histogram("first_receiver").record(all[0]);
@@ -318,8 +338,11 @@ impl Scenario for Broadcast {
     }
 
     fn finish(&mut self, stats: &mut Stats) {
-        let missing = self.expected().map(|expected| expected.saturating_sub(self.received));
-        stats.messages.missing += missing.unwrap_or(0);
+        match self.expected() {
+            Some(expected) => stats.messages.missing += expected.saturating_sub(self.received),
+            None if self.present > 0 => stats.count(names::LOSSES_UNKNOWN),
+            None => {}
+        }
     }
 
     fn lost(&mut self, index: u32, _: Failure) {
@@ -328,9 +351,40 @@ impl Scenario for Broadcast {
             member.present = false;
             self.present -= 1;
             self.received -= member.received;
+            self.gathered.clear();
+            self.board.lose_receiver();
         }
         for publisher in &mut self.publishers {
             publisher.lost |= publisher.index == index;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::control::Clock;
+
+    #[test]
+    fn losses_that_nobody_can_count_are_told() {
+        for (elsewhere, missing, unknown) in [(None, 0, Some(1)), (Some(7), 7, None)] {
+            let payloads = Payloads::new(&"32".parse().expect("a size"), false, 1, true);
+            let control = Control::new(1, Duration::from_secs(1), Clock::start(), false);
+            let control = Arc::new(control.expect("descriptors"));
+            if let Some(messages) = elsewhere {
+                control.set_published_elsewhere(messages);
+            }
+            let publication =
+                Publication { rate: 1.0, poisson: false, publishers: 1, to_sender: true };
+            let mut broadcast =
+                Broadcast::new(payloads, publication, control, Arc::default(), (0, 1));
+            broadcast.present = 1;
+            let mut stats = Stats::default();
+            broadcast.finish(&mut stats);
+            let told = stats.counts.get(names::LOSSES_UNKNOWN).copied();
+            assert_eq!((stats.messages.missing, told), (missing, unknown));
         }
     }
 }
