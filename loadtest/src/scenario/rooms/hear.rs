@@ -168,13 +168,15 @@ impl Rooms {
     fn refused(&mut self, stats: &mut Stats, index: u32, at: u64, text: &'static str) {
         stats.fail(Stage::Application, Failure::Answered(text));
         let member = &mut self.members[index as usize];
-        if member.place == Place::Joining && member.epoch.is_none() {
-            member.place = Place::Outside;
-            self.joining -= 1;
+        if member.place == Place::Joining {
             self.answered = at;
+            self.give_up(index, Place::Outside);
         } else if member.refused < member.sent {
             member.refused += 1;
             self.counts(index).published.fetch_sub(1, Ordering::AcqRel);
+            if self.talk.schedule.is_none() {
+                self.due.push_back(index);
+            }
         }
     }
 }
