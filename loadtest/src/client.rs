@@ -77,8 +77,9 @@ const _: () = assert!(size_of::<Client>() <= 88);
 pub(crate) struct Rest {
     /// The beginning of the response head.
     pub(crate) head: Vec<u8>,
-    /// What the socket did not take.
-    pub(crate) unsent: Vec<u8>,
+    /// What the socket did not take at first, and how much of that it has taken since.
+    unsent: Vec<u8>,
+    taken: usize,
 }
 
 impl Client {
@@ -124,22 +125,35 @@ impl Client {
                 Sent::Broken => return false,
             }
         }
-        self.rest.get_or_insert_default().unsent.extend_from_slice(&bytes[taken..]);
+        let rest = self.rest.get_or_insert_default();
+        if rest.taken > rest.unsent.len() / 2 {
+            // Bytes are moved once for each that was taken at most.
+            rest.unsent.drain(..rest.taken);
+            rest.taken = 0;
+        }
+        rest.unsent.extend_from_slice(&bytes[taken..]);
         true
+    }
+
+    /// Bytes that wait for room in the socket.
+    pub(crate) fn unsent(&self) -> usize {
+        self.rest.as_ref().map_or(0, |rest| rest.unsent.len() - rest.taken)
     }
 
     /// Sends what is waiting. `false` when the connection is broken.
     pub(crate) fn flush(&mut self) -> bool {
         let (Some(socket), Some(rest)) = (&self.socket, &mut self.rest) else { return true };
-        while !rest.unsent.is_empty() {
-            match socket::send(socket, &rest.unsent) {
+        while rest.taken < rest.unsent.len() {
+            match socket::send(socket, &rest.unsent[rest.taken..]) {
                 Sent::Bytes(0) => return true,
-                Sent::Bytes(count) => drop(rest.unsent.drain(..count)),
+                Sent::Bytes(count) => rest.taken += count,
                 Sent::Broken => return false,
             }
         }
         if rest.head.is_empty() {
             self.rest = None;
+        } else {
+            (rest.unsent, rest.taken) = (Vec::new(), 0);
         }
         true
     }

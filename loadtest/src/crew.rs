@@ -20,6 +20,13 @@ use crate::scenario::{
 };
 use crate::upgrade::Wishes;
 
+/// Bytes of a connection that wait for the server to read, at most, unless a client may have more
+/// on their way: far more than a server leaves that reads at all.
+const UNSENT_BYTES_MAX: usize = 4 << 20;
+
+/// Bytes before the payload of a frame, at most.
+const HEADER_BYTES_MAX: usize = 14;
+
 /// Time the server has to answer a close frame.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -41,6 +48,7 @@ pub(crate) fn start(
         sources: plan.sources.clone(),
         connect_timeout: common.connect_timeout.as_nanos() as u64,
         leave_timeout: LEAVE_TIMEOUT.as_nanos() as u64,
+        unsent_max: unsent_max(scenario),
         publishers: scenario.publishers(),
         handshakes_only: matches!(scenario, ScenarioArguments::Idle { .. }),
         slow: slow_readers(scenario),
@@ -203,6 +211,13 @@ fn pace(common: &Common, threads: usize) -> Pace {
     };
     let at_once = (common.connecting as usize / threads).max(1);
     Pace { at_once, rate, leave: common.leave }
+}
+
+/// What a client sends of its own accord always has room.
+fn unsent_max(scenario: &ScenarioArguments) -> usize {
+    let frame = scenario.message().map_or(0, |message| message.size.bounds().1 + HEADER_BYTES_MAX);
+    let depth = scenario.depth().unwrap_or(1) as usize;
+    UNSENT_BYTES_MAX.max(depth.saturating_mul(frame))
 }
 
 fn slow_readers(scenario: &ScenarioArguments) -> SlowReaders {

@@ -53,6 +53,7 @@ pub(crate) fn judge(
     evidence: &Evidence<'_>,
 ) -> Judgement {
     let common = arguments.scenario.common();
+    let total = &outcome.timeline.total;
     let mut found: Vec<(Verdict, String)> = Vec::new();
     if outcome.interrupted {
         let reason = "ended before its time: the figures are those until then".to_owned();
@@ -61,6 +62,11 @@ pub(crate) fn judge(
     let broken =
         outcome.failed.iter().chain(refused(outcome).as_ref()).cloned().collect::<Vec<_>>();
     found.extend(broken.into_iter().map(|reason| (Verdict::CouldNotRun, reason)));
+    if total.counts.contains_key(names::LOSSES_UNKNOWN) && outcome.is_complete() {
+        let reason = "no message is known to be missing or not: other processes never said how \
+                      many they published";
+        found.push((Verdict::CouldNotRun, reason.to_owned()));
+    }
     let bound = match arguments.scenario {
         ScenarioArguments::Idle { .. } => Vec::new(),
         _ => generator_bound(evidence),
@@ -79,7 +85,7 @@ pub(crate) fn judge(
     } else {
         found.extend(bound.into_iter().map(|reason| (Verdict::GeneratorBound, reason)));
     }
-    let counted = &outcome.timeline.total.messages;
+    let counted = &total.messages;
     if arguments.scenario.message().is_some()
         && counted.scheduled == 0
         && outcome.is_complete()
@@ -89,7 +95,6 @@ pub(crate) fn judge(
         found.push((Verdict::GeneratorBound, reason));
     }
     let requested = u64::from(common.connections);
-    let total = &outcome.timeline.total;
     let never_back = total.counts.get(names::NEVER_BACK).copied().unwrap_or_default();
     for (missing, what) in
         [(requested - total.achieved, "did not open"), (never_back, "did not come back")]
@@ -186,7 +191,7 @@ fn server_errors(outcome: &Outcome, is_bound: bool) -> Vec<String> {
     if messages.shed > 0 && !is_bound {
         reasons.push(format!(
             "{} messages of the schedule were not sent, because too many before them had no \
-             answer: the percentiles leave out the worst",
+             answer or the server did not read: the percentiles leave out the worst",
             messages.shed
         ));
     }

@@ -53,6 +53,10 @@ pub(crate) const SLOW_BLOCKED: &str = "slow_blocked";
 /// Histogram: from the beginning of the load to the server's end of a slow reader.
 pub(crate) const SLOW_ENDED: &str = "slow_ended";
 
+/// Threads that never learned how many messages other processes published, so that none is known to
+/// be missing.
+pub(crate) const LOSSES_UNKNOWN: &str = "losses_unknown";
+
 /// Members that joined before the load began, and that have left and joined again since.
 pub(crate) const JOINS: &str = "joins";
 /// See [`JOINS`].

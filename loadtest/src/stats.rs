@@ -86,6 +86,8 @@ pub(crate) enum Failure {
     Ended,
     /// The connection is broken.
     Broken,
+    /// The peer does not read: more waits for it than is kept.
+    Unread,
     /// The peer sent a close frame with this code.
     Closed(u16),
     /// The server answered with this status.
@@ -152,6 +154,7 @@ impl fmt::Display for Failure {
             Self::TimedOut => formatter.write_str("timed out"),
             Self::Ended => formatter.write_str("ended without a close frame"),
             Self::Broken => formatter.write_str("reset"),
+            Self::Unread => formatter.write_str("the server stopped reading"),
             Self::Closed(code) => write!(formatter, "close frame {code}"),
             Self::Status(status) => write!(formatter, "HTTP status {status}"),
             Self::Response(what) => write!(formatter, "bad response: {what}"),

@@ -190,6 +190,28 @@ fn errors_and_wrong_counts_are_told_apart() {
 }
 
 #[test]
+fn a_member_that_is_not_let_in_again_gets_nothing_more() {
+    let chat = Chat::start(&["bar"]);
+    let (code, report) = chat.run(
+        "--rooms 1 --members 6 --threads 2 --rate 200 --rejoin-rate 20 --duration 300ms \
+         --settle 2s",
+    );
+    assert_eq!((code, wrong(&report)), (3, [0; 4]), "{report}");
+    let [("error: You have left", count)] = errors(&report)[..] else { panic!("{report}") };
+    assert!((1..=6).contains(&count), "{report}");
+}
+
+#[test]
+fn a_member_whose_message_is_refused_speaks_again() {
+    let chat = Chat::start(&["refuse"]);
+    let (code, report) =
+        chat.run("--rooms 1 --members 1 --threads 1 --closed --duration 300ms --settle 300ms");
+    assert_eq!((code, wrong(&report)), (3, [0; 4]), "{report}");
+    assert_eq!(errors(&report), [("error: Rate limit exceeded", 1)], "{report}");
+    assert!(number(&report, "/messages/sent") > 5, "{report}");
+}
+
+#[test]
 fn a_server_that_lets_nobody_in_ends_the_run() {
     let chat = Chat::start(&["silence"]);
     let (code, report) = chat.run("--rooms 1 --members 2 --threads 1 --rate 1 --duration 200ms");

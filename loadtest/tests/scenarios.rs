@@ -136,6 +136,29 @@ fn wrong_deliveries_of_an_open_loop_are_counted() {
 }
 
 #[test]
+fn a_message_that_comes_again_does_not_stand_for_one_that_never_came() {
+    let server = Server::start(Manner::Cover);
+    let (code, report) = server
+        .run("broadcast --rate 200 --connections 4 --warmup 0 --duration 200ms --settle 200ms");
+    assert_eq!(code, 3, "{report}");
+    for (fault, count) in [("missing", 1), ("duplicate", 1), ("out_of_order", 0)] {
+        assert_eq!(number(&report, &format!("/messages/{fault}")), count, "{report}");
+    }
+}
+
+#[test]
+fn the_last_receiver_is_known_after_one_is_lost() {
+    let server = Server::start(Manner::Expel);
+    let (code, report) = server.run(
+        "broadcast --rate 200 --publishers 4 --connections 4 --threads 2 --warmup 0 --duration 1s",
+    );
+    assert_eq!((code, number(&report, "/connections/lost")), (3, 1), "{report}");
+    let found = number(&report, "/histograms/last_receiver/us/count");
+    // Those that were on their way have nobody whom they reach last.
+    assert!(found > number(&report, "/messages/sent") / 2, "{found}: {report}");
+}
+
+#[test]
 fn a_schedule_is_kept_and_answered() {
     let server = Server::start(Manner::Echo);
     for flags in ["", "--depth 3 --threads 3", "--poisson", "--size 10..300 --text"] {
@@ -217,6 +240,29 @@ fn what_cannot_be_sent_is_shed_and_counted() {
     assert_eq!(number(&report, "/messages/missing"), 1, "{report}");
     let of = |name: &str| number(&report, &format!("/messages/{name}"));
     assert_eq!(of("scheduled"), of("received") + of("shed"), "{report}");
+}
+
+#[test]
+fn what_the_server_does_not_read_is_shed() {
+    let server = Server::start(Manner::Deaf);
+    // Far more than sockets hold.
+    let (code, report) = server.run(
+        "broadcast --rate 1000 --connections 2 --warmup 0 --duration 500ms --settle 1ms \
+         --size 1MiB --leave abort",
+    );
+    assert_eq!(code, 3, "{report}");
+    let of = |name: &str| number(&report, &format!("/messages/{name}"));
+    assert!(of("shed") > 0, "{report}");
+    assert_eq!(of("scheduled"), of("sent") + of("shed"), "{report}");
+    assert_eq!(number(&report, "/connections/lost"), 0, "{report}");
+}
+
+#[test]
+fn pongs_for_a_server_that_reads_none_are_bounded() {
+    let server = Server::start(Manner::Nag);
+    let (code, report) = server.run("idle --connections 1 --duration 3s --leave abort");
+    assert_eq!((code, number(&report, "/connections/lost")), (3, 1), "{report}");
+    assert_eq!(report["errors"][0]["kind"], "the server stopped reading");
 }
 
 #[test]

@@ -6,7 +6,7 @@ Everything runs on one thread and nothing waits within a change: all members of 
 A manner that is no fault:
     late      members join 20 ms after they have asked to
 
-Faults, all but the last two with the fifth message of a room:
+Faults, all but the last three with the fifth message of a room:
     skip      one member does not get it
     twice     one member gets it twice
     reorder   one member gets it after the next
@@ -16,6 +16,7 @@ Faults, all but the last two with the fifth message of a room:
     damage    all members get another text
     count     the second member to join a room hears that it has a million users
     silence   nobody is told `room_joined`
+    bar       whoever has left a room is not let in again
 """
 
 import asyncio
@@ -141,6 +142,7 @@ class Visitor:
     def __init__(self, socket):
         self.socket = socket
         self.joined = []
+        self.left = set()
 
     def hear(self, payload):
         try:
@@ -164,6 +166,8 @@ class Visitor:
 
     def join(self, name, since):
         match since:
+            case _ if MANNER == "bar" and name in self.left:
+                self.fail("You have left")
             case None | {"epoch": str(), "offset": int()}:
                 room = rooms.setdefault(name, Room(name))
                 if room not in self.joined:
@@ -174,6 +178,7 @@ class Visitor:
 
     def leave(self, room):
         self.joined.remove(room)
+        self.left.add(room.name)
         room.leave(self.socket)
 
     def room_of(self, message):

@@ -45,6 +45,9 @@ pub(crate) struct Setup {
     pub(crate) connect_timeout: u64,
     /// Nanoseconds the server may take to answer a close frame.
     pub(crate) leave_timeout: u64,
+    /// Bytes of a connection that may wait for the server to read: who lets more come together has
+    /// stopped reading.
+    pub(crate) unsent_max: usize,
     /// The clients with a number below this publish.
     pub(crate) publishers: u32,
     /// The latency of the run is that of its handshakes: there are no messages.
@@ -226,16 +229,26 @@ impl Connections {
         !self.line.is_empty()
     }
 
-    /// Sends frames to the server, if the connection is open. One that turns out to be broken ends
-    /// soon, by way of a read.
+    /// Sends frames to the server, if the connection is open. One that turns out to be broken, or
+    /// not to be read, ends soon, by way of a read.
     #[inline]
     pub(crate) fn send(&mut self, index: u32, frames: &[u8]) {
         let client = &mut self.clients[index as usize];
-        if client.state == State::Open && !client.send(frames) {
+        if client.state != State::Open {
+            return;
+        }
+        if !client.send(frames) {
             client.hung_up = true;
             client.broken = true;
             self.wait_in_line(index);
+        } else if self.is_unread(index) {
+            self.wait_in_line(index);
         }
+    }
+
+    /// Whether more waits for the server to read than is kept for it.
+    pub(crate) fn is_unread(&self, index: u32) -> bool {
+        self.clients[index as usize].unsent() > self.setup.unsent_max
     }
 
     /// The open clients that publish, when those with a number below `publishers` do.

@@ -34,6 +34,10 @@ impl Connections {
         let Some(socket) = client.socket.as_ref().filter(|_| client.state == State::Open) else {
             return 0;
         };
+        if self.is_unread(index) {
+            self.end(scenario, index, Failure::Unread);
+            return 0;
+        }
         let mut buffer = std::mem::take(&mut self.buffer);
         let share = bytes_max.min(buffer.len());
         let read = match socket::receive(socket, &mut buffer[..share]) {
@@ -61,6 +65,9 @@ impl Connections {
             let Some(socket) = &client.socket else { return };
             if client.state == State::Draining {
                 return;
+            }
+            if self.is_unread(index) {
+                return self.end(scenario, index, Failure::Unread);
             }
             match socket::receive(socket, buffer) {
                 Received::Bytes(count) => {

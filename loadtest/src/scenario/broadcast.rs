@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::window::Window;
 use super::{Message, Scenario};
 use crate::connections::Connections;
 use crate::control::{Control, Population};
+use crate::names;
 use crate::payload::{Flaw, Payloads, Stamp, mix};
 use crate::schedule::Schedule;
 use crate::stats::{Failure, Stats};
@@ -20,8 +22,8 @@ const SPREADS_PER_SECOND: f64 = 200.0;
 /// Messages whose receivers are gathered at once: those that lose one are never complete.
 const GATHERED_MAX: usize = 1024;
 
-/// Deliveries that are checked for their order: receivers times publishers.
-const ORDERS_MAX: u64 = 1 << 28;
+/// Deliveries that are checked for their order: receivers times publishers, 16 bytes each.
+const ORDERS_MAX: u64 = 1 << 26;
 
 /// What is published.
 #[derive(Clone, Copy, Debug)]
@@ -63,20 +65,36 @@ pub(crate) struct Board {
     published: AtomicU64,
     /// Threads that publish nothing more.
     done: AtomicU64,
+    /// Receivers that were there at the beginning and are lost.
+    lost: AtomicU64,
     /// How long messages took to their receivers, as far as threads have told.
     latencies: Mutex<HashMap<u64, Vec<u64>>>,
 }
 
 impl Board {
     /// Takes what one thread's clients saw of a message. Gives all back when that was the last.
-    fn tell(&self, name: u64, mut latencies: Vec<u64>, receivers: usize) -> Option<Vec<u64>> {
-        let mut all = self.latencies.lock().unwrap_or_else(PoisonError::into_inner);
+    /// There were so many `receivers` at the beginning.
+    fn tell(&self, name: u64, mut latencies: Vec<u64>, receivers: u64) -> Option<Vec<u64>> {
+        let mut all = self.latencies();
+        let receivers = receivers - self.lost.load(Ordering::Acquire);
         if all.len() >= GATHERED_MAX {
             all.clear();
         }
         let found = all.entry(name).or_default();
         found.append(&mut latencies);
-        if found.len() < receivers { None } else { all.remove(&name) }
+        if (found.len() as u64) < receivers { None } else { all.remove(&name) }
+    }
+
+    /// A receiver is lost. Messages that are on their way have other receivers than those to come:
+    /// they are forgotten.
+    fn lose_receiver(&self) {
+        let mut all = self.latencies();
+        self.lost.fetch_add(1, Ordering::AcqRel);
+        all.clear();
+    }
+
+    fn latencies(&self) -> MutexGuard<'_, HashMap<u64, Vec<u64>>> {
+        self.latencies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -93,8 +111,8 @@ pub(crate) struct Broadcast {
     publishers: Vec<Publisher>,
     turn: usize,
     members: Vec<Member>,
-    /// The number that each member awaits of each publisher.
-    awaited: Vec<u32>,
+    /// What each member has of each publisher.
+    windows: Vec<Window>,
     /// Members that are open, and what they have received.
     present: u64,
     received: u64,
@@ -118,8 +136,6 @@ struct Publisher {
 struct Member {
     /// Messages.
     received: u64,
-    /// Messages that were overtaken.
-    gaps: u64,
     present: bool,
 }
 
@@ -137,7 +153,7 @@ impl Broadcast {
         Self {
             payloads,
             publication,
-            population: control.population(),
+            population: Population::default(),
             control,
             board,
             first,
@@ -145,7 +161,7 @@ impl Broadcast {
             publishers: Vec::new(),
             turn: 0,
             members: vec![Member::default(); count as usize],
-            awaited: vec![0; count as usize * publication.publishers as usize],
+            windows: vec![Window::awaiting(0); count as usize * publication.publishers as usize],
             present: 0,
             received: 0,
             gathered: HashMap::new(),
@@ -157,7 +173,10 @@ impl Broadcast {
     fn publish(&mut self, connections: &mut Connections, intended: u64) {
         let measured = connections.stats.is_measured(intended);
         connections.stats.messages.scheduled += u64::from(measured);
-        let Some(place) = self.next_publisher() else {
+        let place = self.next_publisher();
+        // What the server does not take is not gathered here without end.
+        let free = place.filter(|&at| !connections.is_blocked(self.publishers[at].index));
+        let Some(place) = free else {
             connections.stats.messages.shed += u64::from(measured);
             return;
         };
@@ -189,24 +208,12 @@ impl Broadcast {
     /// Whether the message comes to the member for the first time.
     fn is_new(&mut self, stats: &mut Stats, index: u32, sender: u32, number: u32) -> bool {
         let places = self.publication.publishers as usize;
-        let Some(awaited) = (sender < self.publication.publishers)
-            .then(|| &mut self.awaited[index as usize * places + sender as usize])
-        else {
+        if sender >= self.publication.publishers {
             stats.messages.corrupt += 1;
             return false;
-        };
-        let member = &mut self.members[index as usize];
-        let ahead = number.wrapping_sub(*awaited);
-        if ahead < 1 << 31 {
-            member.gaps += u64::from(ahead);
-            *awaited = number.wrapping_add(1);
-            return true;
         }
-        let was_overtaken = member.gaps > 0;
-        member.gaps -= u64::from(was_overtaken);
-        let messages = &mut stats.messages;
-        *if was_overtaken { &mut messages.out_of_order } else { &mut messages.duplicate } += 1;
-        was_overtaken
+        let window = &mut self.windows[index as usize * places + sender as usize];
+        window.take_low_bits(number).is_new(&mut stats.messages)
     }
 
     /// Gathers how long a message took to the receivers of this thread.
@@ -226,7 +233,7 @@ impl Broadcast {
             return;
         }
         let Some(all) = self.gathered.remove(&name) else { return };
-        let receivers = self.population.count as usize - excluded;
+        let receivers = self.population.count - excluded as u64;
         if let Some(mut all) = self.board.tell(name, all, receivers) {
             all.sort_unstable();
             stats.histogram("first_receiver").record(all[0]);
@@ -331,8 +338,11 @@ impl Scenario for Broadcast {
     }
 
     fn finish(&mut self, stats: &mut Stats) {
-        let missing = self.expected().map(|expected| expected.saturating_sub(self.received));
-        stats.messages.missing += missing.unwrap_or(0);
+        match self.expected() {
+            Some(expected) => stats.messages.missing += expected.saturating_sub(self.received),
+            None if self.present > 0 => stats.count(names::LOSSES_UNKNOWN),
+            None => {}
+        }
     }
 
     fn lost(&mut self, index: u32, _: Failure) {
@@ -341,9 +351,40 @@ impl Scenario for Broadcast {
             member.present = false;
             self.present -= 1;
             self.received -= member.received;
+            self.gathered.clear();
+            self.board.lose_receiver();
         }
         for publisher in &mut self.publishers {
             publisher.lost |= publisher.index == index;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::control::Clock;
+
+    #[test]
+    fn losses_that_nobody_can_count_are_told() {
+        for (elsewhere, missing, unknown) in [(None, 0, Some(1)), (Some(7), 7, None)] {
+            let payloads = Payloads::new(&"32".parse().expect("a size"), false, 1, true);
+            let control = Control::new(1, Duration::from_secs(1), Clock::start(), false);
+            let control = Arc::new(control.expect("descriptors"));
+            if let Some(messages) = elsewhere {
+                control.set_published_elsewhere(messages);
+            }
+            let publication =
+                Publication { rate: 1.0, poisson: false, publishers: 1, to_sender: true };
+            let mut broadcast =
+                Broadcast::new(payloads, publication, control, Arc::default(), (0, 1));
+            broadcast.present = 1;
+            let mut stats = Stats::default();
+            broadcast.finish(&mut stats);
+            let told = stats.counts.get(names::LOSSES_UNKNOWN).copied();
+            assert_eq!((stats.messages.missing, told), (missing, unknown));
         }
     }
 }

@@ -12,6 +12,7 @@ mod rooms;
 mod rounds;
 mod slow;
 mod storm;
+mod window;
 
 use ringwire::protocol::MessageKind;
 

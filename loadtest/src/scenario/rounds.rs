@@ -11,8 +11,9 @@ use crate::control::{Control, Population};
 use crate::payload::{Flaw, Payloads, Stamp};
 use crate::stats::{Failure, Stats};
 
-/// Nanoseconds a round may take: far more than any server needs that lost nothing.
-const ROUND_NANOSECONDS_MAX: u64 = 10_000_000_000;
+/// Nanoseconds in which clients that miss messages of a round receive one: a round of many clients
+/// takes as long as it takes, but a server that lost nothing is never silent in it.
+const SILENCE_NANOSECONDS_MAX: u64 = 10_000_000_000;
 
 /// Where the threads meet between rounds.
 #[derive(Debug, Default)]
@@ -97,6 +98,8 @@ pub(crate) struct Rounds {
     /// The round whose messages this thread has sent, and when it began.
     round: u32,
     began: u64,
+    /// When a client of this thread last received messages of a round.
+    received_at: u64,
     /// Clients of this thread that have yet to finish it.
     unfinished: usize,
     /// The hash of the order in which the first client received it.
@@ -131,7 +134,7 @@ impl Rounds {
     ) -> Self {
         Self {
             payloads,
-            population: control.population(),
+            population: Population::default(),
             control,
             barrier,
             thread,
@@ -140,6 +143,7 @@ impl Rounds {
             joined: Vec::new(),
             round: 0,
             began: 0,
+            received_at: 0,
             unfinished: 0,
             order: None,
             read: (0, 0),
@@ -191,6 +195,12 @@ impl Rounds {
         }
         *member = Member::waiting_for(member.round.wrapping_add(1));
         self.unfinished -= 1;
+    }
+
+    /// When clients that still receive nothing will have waited too long.
+    const fn given_up_at(&self) -> u64 {
+        let since = if self.received_at > self.began { self.received_at } else { self.began };
+        since + SILENCE_NANOSECONDS_MAX
     }
 
     /// All clients of this thread have finished the round.
@@ -262,6 +272,7 @@ impl Scenario for Rounds {
     fn read_done(&mut self, connections: &mut Connections, _: u32, now: u64) {
         let (messages, round) = std::mem::take(&mut self.read);
         if messages > 0 {
+            self.received_at = now;
             // Another thread may have begun the round before this one noticed.
             let noticed = round == self.round;
             let began =
@@ -284,13 +295,15 @@ impl Scenario for Rounds {
         if round != self.round {
             self.enter(connections, round);
         }
-        if self.unfinished > 0 && now.saturating_sub(self.began) > ROUND_NANOSECONDS_MAX {
+        let given_up_at = self.given_up_at();
+        if self.unfinished > 0 && now > given_up_at {
             return Err(format!(
-                "round {round} was not complete after 10 s: {} clients of thread {} miss messages",
+                "round {round} is not complete and nothing came for 10 s: {} clients of thread {} \
+                 miss messages",
                 self.unfinished, self.thread
             ));
         }
-        Ok(Some(self.began + ROUND_NANOSECONDS_MAX))
+        Ok(Some(given_up_at))
     }
 
     fn settled(&mut self) -> bool {
@@ -313,5 +326,25 @@ impl Scenario for Rounds {
         self.lost.get_or_insert_with(|| {
             format!("a client was lost ({failure}), and a round needs all of them")
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::control::Clock;
+
+    #[test]
+    fn a_round_goes_on_as_long_as_messages_come() {
+        let payloads = Payloads::new(&"32".parse().expect("a size"), false, 1, true);
+        let control = Control::new(1, Duration::from_secs(1), Clock::start(), true);
+        let control = Arc::new(control.expect("descriptors"));
+        let mut rounds = Rounds::new(payloads, control, Arc::default(), 0, 1);
+        rounds.began = 5;
+        assert_eq!(rounds.given_up_at(), 5 + SILENCE_NANOSECONDS_MAX);
+        rounds.received_at = 3 * SILENCE_NANOSECONDS_MAX;
+        assert_eq!(rounds.given_up_at(), 4 * SILENCE_NANOSECONDS_MAX);
     }
 }

@@ -43,6 +43,14 @@ pub enum Manner {
     Chatter,
     /// Sends each to all, the fifth not to its sender.
     Forget,
+    /// Sends each to all, but to the first member the sixth twice and the fifth not at all.
+    Cover,
+    /// Sends each to all, and ends the connection of the first member with the fifth.
+    Expel,
+    /// Reads nothing.
+    Deaf,
+    /// Reads nothing, and pings without end.
+    Nag,
     /// Answers upgrades past the third with 503.
     RefuseFourth,
     /// Sends each back; answers the upgrades in this range, in the order they come, with 503.
@@ -206,6 +214,21 @@ fn serve(mut stream: TcpStream, index: usize, manner: Manner, hub: &Hub) -> Opti
     if manner == Manner::CloseThird {
         send(&mut stream, OpCode::Ping, b"are you there?")?;
     }
+    match manner {
+        Manner::Deaf => loop {
+            thread::park();
+        },
+        Manner::Nag => {
+            let mut pings = Vec::new();
+            while pings.len() < buffer.len() {
+                encode_frame(&mut pings, OpCode::Ping, &[b'?'; 125]);
+            }
+            loop {
+                stream.write_all(&pings).ok()?;
+            }
+        }
+        _ => {}
+    }
     serve_messages(&mut stream, index, manner, hub, &mut buffer, rest)
 }
 
@@ -293,7 +316,13 @@ fn answer(
             *damaged.last_mut()? ^= 1;
             send(stream, opcode, &damaged)?;
         }
-        Manner::Broadcast | Manner::Repeat | Manner::Reorder | Manner::Chatter | Manner::Forget => {
+        Manner::Broadcast
+        | Manner::Repeat
+        | Manner::Reorder
+        | Manner::Chatter
+        | Manner::Forget
+        | Manner::Cover
+        | Manner::Expel => {
             let mut frame = Vec::new();
             if manner == Manner::Chatter && (1..4).contains(&earlier) {
                 encode_frame(&mut frame, OpCode::Ping, b"are you there?");
@@ -309,13 +338,20 @@ fn answer(
                     }
                     let _ = member.write_all(&frame);
                     let _ = member.write_all(&withheld.take().unwrap_or_default());
-                } else if !(manner == Manner::Forget && is_fifth && number == index) {
+                } else if manner == Manner::Expel && is_fifth && number == 0 {
+                    let _ = member.shutdown(Shutdown::Both);
+                } else if !(manner == Manner::Forget && is_fifth && number == index
+                    || manner == Manner::Cover && is_fifth && number == 0)
+                {
                     // A member may have left meanwhile.
                     let _ = member.write_all(&frame);
                 }
             }
             if manner == Manner::Repeat && is_fifth {
                 streams[index].write_all(&frame).ok()?;
+            }
+            if manner == Manner::Cover && earlier == 5 {
+                streams[0].write_all(&frame).ok()?;
             }
         }
         _ => send(stream, opcode, payload)?,

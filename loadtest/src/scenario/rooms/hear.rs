@@ -12,6 +12,7 @@ use super::order::Verdict;
 use crate::names;
 use crate::payload::Flaw;
 use crate::scenario::Message;
+use crate::scenario::window::Window;
 use crate::stats::{Failure, Stage, Stats};
 
 impl Rooms {
@@ -61,7 +62,7 @@ impl Rooms {
         match earlier {
             Some(earlier) => self.rejoined(stats, index, joined, earlier == epoch),
             None => {
-                member.awaited = joined.offset.wrapping_add(1);
+                member.offsets = Window::awaiting(joined.offset.wrapping_add(1));
                 stats.count(names::JOINS);
                 self.room(index).present += 1;
                 self.counts(index).joined.fetch_add(1, Ordering::AcqRel);
@@ -79,14 +80,14 @@ impl Rooms {
         let published = self.counts(index).published.load(Ordering::Acquire);
         let member = &mut self.members[index as usize];
         if same_epoch && joined.recovered && self.talk.resume {
-            member.had = member.awaited;
-            member.awaited = member.left_at.wrapping_add(1);
+            member.had = member.offsets.next();
+            member.offsets = Window::awaiting(member.left_at.wrapping_add(1));
             member.past = joined.offset;
             return;
         }
         let next = joined.offset.wrapping_add(1);
         let absent = if same_epoch {
-            let absent = next.wrapping_sub(member.awaited);
+            let absent = next.wrapping_sub(member.offsets.next());
             if absent >= 1 << 63 {
                 fail(stats, "a room_joined with an offset that the member had before");
                 return;
@@ -99,7 +100,7 @@ impl Rooms {
         };
         // Whatever the offsets say, it has not missed more than was sent.
         let absent = absent.min(published);
-        member.awaited = next;
+        member.offsets = Window::awaiting(next);
         member.absent = member.absent.saturating_add(absent);
         self.accounted = self.accounted.saturating_add(absent);
         stats.count_many(names::NOT_DUE, absent);
@@ -134,7 +135,7 @@ impl Rooms {
         if member.epoch.is_none() {
             return fail(stats, "a chat_message before the room_joined");
         }
-        if !member.is_new(&mut stats.messages, offset) {
+        if !member.offsets.take(offset).is_new(&mut stats.messages) {
             return;
         }
         if offset < member.had {
@@ -167,13 +168,15 @@ impl Rooms {
     fn refused(&mut self, stats: &mut Stats, index: u32, at: u64, text: &'static str) {
         stats.fail(Stage::Application, Failure::Answered(text));
         let member = &mut self.members[index as usize];
-        if member.place == Place::Joining && member.epoch.is_none() {
-            member.place = Place::Outside;
-            self.joining -= 1;
+        if member.place == Place::Joining {
             self.answered = at;
+            self.give_up(index, Place::Outside);
         } else if member.refused < member.sent {
             member.refused += 1;
             self.counts(index).published.fetch_sub(1, Ordering::AcqRel);
+            if self.talk.schedule.is_none() {
+                self.due.push_back(index);
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::stats::Messages;
+use crate::scenario::window::Window;
 
 /// A client.
 #[derive(Clone, Debug)]
@@ -12,9 +12,8 @@ pub(super) struct Member {
     /// Messages it has sent, and the server has refused.
     pub(super) sent: u32,
     pub(super) refused: u32,
-    /// The offset that it awaits next, and messages before it that were overtaken.
-    pub(super) awaited: u64,
-    pub(super) gaps: u64,
+    /// Which offsets have come.
+    pub(super) offsets: Window,
     /// When it joined again: the last offset it had when it left; the first that had not come
     /// until it was back, for some come after it has asked to leave; and the last that is history.
     pub(super) left_at: u64,
@@ -52,8 +51,7 @@ impl Member {
         welcomed: false,
         sent: 0,
         refused: 0,
-        awaited: 0,
-        gaps: 0,
+        offsets: Window::awaiting(0),
         left_at: 0,
         had: 0,
         past: 0,
@@ -68,19 +66,5 @@ impl Member {
     /// Messages that it has, or need not have.
     pub(super) const fn accounted(&self) -> u64 {
         self.received.saturating_add(self.absent)
-    }
-
-    /// Whether the message at this offset comes for the first time.
-    pub(super) fn is_new(&mut self, messages: &mut Messages, offset: u64) -> bool {
-        let ahead = offset.wrapping_sub(self.awaited);
-        if ahead < 1 << 63 {
-            self.gaps = self.gaps.saturating_add(ahead);
-            self.awaited = offset.wrapping_add(1);
-            return true;
-        }
-        let was_overtaken = self.gaps > 0;
-        self.gaps -= u64::from(was_overtaken);
-        *if was_overtaken { &mut messages.out_of_order } else { &mut messages.duplicate } += 1;
-        was_overtaken
     }
 }

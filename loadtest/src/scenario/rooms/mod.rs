@@ -174,7 +174,7 @@ impl Rooms {
             }
             let room = self.room_of(index);
             let member = &mut self.members[index as usize];
-            member.left_at = member.awaited.wrapping_sub(1);
+            member.left_at = member.offsets.next().wrapping_sub(1);
             let since = member.epoch.as_deref().map(|epoch| (epoch, member.left_at));
             self.speech.leave_room(room);
             self.speech.join_room(room, since.filter(|_| self.talk.resume));
@@ -198,7 +198,10 @@ impl Rooms {
     fn publish(&mut self, connections: &mut Connections, index: Option<u32>, intended: u64) {
         let measured = connections.stats.is_measured(intended);
         connections.stats.messages.scheduled += u64::from(measured);
-        let Some(index) = index else {
+        let has_schedule = self.talk.schedule.is_some();
+        // What the server does not take is not gathered here without end.
+        let free = index.filter(|&index| !(has_schedule && connections.is_blocked(index)));
+        let Some(index) = free else {
             connections.stats.messages.shed += u64::from(measured);
             return;
         };
@@ -206,7 +209,6 @@ impl Rooms {
         let member = &mut self.members[index as usize];
         let number = member.sent;
         member.sent = number.wrapping_add(1);
-        let has_schedule = self.talk.schedule.is_some();
         let sent = if has_schedule { connections.clock.now() } else { intended };
         let stamp = Stamp { sender: self.first + index, number, intended, sent };
         // Before it is sent: whoever receives it finds it counted.
@@ -281,6 +283,25 @@ impl Rooms {
         }
         self.left = last;
         (last < self.order.len()).then_some(0)
+    }
+
+    /// A client is in no room any more, or never was, and gets nothing: where it is instead.
+    fn give_up(&mut self, index: u32, instead: Place) {
+        let member = &mut self.members[index as usize];
+        let place = std::mem::replace(&mut member.place, instead);
+        let accounted = member.accounted();
+        let was_member = member.epoch.take().is_some();
+        if place == Place::Joining {
+            self.joining -= 1;
+            if was_member {
+                self.counts(index).is_away.store(false, Ordering::Release);
+            }
+        }
+        if was_member {
+            self.accounted -= accounted.min(self.accounted);
+            self.room(index).present -= 1;
+            self.counts(index).lost.fetch_add(1, Ordering::AcqRel);
+        }
     }
 
     /// Whether nobody sends any more and all members have what was sent.
@@ -412,20 +433,6 @@ impl Scenario for Rooms {
     }
 
     fn lost(&mut self, index: u32, _: Failure) {
-        let member = &mut self.members[index as usize];
-        let (place, accounted) = (member.place, member.accounted());
-        let was_member = member.epoch.is_some();
-        member.place = Place::Lost;
-        if place == Place::Joining {
-            self.joining -= 1;
-            if was_member {
-                self.counts(index).is_away.store(false, Ordering::Release);
-            }
-        }
-        if was_member {
-            self.accounted -= accounted.min(self.accounted);
-            self.room(index).present -= 1;
-            self.counts(index).lost.fetch_add(1, Ordering::AcqRel);
-        }
+        self.give_up(index, Place::Lost);
     }
 }

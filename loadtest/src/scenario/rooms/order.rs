@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use crate::scenario::window::{Arrival, Window};
+
 /// A place of the log whose message nobody here has received.
 const UNSEEN: u64 = u64::MAX;
 
@@ -30,44 +32,8 @@ pub(crate) struct Order {
     /// The names of the messages.
     log: VecDeque<u64>,
     log_max: usize,
-    senders: Box<[Sender]>,
-}
-
-/// Which messages of a sender the room has.
-#[derive(Clone, Copy, Default, Debug)]
-struct Sender {
-    /// The number after the highest.
-    next: u32,
-    /// Of the 64 numbers before, the highest first: whether the room has it.
-    seen: u64,
-}
-
-/// How a number comes after the others of its sender.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Arrival {
-    Ahead,
-    Late,
-    Again,
-}
-
-impl Sender {
-    /// One that comes 64 numbers late is taken for one that came before.
-    fn take(&mut self, number: u32) -> Arrival {
-        let ahead = number.wrapping_sub(self.next);
-        if ahead < 1 << 31 {
-            self.seen = self.seen.checked_shl(ahead.saturating_add(1)).unwrap_or(0) | 1;
-            self.next = number.wrapping_add(1);
-            return Arrival::Ahead;
-        }
-        let behind = self.next.wrapping_sub(number) - 1;
-        match 1u64.checked_shl(behind) {
-            Some(bit) if self.seen & bit == 0 => {
-                self.seen |= bit;
-                Arrival::Late
-            }
-            _ => Arrival::Again,
-        }
-    }
+    /// Which messages of each sender the room has.
+    senders: Box<[Window]>,
 }
 
 impl Order {
@@ -77,7 +43,7 @@ impl Order {
             start: 0,
             log: VecDeque::new(),
             log_max,
-            senders: vec![Sender::default(); members as usize].into_boxed_slice(),
+            senders: vec![Window::awaiting(0); members as usize].into_boxed_slice(),
         }
     }
 
@@ -106,7 +72,7 @@ impl Order {
             };
         }
         *known = name;
-        match self.senders[place as usize].take(name as u32) {
+        match self.senders[place as usize].take_low_bits(name as u32) {
             Arrival::Late if is_latest => Verdict::Disagreed,
             Arrival::Ahead | Arrival::Late => Verdict::Agreed,
             Arrival::Again => {
