@@ -11,6 +11,7 @@ mod control;
 mod crew;
 mod dry_run;
 mod environment;
+mod failure;
 mod fault;
 mod host;
 mod judge;
