@@ -76,7 +76,7 @@ fn churn_follows_its_schedule() {
 #[test]
 fn a_schedule_without_free_clients_says_so() {
     let server = Server::start(Manner::IgnoreBetween(4, usize::MAX));
-    let (_, report) = server.run(
+    let (code, report) = server.run(
         "churn --connections 4 --threads 1 --churn-rate 100 --lifetime 1ms --warmup 0 \
          --duration 500ms --settle 100ms",
     );
@@ -84,6 +84,41 @@ fn a_schedule_without_free_clients_says_so() {
     assert_eq!(figure(&report, "attempts"), 8, "{report}");
     assert_eq!(figure(&report, "abandoned"), 4);
     assert!(figure(&report, "not_started") >= 30, "{report}");
+    assert_eq!((code, figure(&report, "not_admitted")), (3, 4), "{report}");
+    server.await_silence();
+}
+
+#[test]
+fn churn_whose_clients_are_refused_is_not_valid() {
+    let server = Server::start(Manner::RefuseBetween(8, 11));
+    let (code, report) =
+        server.run("churn --connections 4 --threads 2 --lifetime 10ms --warmup 0 --duration 500ms");
+    assert_eq!((code, figure(&report, "not_admitted")), (3, 3), "{report}");
+    assert_eq!(errors(&report), [("upgrade", "HTTP status 503", 3)]);
+    let reasons = report["reasons"].to_string();
+    assert!(reasons.contains("3 of ") && reasons.contains("were refused"), "{reasons}");
+    server.await_silence();
+}
+
+#[test]
+fn messages_on_lost_connections_of_churn_are_missing() {
+    let server = Server::start(Manner::EndBetween(6, 9));
+    let (code, report) =
+        server.run("churn --connections 4 --threads 1 --lifetime 10ms --warmup 0 --duration 300ms");
+    assert_eq!((code, number(&report, "/connections/lost")), (3, 3), "{report}");
+    assert_eq!(number(&report, "/messages/missing"), 3, "{report}");
+    server.await_silence();
+}
+
+#[test]
+fn churn_without_messages_does_not_mind_a_greeting() {
+    let server = Server::start(Manner::Greet);
+    let (code, report) = server.run(
+        "churn --connections 4 --threads 1 --lifetime 10ms --messages 0 --warmup 0 \
+         --duration 300ms",
+    );
+    assert!(is_good(code), "{report}");
+    assert_eq!(number(&report, "/messages/duplicate"), 0, "{report}");
     server.await_silence();
 }
 

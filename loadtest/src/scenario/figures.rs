@@ -30,6 +30,7 @@ impl Figures<'_> {
         let rate = if seconds > 0.0 { handshakes as f64 / seconds } else { 0.0 };
         self.add("handshakes_per_second", rate, "handshakes/s", Merge::Sum);
         self.attempts();
+        self.counted(names::NOT_ADMITTED, "of them refused or not answered, after the first");
         self.counted(names::NOT_STARTED, "starts of the schedule that no client was free for");
         self.counted(names::LEFT_BY_CLOSE, "left with a close frame");
         self.counted(names::LEFT_BY_FIN, "left with the end of the TCP connection");
