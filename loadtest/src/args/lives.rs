@@ -135,9 +135,9 @@ impl SlowArguments {
 }
 
 fn rate_or_none(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(rate) if (0.0..=1e9).contains(&rate) => Ok(rate),
-        _ => Err("give a number per second".to_owned()),
+    match text.parse() {
+        Ok(0.0) => Ok(0.0),
+        _ => rate(text).map_err(|bounds| format!("{bounds}, or 0")),
     }
 }
 
@@ -157,6 +157,8 @@ mod tests {
         assert_eq!((share("0.5"), share("1")), (Ok(0.5), Ok(1.0)));
         assert!(share("0").is_err() && share("1.1").is_err() && share("NaN").is_err());
         assert!(rate_or_none("inf").is_err() && rate_or_none("-1").is_err());
-        assert_eq!(rate_or_none("0"), Ok(0.0));
+        // Intervals are sums of nanoseconds: they must not be years.
+        assert!(rate_or_none("1e-9").is_err() && rate_or_none("NaN").is_err());
+        assert_eq!((rate_or_none("0"), rate_or_none("0.001")), (Ok(0.0), Ok(0.001)));
     }
 }
