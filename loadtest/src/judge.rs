@@ -21,6 +21,10 @@ const LAG_SHARE_MAX: f64 = 0.1;
 /// Share of the schedule that must have been sent in its time.
 const RATE_RATIO_MIN: f64 = 0.99;
 
+/// What is said of a run of clients that come back, when none did.
+const NOBODY_CAME_BACK: &str = "no client came back while the run was measured: the figures say \
+                                nothing of the server; give a longer --duration";
+
 /// What the judge looks at, beside the outcome.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Evidence<'a> {
@@ -94,6 +98,13 @@ pub(crate) fn judge(
     {
         let reason = "not one message was due while the run was measured".to_owned();
         found.push((Verdict::GeneratorBound, reason));
+    }
+    let comes_back = matches!(
+        arguments.scenario,
+        ScenarioArguments::Churn { .. } | ScenarioArguments::Storm { .. }
+    );
+    if comes_back && evidence.corrected.count == 0 {
+        notes.push(NOBODY_CAME_BACK.to_owned());
     }
     let requested = u64::from(common.connections);
     let never_back = total.counts.get(names::NEVER_BACK).copied().unwrap_or_default();

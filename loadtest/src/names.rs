@@ -45,6 +45,9 @@ pub(crate) const REFUSAL: &str = "refusal";
 pub(crate) const HANDSHAKES_AT_ONCE: &str = "handshakes_at_once";
 /// Peak: nanoseconds it took a thread to drop its connections.
 pub(crate) const DROP_TIME: &str = "drop_time";
+/// Peak: nanoseconds from the first attempt to come back after a storm to the last client's first,
+/// without back-off.
+pub(crate) const START_TIME: &str = "start_time";
 
 /// Slow readers that were open when the load began.
 pub(crate) const SLOW_READERS: &str = "slow_readers";

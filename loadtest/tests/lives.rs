@@ -101,6 +101,17 @@ fn churn_whose_clients_are_refused_is_not_valid() {
 }
 
 #[test]
+fn churn_that_nobody_came_back_in_says_so() {
+    let server = Server::start(Manner::Echo);
+    // Each thread's first client would leave after half of the lifetime.
+    let (_, report) =
+        server.run("churn --connections 4 --threads 2 --lifetime 1s --warmup 0 --duration 300ms");
+    assert_eq!(number(&report, "/latency_us/count"), 0, "{report}");
+    assert!(report["notes"].to_string().contains("no client came back"), "{report}");
+    server.await_silence();
+}
+
+#[test]
 fn messages_on_lost_connections_of_churn_are_missing() {
     let server = Server::start(Manner::EndBetween(6, 9));
     let (code, report) =
@@ -161,6 +172,10 @@ fn a_storm_drops_everyone_and_everyone_comes_back() {
         assert_eq!(number(&report, "/connections/opened"), 60, "{by}");
         assert_eq!(number(&report, "/histograms/recovery/us/count"), 30, "{by}");
         assert_eq!(number(&report, "/connections/lost"), 0, "{by}");
+        // Those that were due while the run was measured: what is late is known of each.
+        let late = number(&report, "/histograms/schedule_lag/us/count");
+        assert_eq!(late, number(&report, "/histograms/latency/us/count"), "{by}");
+        assert_eq!(figure_of(&report, "start_seconds"), None, "{by}");
         let again = if by == "close" { 30 } else { 0 };
         assert_eq!(number(&report, "/connections/closed_cleanly"), 30 + again, "{by}");
         let at_once = figure(&report, "handshakes_at_once_max");
@@ -178,6 +193,8 @@ fn storms_take_their_share_and_come_again() {
     );
     assert!(is_good(code), "{report}");
     assert_eq!(figure(&report, "dropped"), 15);
+    assert!(figure_of(&report, "start_seconds").is_some_and(|seconds| seconds > 0.0), "{report}");
+    assert_eq!(report.pointer("/histograms/schedule_lag"), None);
     assert_eq!((figure(&report, "attempts"), server.accepted()), (35, 35));
     server.await_silence();
 }

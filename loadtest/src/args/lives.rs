@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::rates::rate;
-use super::{Leave, duration};
+use super::{Common, Leave, duration};
 use crate::payload::{Sizes, bytes};
 
 /// The flags of `churn`.
@@ -106,7 +106,17 @@ pub(crate) enum SlowLoad {
 
 impl ChurnArguments {
     /// Checks what no single flag shows.
-    pub(super) fn check(&self, connections: u32) -> Result<(), String> {
+    pub(super) fn check(&self, common: &Common) -> Result<(), String> {
+        let &Common { connections, warmup, duration, .. } = common;
+        // The first lives end one after the other over a lifetime; those of each thread do.
+        if self.lifetime / connections >= warmup + duration {
+            return Err(format!(
+                "nobody leaves and comes back in the {:?} of the run with a --lifetime of {:?}: \
+                 give a shorter one, or a longer --duration",
+                warmup + duration,
+                self.lifetime
+            ));
+        }
         let Some(rate) = self.churn_rate else { return Ok(()) };
         let alive = (rate * self.lifetime.as_secs_f64()).ceil();
         if alive > connections.into() {
@@ -114,6 +124,21 @@ impl ChurnArguments {
                 "--churn-rate {rate} with a --lifetime of {:?} needs {alive} connections at least: \
                  give more with --connections",
                 self.lifetime
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl StormArguments {
+    /// Checks what no single flag shows.
+    pub(super) fn check(&self, connections: u32) -> Result<(), String> {
+        if f64::from(connections) * self.drop < 1.0 {
+            return Err(format!(
+                "--drop {} of {connections} connections is nobody: give a share above {}, or more \
+                 --connections",
+                self.drop,
+                1.0 / f64::from(connections)
             ));
         }
         Ok(())

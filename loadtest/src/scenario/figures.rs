@@ -55,6 +55,10 @@ impl Figures<'_> {
         self.add("handshakes_at_once_max", at_once, "most handshakes at once", Merge::Sum);
         let drop_time = self.peak(names::DROP_TIME) as f64 * 1e-9;
         self.add("drop_seconds", drop_time, "taken to drop them", Merge::Max);
+        if let Some(&start_time) = self.stats.peaks.get(names::START_TIME) {
+            let label = "taken to start everyone's first attempt";
+            self.add("start_seconds", start_time as f64 * 1e-9, label, Merge::Max);
+        }
     }
 
     fn slow(&mut self) {

@@ -210,7 +210,7 @@ impl<S: Scenario> Scenario for Slow<S> {
     }
 }
 
-/// How long after the others' beginning one of `count` slow readers begins, so that they take turns.
+/// Nanoseconds after the first of `count` slow readers that another begins: they take turns.
 fn spread(interval: u64, slow: u32, count: u32) -> u64 {
     (u128::from(interval) * u128::from(slow) / u128::from(count)) as u64
 }
