@@ -75,7 +75,7 @@ pub(crate) fn judge(
         ScenarioArguments::Idle { .. } => Vec::new(),
         _ => generator_bound(evidence),
     };
-    bound.extend(without_means(&outcome.timeline.total));
+    bound.extend(without_means(total));
     let is_bound = !bound.is_empty();
     let mut notes = Vec::new();
     if !is_bound && evidence.lag.p99 > LAG_SHARE_MAX * evidence.corrected.p99 {
