@@ -319,7 +319,8 @@ impl Arguments {
                 }
                 (message, load, &slow.publishers)
             }
-            ScenarioArguments::Churn { churn, .. } => return churn.check(common.connections),
+            ScenarioArguments::Churn { churn, .. } => return churn.check(common),
+            ScenarioArguments::Storm { storm, .. } => return storm.check(common.connections),
             _ => return Ok(()),
         };
         if load.closed && !common.elsewhere.workers.is_empty() {

@@ -234,7 +234,11 @@ fn slow_readers(scenario: &ScenarioArguments) -> SlowReaders {
 fn habits(slow: &SlowArguments, payloads: Payloads) -> Habits {
     let sends = slow.load == SlowLoad::Echo && slow.slow_send_rate > 0.0;
     let interval = (1e9 / slow.slow_send_rate) as u64;
-    Habits { read_rate: slow.read_rate, sends: sends.then_some((payloads, interval.max(1))) }
+    Habits {
+        read_rate: slow.read_rate,
+        receive_buffer: slow.receive_buffer,
+        sends: sends.then_some((payloads, interval.max(1))),
+    }
 }
 
 /// A thread's part of the schedule: every `threads`-th start is its own.

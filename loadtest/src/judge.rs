@@ -4,7 +4,7 @@ use crate::args::{Arguments, ScenarioArguments};
 use crate::names;
 use crate::results::{CpuShare, Gate, Percentiles, Summary, Verdict};
 use crate::run::Outcome;
-use crate::stats::Stage;
+use crate::stats::{Stage, Stats};
 
 /// Share of the time in which the threads of a processor run, or want to, from which a run shows
 /// what they can do and not what the server can.
@@ -20,6 +20,10 @@ const LAG_SHARE_MAX: f64 = 0.1;
 
 /// Share of the schedule that must have been sent in its time.
 const RATE_RATIO_MIN: f64 = 0.99;
+
+/// What is said of a run of clients that come back, when none did.
+const NOBODY_CAME_BACK: &str = "no client came back while the run was measured: the figures say \
+                                nothing of the server; give a longer --duration";
 
 /// What the judge looks at, beside the outcome.
 #[derive(Clone, Copy, Debug)]
@@ -67,10 +71,11 @@ pub(crate) fn judge(
                       many they published";
         found.push((Verdict::CouldNotRun, reason.to_owned()));
     }
-    let bound = match arguments.scenario {
+    let mut bound = match arguments.scenario {
         ScenarioArguments::Idle { .. } => Vec::new(),
         _ => generator_bound(evidence),
     };
+    bound.extend(without_means(total));
     let is_bound = !bound.is_empty();
     let mut notes = Vec::new();
     if !is_bound && evidence.lag.p99 > LAG_SHARE_MAX * evidence.corrected.p99 {
@@ -93,6 +98,13 @@ pub(crate) fn judge(
     {
         let reason = "not one message was due while the run was measured".to_owned();
         found.push((Verdict::GeneratorBound, reason));
+    }
+    let comes_back = matches!(
+        arguments.scenario,
+        ScenarioArguments::Churn { .. } | ScenarioArguments::Storm { .. }
+    );
+    if comes_back && evidence.corrected.count == 0 {
+        notes.push(NOBODY_CAME_BACK.to_owned());
     }
     let requested = u64::from(common.connections);
     let never_back = total.counts.get(names::NEVER_BACK).copied().unwrap_or_default();
@@ -195,7 +207,40 @@ fn server_errors(outcome: &Outcome, is_bound: bool) -> Vec<String> {
             messages.shed
         ));
     }
+    reasons.extend(churn_errors(stats, is_bound));
     reasons
+}
+
+/// What the server did wrong to clients that come and go.
+fn churn_errors(stats: &Stats, is_bound: bool) -> Vec<String> {
+    let count = |name| stats.counts.get(name).copied().unwrap_or_default();
+    let mut reasons = Vec::new();
+    let (failed, attempts) = (count(names::NOT_ADMITTED), count(names::ATTEMPTS));
+    if failed > 0 {
+        reasons.push(format!(
+            "{failed} of {attempts} attempts to open a connection were refused, or not answered: \
+             the percentiles are those of the others"
+        ));
+    }
+    let not_started = count(names::NOT_STARTED);
+    if not_started > 0 && !is_bound {
+        reasons.push(format!(
+            "{not_started} connections of the schedule were not started, because no client was \
+             free: the server was slow to let clients in and out, or --connections are too few"
+        ));
+    }
+    reasons
+}
+
+/// What this host did not have for clients that come and go.
+fn without_means(stats: &Stats) -> Option<String> {
+    let count = stats.counts.get(names::WITHOUT_MEANS).copied().filter(|&count| count > 0);
+    count.map(|count| {
+        format!(
+            "{count} attempts to open a connection failed for want of ports or descriptors of this \
+             host: give more --source addresses or --threads, or less to do"
+        )
+    })
 }
 
 #[cfg(test)]
@@ -228,6 +273,22 @@ mod tests {
         assert!(crowded[0].contains("waited for it 46 %"), "{crowded:?}");
         // A latency that is made of waiting hides the lag, but not the waiting.
         assert!(!generator_bound(&evidence(7_700.0, 85_000.0, &cpu(0.1, 0.21))).is_empty());
+    }
+
+    #[test]
+    fn churn_is_judged_by_what_did_not_come_back() {
+        let mut stats = Stats::default();
+        assert!(churn_errors(&stats, false).is_empty() && without_means(&stats).is_none());
+        stats.count_many(names::ATTEMPTS, 1_022);
+        stats.count_many(names::NOT_ADMITTED, 501);
+        stats.count_many(names::NOT_STARTED, 7);
+        let of_server = churn_errors(&stats, false);
+        assert!(of_server[0].starts_with("501 of 1022 attempts"), "{of_server:?}");
+        assert!(of_server[1].starts_with("7 connections of the schedule"), "{of_server:?}");
+        // A generator that is late itself does not blame the server for its schedule.
+        assert_eq!(churn_errors(&stats, true), of_server[..1]);
+        stats.count(names::WITHOUT_MEANS);
+        assert!(without_means(&stats).is_some_and(|reason| reason.starts_with("1 attempts")));
     }
 
     #[test]

@@ -22,6 +22,10 @@ pub(crate) const CLOSE: &str = "close";
 
 /// Handshakes that were completed while the run was measured.
 pub(crate) const HANDSHAKES: &str = "handshakes";
+/// Attempts of clients that came and went that the server refused, or never answered.
+pub(crate) const NOT_ADMITTED: &str = "not_admitted";
+/// Attempts of clients that came and went that this host had no port or descriptor for.
+pub(crate) const WITHOUT_MEANS: &str = "without_means";
 /// Starts of the schedule that no client was free for.
 pub(crate) const NOT_STARTED: &str = "not_started";
 /// Histogram: from the first message of a connection to its echo.
@@ -41,6 +45,9 @@ pub(crate) const REFUSAL: &str = "refusal";
 pub(crate) const HANDSHAKES_AT_ONCE: &str = "handshakes_at_once";
 /// Peak: nanoseconds it took a thread to drop its connections.
 pub(crate) const DROP_TIME: &str = "drop_time";
+/// Peak: nanoseconds from the first attempt to come back after a storm to the last client's first,
+/// without back-off.
+pub(crate) const START_TIME: &str = "start_time";
 
 /// Slow readers that were open when the load began.
 pub(crate) const SLOW_READERS: &str = "slow_readers";
@@ -84,7 +91,7 @@ pub(crate) const RECOVERED_MESSAGE: &str = "recovered_message";
 
 /// Whether a count has a name of this module.
 pub(crate) fn is_of_lives(name: &str) -> bool {
-    const ALL: [&str; 15] = [
+    const ALL: [&str; 17] = [
         ATTEMPTS,
         RETRIED,
         ABANDONED,
@@ -92,6 +99,8 @@ pub(crate) fn is_of_lives(name: &str) -> bool {
         LEFT_BY_FIN,
         LEFT_BY_ABORT,
         HANDSHAKES,
+        NOT_ADMITTED,
+        WITHOUT_MEANS,
         NOT_STARTED,
         DROPPED,
         REFUSED,

@@ -76,7 +76,7 @@ fn churn_follows_its_schedule() {
 #[test]
 fn a_schedule_without_free_clients_says_so() {
     let server = Server::start(Manner::IgnoreBetween(4, usize::MAX));
-    let (_, report) = server.run(
+    let (code, report) = server.run(
         "churn --connections 4 --threads 1 --churn-rate 100 --lifetime 1ms --warmup 0 \
          --duration 500ms --settle 100ms",
     );
@@ -84,6 +84,52 @@ fn a_schedule_without_free_clients_says_so() {
     assert_eq!(figure(&report, "attempts"), 8, "{report}");
     assert_eq!(figure(&report, "abandoned"), 4);
     assert!(figure(&report, "not_started") >= 30, "{report}");
+    assert_eq!((code, figure(&report, "not_admitted")), (3, 4), "{report}");
+    server.await_silence();
+}
+
+#[test]
+fn churn_whose_clients_are_refused_is_not_valid() {
+    let server = Server::start(Manner::RefuseBetween(8, 11));
+    let (code, report) =
+        server.run("churn --connections 4 --threads 2 --lifetime 10ms --warmup 0 --duration 500ms");
+    assert_eq!((code, figure(&report, "not_admitted")), (3, 3), "{report}");
+    assert_eq!(errors(&report), [("upgrade", "HTTP status 503", 3)]);
+    let reasons = report["reasons"].to_string();
+    assert!(reasons.contains("3 of ") && reasons.contains("were refused"), "{reasons}");
+    server.await_silence();
+}
+
+#[test]
+fn churn_that_nobody_came_back_in_says_so() {
+    let server = Server::start(Manner::Echo);
+    // Each thread's first client would leave after half of the lifetime.
+    let (_, report) =
+        server.run("churn --connections 4 --threads 2 --lifetime 1s --warmup 0 --duration 300ms");
+    assert_eq!(number(&report, "/latency_us/count"), 0, "{report}");
+    assert!(report["notes"].to_string().contains("no client came back"), "{report}");
+    server.await_silence();
+}
+
+#[test]
+fn messages_on_lost_connections_of_churn_are_missing() {
+    let server = Server::start(Manner::EndBetween(6, 9));
+    let (code, report) =
+        server.run("churn --connections 4 --threads 1 --lifetime 10ms --warmup 0 --duration 300ms");
+    assert_eq!((code, number(&report, "/connections/lost")), (3, 3), "{report}");
+    assert_eq!(number(&report, "/messages/missing"), 3, "{report}");
+    server.await_silence();
+}
+
+#[test]
+fn churn_without_messages_does_not_mind_a_greeting() {
+    let server = Server::start(Manner::Greet);
+    let (code, report) = server.run(
+        "churn --connections 4 --threads 1 --lifetime 10ms --messages 0 --warmup 0 \
+         --duration 300ms",
+    );
+    assert!(is_good(code), "{report}");
+    assert_eq!(number(&report, "/messages/duplicate"), 0, "{report}");
     server.await_silence();
 }
 
@@ -126,6 +172,10 @@ fn a_storm_drops_everyone_and_everyone_comes_back() {
         assert_eq!(number(&report, "/connections/opened"), 60, "{by}");
         assert_eq!(number(&report, "/histograms/recovery/us/count"), 30, "{by}");
         assert_eq!(number(&report, "/connections/lost"), 0, "{by}");
+        // Those that were due while the run was measured: what is late is known of each.
+        let late = number(&report, "/histograms/schedule_lag/us/count");
+        assert_eq!(late, number(&report, "/histograms/latency/us/count"), "{by}");
+        assert_eq!(figure_of(&report, "start_seconds"), None, "{by}");
         let again = if by == "close" { 30 } else { 0 };
         assert_eq!(number(&report, "/connections/closed_cleanly"), 30 + again, "{by}");
         let at_once = figure(&report, "handshakes_at_once_max");
@@ -143,6 +193,8 @@ fn storms_take_their_share_and_come_again() {
     );
     assert!(is_good(code), "{report}");
     assert_eq!(figure(&report, "dropped"), 15);
+    assert!(figure_of(&report, "start_seconds").is_some_and(|seconds| seconds > 0.0), "{report}");
+    assert_eq!(report.pointer("/histograms/schedule_lag"), None);
     assert_eq!((figure(&report, "attempts"), server.accepted()), (35, 35));
     server.await_silence();
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::rates::rate;
-use super::{Leave, duration};
+use super::{Common, Leave, duration};
 use crate::payload::{Sizes, bytes};
 
 /// The flags of `churn`.
@@ -106,7 +106,17 @@ pub(crate) enum SlowLoad {
 
 impl ChurnArguments {
     /// Checks what no single flag shows.
-    pub(super) fn check(&self, connections: u32) -> Result<(), String> {
+    pub(super) fn check(&self, common: &Common) -> Result<(), String> {
+        let &Common { connections, warmup, duration, .. } = common;
+        // The first lives end one after the other over a lifetime; those of each thread do.
+        if self.lifetime / connections >= warmup + duration {
+            return Err(format!(
+                "nobody leaves and comes back in the {:?} of the run with a --lifetime of {:?}: \
+                 give a shorter one, or a longer --duration",
+                warmup + duration,
+                self.lifetime
+            ));
+        }
         let Some(rate) = self.churn_rate else { return Ok(()) };
         let alive = (rate * self.lifetime.as_secs_f64()).ceil();
         if alive > connections.into() {
@@ -114,6 +124,21 @@ impl ChurnArguments {
                 "--churn-rate {rate} with a --lifetime of {:?} needs {alive} connections at least: \
                  give more with --connections",
                 self.lifetime
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl StormArguments {
+    /// Checks what no single flag shows.
+    pub(super) fn check(&self, connections: u32) -> Result<(), String> {
+        if f64::from(connections) * self.drop < 1.0 {
+            return Err(format!(
+                "--drop {} of {connections} connections is nobody: give a share above {}, or more \
+                 --connections",
+                self.drop,
+                1.0 / f64::from(connections)
             ));
         }
         Ok(())
@@ -135,9 +160,9 @@ impl SlowArguments {
 }
 
 fn rate_or_none(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(rate) if (0.0..=1e9).contains(&rate) => Ok(rate),
-        _ => Err("give a number per second".to_owned()),
+    match text.parse() {
+        Ok(0.0) => Ok(0.0),
+        _ => rate(text).map_err(|bounds| format!("{bounds}, or 0")),
     }
 }
 
@@ -157,6 +182,8 @@ mod tests {
         assert_eq!((share("0.5"), share("1")), (Ok(0.5), Ok(1.0)));
         assert!(share("0").is_err() && share("1.1").is_err() && share("NaN").is_err());
         assert!(rate_or_none("inf").is_err() && rate_or_none("-1").is_err());
-        assert_eq!(rate_or_none("0"), Ok(0.0));
+        // Intervals are sums of nanoseconds: they must not be years.
+        assert!(rate_or_none("1e-9").is_err() && rate_or_none("NaN").is_err());
+        assert_eq!((rate_or_none("0"), rate_or_none("0.001")), (Ok(0.0), Ok(0.001)));
     }
 }

@@ -74,6 +74,19 @@ fn publishers_are_clients() {
 }
 
 #[test]
+fn runs_that_would_measure_nobody_are_refused() {
+    let check = |flags: &str| {
+        let line = format!("{flags} --url ws://127.0.0.1:1 --warmup 1s --duration 9s");
+        parse(&line).expect(flags).check()
+    };
+    assert!(check("storm --connections 10 --drop 0.05").unwrap_err().contains("above 0.1"));
+    assert_eq!(check("storm --connections 10 --drop 0.1"), Ok(()));
+    assert_eq!(check("storm --connections 3 --drop 0.3333333333333333"), Ok(()));
+    assert!(check("churn --connections 2 --lifetime 20s").unwrap_err().contains("--lifetime"));
+    assert_eq!(check("churn --connections 3 --lifetime 20s"), Ok(()));
+}
+
+#[test]
 fn urls_and_subprotocols_are_lists() {
     let line = "idle --connections 1 --url ws://127.0.0.1:1,ws://127.0.0.1:2 --protocol a";
     let check = |flags: &str| parse(&format!("{line} {flags}")).unwrap().check();

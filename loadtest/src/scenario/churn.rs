@@ -13,7 +13,7 @@ use crate::connections::{Cause, Connections};
 use crate::names;
 use crate::payload::{Payloads, Stamp};
 use crate::schedule::Schedule;
-use crate::stats::{Failure, Stats};
+use crate::stats::{Failure, Stage, Stats};
 
 /// Connections started or ended in one turn, so that completions are not left waiting.
 const STARTS_PER_TURN: u32 = 64;
@@ -50,6 +50,8 @@ pub(crate) struct Churn {
     /// Clients that may be started.
     free: VecDeque<u32>,
     schedule: Option<Schedule>,
+    /// Messages that were on their way on connections that were lost.
+    lost: u64,
     begun: bool,
 }
 
@@ -108,6 +110,7 @@ impl Churn {
             alarms: Alarms::new(count),
             free: VecDeque::new(),
             schedule: None,
+            lost: 0,
             begun: false,
         }
     }
@@ -189,6 +192,10 @@ impl Scenario for Churn {
     }
 
     fn message(&mut self, stats: &mut Stats, index: u32, message: Message<'_>) {
+        // A server may speak first, where nothing is exchanged.
+        if self.coming.messages == 0 {
+            return;
+        }
         let life = &mut self.clients[index as usize];
         if !matches!(life.doing, Doing::Exchanging(_)) || life.answered {
             stats.messages.duplicate += 1;
@@ -272,6 +279,11 @@ impl Scenario for Churn {
 
     fn gone(&mut self, connections: &mut Connections, index: u32, now: u64, cause: Cause) {
         if self.begun {
+            if let Cause::Failed(Stage::Connect | Stage::Upgrade, failure) = cause {
+                let own = Failure::OF_THIS_HOST.contains(&failure);
+                let name = if own { names::WITHOUT_MEANS } else { names::NOT_ADMITTED };
+                connections.stats.count(name);
+            }
             self.rest(connections, index, cause != Cause::Asked, now);
         }
     }
@@ -282,8 +294,12 @@ impl Scenario for Churn {
     }
 
     fn finish(&mut self, stats: &mut Stats) {
-        let is_exchanging = |life: &&Life| matches!(life.doing, Doing::Exchanging(_));
-        stats.messages.missing += self.clients.iter().filter(is_exchanging).count() as u64;
+        let count = |is: fn(Doing) -> bool| {
+            self.clients.iter().filter(|life| is(life.doing)).count() as u64
+        };
+        stats.messages.missing += self.lost + count(|doing| matches!(doing, Doing::Exchanging(_)));
+        // They had the time to settle, and no answer yet.
+        stats.count_many(names::NOT_ADMITTED, count(|doing| doing == Doing::Opening));
         let last = stats.window.end.saturating_sub(1);
         while let Some(schedule) = &mut self.schedule
             && schedule.take_due(last).is_some()
@@ -293,6 +309,8 @@ impl Scenario for Churn {
     }
 
     fn lost(&mut self, index: u32, _: Failure) {
-        self.clients[index as usize].doing = Doing::Leaving;
+        let life = &mut self.clients[index as usize];
+        self.lost += u64::from(matches!(life.doing, Doing::Exchanging(_)));
+        life.doing = Doing::Leaving;
     }
 }

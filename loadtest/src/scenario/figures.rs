@@ -30,6 +30,7 @@ impl Figures<'_> {
         let rate = if seconds > 0.0 { handshakes as f64 / seconds } else { 0.0 };
         self.add("handshakes_per_second", rate, "handshakes/s", Merge::Sum);
         self.attempts();
+        self.counted(names::NOT_ADMITTED, "of them refused or not answered, after the first");
         self.counted(names::NOT_STARTED, "starts of the schedule that no client was free for");
         self.counted(names::LEFT_BY_CLOSE, "left with a close frame");
         self.counted(names::LEFT_BY_FIN, "left with the end of the TCP connection");
@@ -54,6 +55,10 @@ impl Figures<'_> {
         self.add("handshakes_at_once_max", at_once, "most handshakes at once", Merge::Sum);
         let drop_time = self.peak(names::DROP_TIME) as f64 * 1e-9;
         self.add("drop_seconds", drop_time, "taken to drop them", Merge::Max);
+        if let Some(&start_time) = self.stats.peaks.get(names::START_TIME) {
+            let label = "taken to start everyone's first attempt";
+            self.add("start_seconds", start_time as f64 * 1e-9, label, Merge::Max);
+        }
     }
 
     fn slow(&mut self) {

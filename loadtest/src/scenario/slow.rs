@@ -1,5 +1,9 @@
 //! `slow`: some clients hardly read, while an inner scenario measures the others.
 
+use std::ops::RangeInclusive;
+
+use ringwire::limits::READ_BYTES;
+
 use super::alarms::Alarms;
 use super::{Known, Message, Scenario};
 use crate::connections::{Cause, Connections};
@@ -7,15 +11,24 @@ use crate::names;
 use crate::payload::{Payloads, Stamp};
 use crate::stats::{Failure, Stats};
 
-/// Nanoseconds between two reads of a slow reader at least: often enough to be steady, and rare
-/// enough to cost nothing.
-const READ_NANOSECONDS_MIN: f64 = 1e8;
+/// Nanoseconds between two reads of a slow reader, unless its receive buffer holds less than comes
+/// in that time: often enough to be steady, and rare enough to cost nothing.
+const READ_NANOSECONDS: f64 = 1e8;
+
+/// Bytes of a read: the kernel gives no socket a smaller receive buffer, and connections read no
+/// more at once.
+const SHARE_BYTES: RangeInclusive<usize> = 2048..=READ_BYTES;
+
+/// Reads of a slow reader in a row, when it is late: the others wait meanwhile.
+const READS_IN_A_ROW: u64 = 64;
 
 /// What slow readers do. The last clients of every thread are slow readers.
 #[derive(Debug)]
 pub(crate) struct Habits {
     /// Bytes that each reads per second; 0 is never.
     pub(crate) read_rate: usize,
+    /// Bytes that the kernel gathers for each at least.
+    pub(crate) receive_buffer: usize,
     /// What each sends, and nanoseconds from one message to the next.
     pub(crate) sends: Option<(Payloads, u64)>,
 }
@@ -34,6 +47,17 @@ pub(crate) struct Slow<S> {
     /// When the load began.
     began: Option<u64>,
     settling: bool,
+}
+
+impl Habits {
+    /// Nanoseconds between two reads, and the bytes of each. What is read at once is never more
+    /// than the receive buffer holds: the server could not have sent the rest.
+    fn reading(&self) -> Option<(u64, usize)> {
+        let rate = self.read_rate as f64;
+        let share_max = self.receive_buffer.clamp(*SHARE_BYTES.start(), *SHARE_BYTES.end());
+        let bytes = (rate * READ_NANOSECONDS * 1e-9).round().clamp(1.0, share_max as f64);
+        (rate > 0.0).then(|| (((bytes * 1e9 / rate) as u64).max(1), bytes as usize))
+    }
 }
 
 impl<S: Scenario> Slow<S> {
@@ -56,22 +80,22 @@ impl<S: Scenario> Slow<S> {
         index >= self.first_slow
     }
 
-    /// Nanoseconds between two reads, and the bytes of each.
-    fn reading(&self) -> Option<(u64, usize)> {
-        let rate = self.habits.read_rate as f64;
-        let interval = READ_NANOSECONDS_MIN.max(1e9 / rate);
-        (rate > 0.0).then(|| (interval as u64, (rate * interval * 1e-9).round() as usize))
-    }
-
     /// Reads with the slow readers whose time has come.
     fn read(&mut self, connections: &mut Connections, now: u64) {
-        let Some((interval, bytes)) = self.reading() else { return };
+        let Some((interval, bytes)) = self.habits.reading() else { return };
         while let Some((slow, due)) = self.reads.next(now) {
             let index = self.first_slow + slow;
-            let read = connections.read_some(self, index, bytes);
-            connections.stats.count_many(names::SLOW_BYTES, read as u64);
+            // A turn may come after the time of several reads.
+            let missed = (now - due) / interval;
+            for _ in 0..=missed.min(READS_IN_A_ROW) {
+                let read = connections.read_some(self, index, bytes);
+                connections.stats.count_many(names::SLOW_BYTES, read as u64);
+                if read < bytes {
+                    break;
+                }
+            }
             if connections.is_open(index) {
-                self.reads.set(slow, (due + interval).max(now));
+                self.reads.set(slow, due + (missed + 1) * interval);
             }
         }
     }
@@ -107,17 +131,16 @@ impl<S: Scenario> Scenario for Slow<S> {
     fn begin(&mut self, connections: &mut Connections, origin: u64) {
         self.began = Some(origin);
         let count = connections.count() - self.first_slow;
-        let spread = |interval: u64, slow: u32| u64::from(slow) * interval / u64::from(count);
         for slow in 0..count {
             if !connections.is_open(self.first_slow + slow) {
                 continue;
             }
             connections.stats.count(names::SLOW_READERS);
-            if let Some((interval, _)) = self.reading() {
-                self.reads.set(slow, origin + spread(interval, slow));
+            if let Some((interval, _)) = self.habits.reading() {
+                self.reads.set(slow, origin + spread(interval, slow, count));
             }
             if let Some((_, interval)) = self.habits.sends {
-                self.sends.set(slow, origin + spread(interval, slow));
+                self.sends.set(slow, origin + spread(interval, slow, count));
             }
         }
         self.inner.begin(connections, origin);
@@ -184,5 +207,37 @@ impl<S: Scenario> Scenario for Slow<S> {
         } else if let Some(began) = self.began {
             connections.stats.histogram(names::SLOW_ENDED).record(now.saturating_sub(began));
         }
+    }
+}
+
+/// Nanoseconds after the first of `count` slow readers that another begins: they take turns.
+fn spread(interval: u64, slow: u32, count: u32) -> u64 {
+    (u128::from(interval) * u128::from(slow) / u128::from(count)) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_have_the_rate_that_was_asked_for() {
+        assert_eq!(Habits { read_rate: 0, receive_buffer: 4096, sends: None }.reading(), None);
+        for read_rate in [1, 19, 1 << 10, 640 << 10, 1 << 20, 64 << 20] {
+            for receive_buffer in [0, 4 << 10, 1 << 20] {
+                let habits = Habits { read_rate, receive_buffer, sends: None };
+                let (interval, bytes) = habits.reading().expect("it reads");
+                let rate = bytes as f64 * 1e9 / interval as f64;
+                assert!((rate / read_rate as f64 - 1.0).abs() < 1e-3, "{read_rate}: {rate}");
+                assert!((1..=READ_BYTES).contains(&bytes), "{bytes}");
+                assert!(bytes <= receive_buffer.max(2048), "{bytes} of {receive_buffer}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_longest_intervals_are_spread_over_the_most_readers() {
+        assert_eq!([0, 1, 3].map(|slow| spread(100, slow, 4)), [0, 25, 75]);
+        let last = spread(1_000_000_000_000_000_000, 15_999_999, 16_000_000);
+        assert_eq!(last, 999_999_937_500_000_000);
     }
 }

@@ -52,6 +52,10 @@ pub(crate) struct Storm {
     /// Handshakes of all threads, and of this one.
     all_at_once: AtOnce,
     at_once: usize,
+    /// Since when there are fewer handshakes than there may be.
+    room_since: u64,
+    /// When the first client of this storm was started.
+    first_start: Option<u64>,
     /// Clients that are to come back.
     away: u64,
     /// The scenario has begun.
@@ -112,6 +116,8 @@ impl Storm {
             waiting: VecDeque::new(),
             all_at_once,
             at_once: 0,
+            room_since: 0,
+            first_start: None,
             away: 0,
             begun: false,
             first: None,
@@ -139,6 +145,7 @@ impl Storm {
             }
         }
         self.storms += 1;
+        self.first_start = None;
         let took = connections.clock.now() - began;
         connections.stats.peak(names::DROP_TIME, took);
     }
@@ -162,15 +169,35 @@ impl Storm {
         let absence = &mut self.clients[index as usize];
         absence.is_trying = true;
         (absence.intended, absence.started) = (intended.min(now), now);
+        let is_first = absence.failures == 0;
+        self.late(&mut connections.stats, is_first, intended, now);
         self.at_once += 1;
         let at_once = self.all_at_once.fetch_add(1, Ordering::Relaxed) + 1;
         connections.stats.peak(names::HANDSHAKES_AT_ONCE, at_once);
         connections.start(index, now);
     }
 
+    /// Records how late an attempt starts by this program's doing. Without back-off, all clients
+    /// are due at once and start one after the other, as fast as they can: that is no schedule to
+    /// be late for, but the time that it takes is told.
+    fn late(&mut self, stats: &mut Stats, is_first: bool, intended: u64, now: u64) {
+        if self.weather.backoff == Backoff::None {
+            let first = *self.first_start.get_or_insert(now);
+            if is_first {
+                stats.peak(names::START_TIME, now - first);
+            }
+        } else if stats.is_measured(intended) {
+            // Waiting for one of the handshakes that the user allows at once is not its doing.
+            stats.lag.record(now.saturating_sub(intended.max(self.room_since)));
+        }
+    }
+
     /// An attempt has come to its end.
-    fn tried(&mut self, index: u32) {
+    fn tried(&mut self, index: u32, now: u64) {
         self.clients[index as usize].is_trying = false;
+        if self.at_once == self.weather.at_once {
+            self.room_since = now;
+        }
         self.at_once -= 1;
         self.all_at_once.fetch_sub(1, Ordering::Relaxed);
     }
@@ -215,7 +242,7 @@ impl Scenario for Storm {
         if !absence.is_trying {
             return;
         }
-        self.tried(index);
+        self.tried(index, now);
         self.clients[index as usize].is_away = false;
         self.away -= 1;
         let stats = &mut connections.stats;
@@ -227,7 +254,7 @@ impl Scenario for Storm {
         let absence = self.clients[index as usize];
         match cause {
             Cause::Failed(Stage::Connect | Stage::Upgrade, _) if absence.is_trying => {
-                self.tried(index);
+                self.tried(index, now);
                 let absence = &mut self.clients[index as usize];
                 absence.failures = absence.failures.saturating_add(1);
                 let stats = &mut connections.stats;
@@ -284,6 +311,29 @@ mod tests {
         assert_eq!((jitter.pause(0, u64::MAX), jitter.pause(9, u64::MAX)), (1_000, 1_000));
         let none = Weather { backoff: Backoff::None, ..WEATHER };
         assert_eq!((none.pause(0, u64::MAX), none.pause(9, 0)), (0, RETRY_NANOSECONDS));
+    }
+
+    #[test]
+    fn only_what_was_spread_by_a_back_off_is_late() {
+        let late = |weather: Weather, tried_at: u64| {
+            let mut storm = Storm::new(weather, AtOnce::default(), 2);
+            let mut stats = Stats { window: 1_000..9_000, ..Stats::default() };
+            storm.at_once = 1;
+            storm.all_at_once.store(1, Ordering::Relaxed);
+            storm.tried(0, tried_at);
+            storm.late(&mut stats, true, 2_000, 5_000);
+            storm.late(&mut stats, true, 2_000, 5_700);
+            storm.late(&mut stats, true, 9_000, 9_900);
+            let max = stats.lag.histogram().map(|lag| (lag.len(), lag.max() / 100));
+            (max, stats.peaks.get(names::START_TIME).copied())
+        };
+        assert_eq!(late(WEATHER, 4_500), (Some((2, 37)), None));
+        // The bound on handshakes at once was the reason until there was room.
+        let bounded = Weather { at_once: 1, ..WEATHER };
+        assert_eq!(late(bounded, 4_500), (Some((2, 12)), None));
+        assert_eq!(late(bounded, 1_500), (Some((2, 37)), None));
+        let none = Weather { backoff: Backoff::None, ..WEATHER };
+        assert_eq!(late(none, 4_500), (None, Some(4_900)));
     }
 
     #[test]

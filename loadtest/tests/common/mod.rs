@@ -59,6 +59,8 @@ pub enum Manner {
     IgnoreBetween(usize, usize),
     /// Sends each back; resets the connections in this range after their upgrade.
     ResetBetween(usize, usize),
+    /// Sends each back; ends the connections in this range at their first message.
+    EndBetween(usize, usize),
     /// Sends each back, and resets whoever does not read.
     Impatient,
     /// Pings whoever connects, and closes the third with 1001 when it answers.
@@ -311,6 +313,10 @@ fn answer(
     }
     match manner {
         Manner::Swallow if is_fifth => {}
+        Manner::EndBetween(first, end) if (first..end).contains(&index) => {
+            // The hub keeps a copy of the stream: a drop would not end it.
+            stream.shutdown(Shutdown::Both).ok()?;
+        }
         Manner::Damage if is_fifth => {
             let mut damaged = payload.to_vec();
             *damaged.last_mut()? ^= 1;
