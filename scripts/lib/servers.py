@@ -94,7 +94,9 @@ class Ringwire(Process):
     def __init__(self, programs, log, shards, cpus=(), flags=()):
         command = [
             programs / "ringwire",
-            "--listen=127.0.0.1:0",
+            # A port that clients can have as well halves the rate at which they connect: the
+            # kernel searches all connections of the server for every one that comes upon it.
+            f"--listen=127.0.0.1:{machine.free_port()}",
             "--admin=127.0.0.1:0",
             f"--shards={shards}",
             *flags,
