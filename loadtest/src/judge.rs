@@ -150,7 +150,7 @@ fn generator_bound(evidence: &Evidence<'_>) -> Vec<String> {
     let lag_max = LAG_US_MAX.max(LAG_SHARE_MAX * evidence.corrected.p99);
     if evidence.lag.p99 > lag_max {
         reasons.push(format!(
-            "messages were sent late by the generator's own doing: {:.1} ms at p99, and {:.1} ms \
+            "what was due began late by the generator's own doing: {:.1} ms at p99, and {:.1} ms \
              at most",
             evidence.lag.p99 / 1e3,
             evidence.lag.max / 1e3
