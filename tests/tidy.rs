@@ -17,7 +17,7 @@ const ARROWS: [(&str, &[&str]); 9] = [
     ("connection", &["protocol", "collections", "limits"]),
     ("hub", &["protocol", "collections", "limits"]),
     ("security", &["collections", "limits"]),
-    ("app", &["protocol", "connection", "hub", "security", "limits"]),
+    ("app", &["protocol", "connection", "collections", "hub", "security", "limits"]),
     ("ring", &["limits"]),
     ("mesh", &["collections", "ring", "hub", "observe", "limits"]),
 ];

@@ -2,5 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod audience;
+mod wording;
 
 pub use audience::{Audience, Batch, Seat};
+pub use wording::{Epoch, Joined, Position, Wording};
