@@ -74,6 +74,9 @@ pub const WHEEL_SLOTS: usize = 4096;
 /// Sends of a fan-out in one turn: at 2.5 µs each, about a millisecond.
 pub const FANOUT_SENDS_PER_TURN: usize = 512;
 
+/// Sends of one room before the next has its turn.
+pub const FANOUT_QUANTUM: usize = 32;
+
 /// What one send of a fan-out costs, measured on loopback; decides how long messages gather.
 pub const FANOUT_SEND_NANOSECONDS: u64 = 2_500;
 
@@ -100,6 +103,27 @@ pub const PUBLICATION_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of publications that wait for the members of a shard. Past it the shard reads nothing and
 /// takes nothing from its inbox until a round has made room: publishers are slowed down.
 pub const GATHERED_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Rooms that a connection may be in at once. Each is a place in an audience, and a leave to be told
+/// when the connection ends.
+pub const ROOMS_OF_CONNECTION_MAX: usize = 64;
+
+/// Rooms that have members on a shard. An idle one costs about 500 bytes there and 400 at its home.
+pub const ROOMS_OF_SHARD_MAX: usize = 256 * 1024;
+
+/// Bytes that a room remembers, whatever the number of messages: what a member that comes back may
+/// have to take in one piece. A backlog takes as much twice.
+pub const HISTORY_BYTES_MAX: usize = 512 * 1024;
+
+/// Bytes that all rooms of a home remember together. Past it a room that speaks forgets its own
+/// oldest messages.
+pub const HISTORIES_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Slots of the wheel of histories: as for connections.
+pub const HISTORY_WHEEL_SLOTS: usize = WHEEL_SLOTS;
+
+/// Rooms that forget old messages in one turn: at up to 1,000 messages each, about a millisecond.
+pub const HISTORY_EXPIRIES_PER_TURN: usize = 64;
 
 /// Envelopes waiting for one shard.
 pub const INBOX_ENVELOPES_MAX: usize = 16 * 1024;

@@ -1,4 +1,8 @@
-//! The one road between threads: a bounded inbox per shard, and one wake for whatever came.
+//! The one road between threads: bounded inboxes per shard, and one wake for whatever came.
+//!
+//! A shard has two, since it has two parts: it is the home of rooms, and it has members of others.
+//! What goes to members waits for nothing but their own rounds; what goes to a home waits until the
+//! home can tell the members. So nobody waits in a circle.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -6,23 +10,47 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::collections::Fifo;
-use crate::hub::Batch;
+use crate::hub::{Batch, Notice, Requests};
 use crate::limits::{INBOX_BYTES_MAX, INBOX_ENVELOPES_MAX};
 use crate::ring::Wake;
+
+/// Which of a shard's inboxes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lane {
+    /// What members ask of a home.
+    Home,
+    /// What a home tells members.
+    Members,
+}
 
 /// What threads tell a shard.
 #[derive(Debug)]
 pub enum Envelope {
     /// To the home of the broadcast audience: frames to be put in order and passed on.
     Publish(Batch),
-    /// From the home: frames in the order of all, for the members here.
+    /// From that home: frames in the order of all, for the members here.
     Deliver(Batch),
+    /// To the home of rooms, from the shard with this number.
+    Requests(usize, Requests),
+    /// From the home of rooms.
+    Notices(Vec<Notice>),
 }
 
 impl Envelope {
+    /// The inbox that it goes to.
+    #[must_use]
+    pub const fn lane(&self) -> Lane {
+        match self {
+            Self::Publish(_) | Self::Requests(..) => Lane::Home,
+            Self::Deliver(_) | Self::Notices(_) => Lane::Members,
+        }
+    }
+
     fn bytes(&self) -> usize {
         match self {
             Self::Publish(batch) | Self::Deliver(batch) => batch.frames.len(),
+            Self::Requests(_, requests) => requests.bytes(),
+            Self::Notices(notices) => notices.iter().map(Notice::bytes).sum(),
         }
     }
 }
@@ -30,20 +58,25 @@ impl Envelope {
 /// The inboxes of all shards.
 #[derive(Debug)]
 pub struct Mesh {
-    inboxes: Box<[Inbox]>,
+    shards: Box<[Inboxes]>,
     /// Set once, beside the inboxes: a full one cannot hold it up.
     drain: OnceLock<Duration>,
     running: AtomicUsize,
 }
 
 #[derive(Debug)]
+struct Inboxes {
+    lanes: [Inbox; 2],
+    wake: Wake,
+    /// Somebody found an inbox full and waits for room.
+    awaited: AtomicBool,
+}
+
+#[derive(Debug)]
 struct Inbox {
     queue: Mutex<Fifo<Envelope>>,
-    wake: Wake,
-    /// Rung since the shard last looked: one wake serves all who come meanwhile.
+    /// Filled since the shard last looked: one wake serves all who come meanwhile.
     rung: AtomicBool,
-    /// Somebody found the inbox full and waits for room.
-    awaited: AtomicBool,
 }
 
 impl Mesh {
@@ -52,20 +85,21 @@ impl Mesh {
     /// # Errors
     /// EMFILE when there are not even descriptors for the wakes.
     pub fn new(shards: usize) -> io::Result<Self> {
-        let inboxes = (0..shards).map(|_| Inbox::new()).collect::<io::Result<_>>()?;
-        Ok(Self { inboxes, drain: OnceLock::new(), running: AtomicUsize::new(shards) })
+        let running = AtomicUsize::new(shards);
+        let shards = (0..shards).map(|_| Inboxes::new()).collect::<io::Result<_>>()?;
+        Ok(Self { shards, drain: OnceLock::new(), running })
     }
 
     /// Shards it connects.
     #[must_use]
     pub fn shards(&self) -> usize {
-        self.inboxes.len()
+        self.shards.len()
     }
 
     /// The doorbell of a shard.
     #[must_use]
     pub fn wake(&self, shard: usize) -> &Wake {
-        &self.inboxes[shard].wake
+        &self.shards[shard].wake
     }
 
     /// Tells every shard to stop accepting and let everybody go within `grace`.
@@ -81,49 +115,63 @@ impl Mesh {
         self.drain.get().copied()
     }
 
-    /// A shard has ended.
+    /// A shard has no connections any more and will have none.
     pub fn end(&self) {
         self.running.fetch_sub(1, Ordering::AcqRel);
         self.wake_all();
     }
 
-    /// Whether all shards have ended but the one that asks.
+    /// Whether that is so for all shards: no home has anybody left to tell.
     #[must_use]
-    pub fn is_last(&self) -> bool {
-        self.running.load(Ordering::Acquire) == 1
+    pub fn has_ended(&self) -> bool {
+        self.running.load(Ordering::Acquire) == 0
     }
 
-    /// Puts `envelope` behind all that were sent to that shard before.
+    /// Puts `envelope` behind all that were sent to that inbox before.
     ///
     /// # Errors
     /// Gives the envelope back when the inbox is full. The shard that drains it wakes all others,
     /// who then try again.
     pub fn send(&self, shard: usize, envelope: Envelope) -> Result<(), Envelope> {
-        let inbox = &self.inboxes[shard];
+        let inboxes = &self.shards[shard];
+        let inbox = &inboxes.lanes[envelope.lane() as usize];
         let bytes = envelope.bytes();
         {
             let mut queue = inbox.lock();
             if let Err(envelope) = queue.push(envelope, bytes) {
-                inbox.awaited.store(true, Ordering::Relaxed);
+                inboxes.awaited.store(true, Ordering::Relaxed);
                 return Err(envelope);
             }
         }
         if !inbox.rung.swap(true, Ordering::AcqRel) {
-            inbox.wake.ring();
+            inboxes.wake.ring();
         }
         Ok(())
     }
 
-    /// Moves up to `max` envelopes of a shard to `envelopes`; says whether there are more.
-    pub fn take(&self, shard: usize, max: usize, envelopes: &mut Vec<Envelope>) -> bool {
-        let inbox = &self.inboxes[shard];
+    /// Whether something waits for a shard that it has not looked at.
+    #[must_use]
+    pub fn waits(&self, shard: usize) -> bool {
+        self.shards[shard].lanes.iter().any(|inbox| inbox.rung.load(Ordering::Relaxed))
+    }
+
+    /// Moves up to `max` envelopes of an inbox to `envelopes`; says whether there are more.
+    pub fn take(
+        &self,
+        shard: usize,
+        lane: Lane,
+        max: usize,
+        envelopes: &mut Vec<Envelope>,
+    ) -> bool {
+        let inboxes = &self.shards[shard];
+        let inbox = &inboxes.lanes[lane as usize];
         if !inbox.rung.load(Ordering::Relaxed) || !inbox.rung.swap(false, Ordering::AcqRel) {
             return false;
         }
         let mut queue = inbox.lock();
         envelopes.extend(std::iter::from_fn(|| queue.pop()).take(max));
         let more = !queue.is_empty();
-        let awaited = inbox.awaited.swap(false, Ordering::Relaxed);
+        let awaited = inboxes.awaited.swap(false, Ordering::Relaxed);
         drop(queue);
         if more {
             inbox.rung.store(true, Ordering::Release);
@@ -135,22 +183,23 @@ impl Mesh {
     }
 
     fn wake_all(&self) {
-        for inbox in &self.inboxes {
-            inbox.wake.ring();
+        for inboxes in &self.shards {
+            inboxes.wake.ring();
         }
     }
 }
 
-impl Inbox {
+impl Inboxes {
     fn new() -> io::Result<Self> {
-        Ok(Self {
+        let lanes = std::array::from_fn(|_| Inbox {
             queue: Mutex::new(Fifo::new(INBOX_ENVELOPES_MAX, INBOX_BYTES_MAX)),
-            wake: Wake::new()?,
             rung: AtomicBool::new(false),
-            awaited: AtomicBool::new(false),
-        })
+        });
+        Ok(Self { lanes, wake: Wake::new()?, awaited: AtomicBool::new(false) })
     }
+}
 
+impl Inbox {
     /// A thread that panicked here has ended the process.
     fn lock(&self) -> MutexGuard<'_, Fifo<Envelope>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
@@ -167,9 +216,8 @@ mod tests {
 
     fn texts(envelopes: &[Envelope]) -> Vec<String> {
         let text = |envelope: &Envelope| match envelope {
-            Envelope::Publish(batch) | Envelope::Deliver(batch) => {
-                String::from_utf8_lossy(&batch.frames).into_owned()
-            }
+            Envelope::Publish(batch) => String::from_utf8_lossy(&batch.frames).into_owned(),
+            other => unreachable!("{other:?} was not sent"),
         };
         envelopes.iter().map(text).collect()
     }
@@ -181,10 +229,21 @@ mod tests {
             assert!(mesh.send(1, publication(text)).is_ok());
         }
         let mut taken = Vec::new();
-        assert!(!mesh.take(0, 10, &mut taken));
-        assert!(mesh.take(1, 2, &mut taken));
-        assert!(!mesh.take(1, 2, &mut taken));
+        assert!(!mesh.take(0, Lane::Home, 10, &mut taken));
+        assert!(mesh.take(1, Lane::Home, 2, &mut taken));
+        assert!(!mesh.take(1, Lane::Home, 2, &mut taken));
         assert_eq!(texts(&taken), ["a", "b", "c"]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_full_home_does_not_hold_up_members() -> io::Result<()> {
+        let mesh = Mesh::new(1)?;
+        while mesh.send(0, publication("x")).is_ok() {}
+        assert!(mesh.send(0, Envelope::Notices(Vec::new())).is_ok());
+        let mut taken = Vec::new();
+        assert!(!mesh.take(0, Lane::Members, 10, &mut taken));
+        assert!(matches!(taken[..], [Envelope::Notices(_)]));
         Ok(())
     }
 
@@ -197,7 +256,7 @@ mod tests {
         let refused = mesh.send(0, publication("last"));
         assert_eq!(texts(&refused.err().into_iter().collect::<Vec<_>>()), ["last"]);
         let mut taken = Vec::new();
-        assert!(mesh.take(0, 1, &mut taken));
+        assert!(mesh.take(0, Lane::Home, 1, &mut taken));
         assert!(mesh.send(0, publication("last")).is_ok());
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! The members of an audience on one shard, what was published to them, and when it goes out.
 //!
-//! Messages gather in one buffer of encoded frames. A *round* takes all of it and hands the same
-//! shared bytes to each member once. While a round is on, the members stand in three zones:
+//! Publications gather. A *round* takes all of them and hands the same shared bytes to each member
+//! once. While a round is on, the members stand in three zones:
 //!
 //! ```text
 //!   0 ……… next ……… end ……… len
@@ -9,6 +9,8 @@
 //! ```
 //!
 //! A member that leaves is replaced from its own zone, so that nobody is served twice or left out.
+//! A member hears what was published after it came: of a round that began with older publications
+//! it gets the rest.
 //!
 //! Pacing: sending costs a system call per member whatever the size, so where a round is expensive,
 //! messages gather as long as they keep coming: for the cost of a round from the first (1 ms at
@@ -18,7 +20,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 
 use crate::collections::Key;
 use crate::limits::{
@@ -30,7 +32,7 @@ use crate::limits::{
 pub type Seat = u32;
 
 /// Encoded frames that go to every member in one piece.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Batch {
     /// Whole frames, one after the other.
     pub frames: Bytes,
@@ -38,9 +40,20 @@ pub struct Batch {
     pub count: u32,
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Member {
+    key: Key,
+    /// Bytes that had been published when it came: it hears what follows them.
+    from: u64,
+}
+
 #[derive(Debug)]
 struct Round {
     batch: Batch,
+    /// Bytes that had been published before those of the batch.
+    start: u64,
+    /// The publications of the batch, bytes and frames of each.
+    pieces: Vec<(usize, u32)>,
     next: usize,
     end: usize,
 }
@@ -48,10 +61,11 @@ struct Round {
 /// Members of one shard and their messages.
 #[derive(Debug, Default)]
 pub struct Audience {
-    members: Vec<Key>,
-    gathered: BytesMut,
-    /// What each publication added to `gathered`: bytes and frames.
-    pieces: VecDeque<(usize, u32)>,
+    members: Vec<Member>,
+    gathered: VecDeque<Batch>,
+    gathered_bytes: usize,
+    /// Bytes ever published.
+    published: u64,
     round: Option<Round>,
     /// When the oldest and the newest of `gathered` came, and when the last round ended: all since
     /// the start of the shard.
@@ -73,10 +87,15 @@ impl Audience {
         self.members.is_empty()
     }
 
-    /// Adds a member. It hears every round that begins from now on.
-    pub fn join(&mut self, member: Key) -> Seat {
-        self.members.push(member);
+    /// Adds a member. It hears everything that is published from now on.
+    pub fn join(&mut self, key: Key) -> Seat {
+        self.members.push(Member { key, from: self.published });
         (self.members.len() - 1) as Seat
+    }
+
+    /// Has the member on `seat` hear only what is published from now on.
+    pub fn skip_to_now(&mut self, seat: Seat) {
+        self.members[seat as usize].from = self.published;
     }
 
     /// Removes the member on `seat` and calls `moved` for each member that changed its seat.
@@ -96,45 +115,68 @@ impl Audience {
         self.members.pop();
     }
 
-    /// Adds `count` encoded frames behind all that were published before.
-    pub fn publish(&mut self, now: Duration, frames: &[u8], count: u32) {
-        if self.pieces.is_empty() {
+    /// Adds `batch` behind all that was published before.
+    pub fn publish(&mut self, now: Duration, batch: Batch) {
+        if self.gathered.is_empty() {
             self.first = now;
         }
         self.last = now;
-        self.gathered.extend_from_slice(frames);
-        self.pieces.push_back((frames.len(), count));
+        self.published += batch.frames.len() as u64;
+        self.gathered_bytes += batch.frames.len();
+        self.gathered.push_back(batch);
     }
 
     /// Bytes that were published and wait for a round.
     #[must_use]
-    pub fn gathered_bytes(&self) -> usize {
-        self.gathered.len()
+    pub const fn gathered_bytes(&self) -> usize {
+        self.gathered_bytes
     }
 
-    /// Takes the oldest publications for a round: all of them, or as many as bring it to
-    /// [`ROUND_BYTES_MAX`], since a member that is slow may keep a round's bytes alive.
-    pub fn take_gathered(&mut self) -> Option<Batch> {
-        let (mut bytes, mut count) = (0, 0);
-        while bytes < ROUND_BYTES_MAX
-            && let Some((more_bytes, more_count)) = self.pieces.pop_front()
-        {
-            bytes += more_bytes;
-            count += more_count;
+    /// Begins a round with the oldest publications: all of them, or as many as bring it to
+    /// [`ROUND_BYTES_MAX`], since a member that is slow may keep a round's bytes alive. Says
+    /// whether anybody is to be served.
+    fn begin_round(&mut self) -> bool {
+        assert!(self.round.is_none(), "one round at a time keeps the order");
+        if self.members.is_empty() {
+            self.gathered.clear();
+            self.gathered_bytes = 0;
         }
-        // A copy: a share of the buffer would keep all of it alive for as long as one slow member.
-        let frames = Bytes::copy_from_slice(&self.gathered[..bytes]);
-        self.gathered.advance(bytes);
-        (count > 0).then_some(Batch { frames, count })
+        let start = self.published - self.gathered_bytes as u64;
+        let mut pieces = Vec::new();
+        let Some(batch) = self.take_gathered(&mut pieces) else { return false };
+        self.round = Some(Round { batch, start, pieces, next: 0, end: self.members.len() });
+        true
+    }
+
+    /// One publication goes out as it is, shared with other shards; several become one.
+    fn take_gathered(&mut self, pieces: &mut Vec<(usize, u32)>) -> Option<Batch> {
+        let (mut bytes, mut count) = (0, 0);
+        for batch in &self.gathered {
+            if bytes >= ROUND_BYTES_MAX {
+                break;
+            }
+            bytes += batch.frames.len();
+            count += batch.count;
+            pieces.push((batch.frames.len(), batch.count));
+        }
+        self.gathered_bytes -= bytes;
+        if pieces.len() < 2 {
+            return self.gathered.pop_front();
+        }
+        let mut frames = BytesMut::with_capacity(bytes);
+        for batch in self.gathered.drain(..pieces.len()) {
+            frames.extend_from_slice(&batch.frames);
+        }
+        Some(Batch { frames: frames.freeze(), count })
     }
 
     /// When the next round may begin, or go on. `None`: there is nothing to send.
     #[must_use]
     pub fn due(&self) -> Option<Duration> {
-        if self.round.is_some() || self.gathered.len() >= ROUND_BYTES_MAX {
+        if self.round.is_some() || self.gathered_bytes >= ROUND_BYTES_MAX {
             return Some(Duration::ZERO);
         }
-        if self.pieces.is_empty() {
+        if self.gathered.is_empty() {
             return None;
         }
         let pace = Pace::of(self.members.len() as u64);
@@ -146,35 +188,59 @@ impl Audience {
         Some(bound.min(patience))
     }
 
-    /// Begins a round with `batch`. One that is still on must have ended.
-    pub fn begin_round(&mut self, batch: Batch) {
-        assert!(self.round.is_none(), "one round at a time keeps the order");
-        if !self.members.is_empty() {
-            self.round = Some(Round { batch, next: 0, end: self.members.len() });
+    /// Hands what is due at `now` to up to `max` members; begins a round when none is on. Says
+    /// whether the last of a round was served: [`end_round`](Self::end_round) is to follow when
+    /// everything was sent.
+    pub fn serve(&mut self, now: Duration, max: usize, sends: &mut Vec<(Key, Batch)>) -> bool {
+        if self.due().is_none_or(|due| due > now) || (self.round.is_none() && !self.begin_round()) {
+            return false;
         }
-    }
-
-    /// Whether a round is on.
-    #[must_use]
-    pub const fn in_round(&self) -> bool {
-        self.round.is_some()
+        for _ in 0..max {
+            match self.next_in_round() {
+                Some(send) => sends.push(send),
+                None => return true,
+            }
+        }
+        false
     }
 
     /// The next member to serve and what it gets; ends the round behind the last.
-    pub fn next_in_round(&mut self) -> Option<(Key, Batch)> {
+    fn next_in_round(&mut self) -> Option<(Key, Batch)> {
         let round = self.round.as_mut()?;
-        if round.next == round.end {
-            self.round = None;
-            return None;
+        while round.next < round.end {
+            let member = self.members[round.next];
+            round.next += 1;
+            if let Some(batch) = round.share_of(member) {
+                return Some((member.key, batch));
+            }
         }
-        let member = self.members[round.next];
-        round.next += 1;
-        Some((member, round.batch.clone()))
+        self.round = None;
+        None
     }
 
     /// A round has ended at `now`.
     pub const fn end_round(&mut self, now: Duration) {
         self.round_end = now;
+    }
+}
+
+impl Round {
+    /// What was published after the member came.
+    fn share_of(&self, member: Member) -> Option<Batch> {
+        let mut start = self.start;
+        if member.from <= start {
+            return Some(self.batch.clone());
+        }
+        let (mut skipped, mut count) = (0, self.batch.count);
+        for &(bytes, frames) in &self.pieces {
+            if start >= member.from {
+                break;
+            }
+            start += bytes as u64;
+            skipped += bytes;
+            count -= frames;
+        }
+        (count > 0).then(|| Batch { frames: self.batch.frames.slice(skipped..), count })
     }
 }
 
@@ -205,14 +271,14 @@ impl Pace {
 
 /// Moves the member at `filler` into `hole`; the hole is then where the filler was.
 fn fill(
-    members: &mut [Key],
+    members: &mut [Member],
     hole: usize,
     filler: usize,
     moved: &mut impl FnMut(Key, Seat),
 ) -> usize {
     if hole != filler {
         members[hole] = members[filler];
-        moved(members[hole], hole as Seat);
+        moved(members[hole].key, hole as Seat);
     }
     filler
 }

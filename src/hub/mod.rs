@@ -1,8 +1,22 @@
-//! Who hears what: audiences, the order of their messages, and the plan of a fan-out.
+//! Who hears what: rooms, their members, the order of their messages, and the plan of a fan-out.
+//!
+//! ```text
+//!   shard of a member                 home of the room                shards of all members
+//!   Rooms ── Join, Leave, Publish ──▶ Home ── Joined, Deliver ──────▶ Rooms ── sends
+//!            (Requests)               counts, orders, remembers       (Notices)
+//! ```
 #![forbid(unsafe_code)]
 
 mod audience;
+mod history;
+mod home;
+mod road;
+mod rooms;
 mod wording;
 
 pub use audience::{Audience, Batch, Seat};
+pub use history::{History, HistoryLimits};
+pub use home::{Home, Now};
+pub use road::{Notice, Request, Requests, RoomName, Ticket};
+pub use rooms::{RoomError, Rooms};
 pub use wording::{Epoch, Joined, Position, Wording};

@@ -9,8 +9,10 @@ const SEEDS: u64 = 2_000;
 const OPERATIONS: u32 = 200;
 
 #[derive(Default)]
-struct Member {
+struct Listener {
     seat: Seat,
+    /// The first publication that it is to hear.
+    from: u32,
     /// The publications of each round that it must still get.
     owed: VecDeque<Vec<u32>>,
 }
@@ -18,7 +20,7 @@ struct Member {
 /// What an audience must do, written down the long way.
 struct Model {
     audience: Audience,
-    members: HashMap<Key, Member>,
+    members: HashMap<Key, Listener>,
     joined: u32,
     published: u32,
     /// Publications that were part of a round.
@@ -41,7 +43,8 @@ impl Model {
     fn operate(&mut self) {
         match self.random.below(100) {
             0..20 => self.join(),
-            20..35 => self.leave(),
+            20..33 => self.leave(),
+            33..35 => self.skip_to_now(),
             35..50 => self.publish(),
             50..60 => self.begin_round(),
             _ => self.serve(),
@@ -53,15 +56,28 @@ impl Model {
         let key = Key::from_parts(self.joined % 7, self.joined);
         self.joined += 1;
         let seat = self.audience.join(key);
-        self.members.insert(key, Member { seat, owed: VecDeque::new() });
+        self.members.insert(key, Listener { seat, from: self.published, owed: VecDeque::new() });
+    }
+
+    fn some_member(&mut self) -> Option<Key> {
+        if self.members.is_empty() {
+            return None;
+        }
+        let at = self.random.below(self.members.len() as u32) as usize;
+        Some(self.audience.members[at].key)
+    }
+
+    /// Of a round that it waits for, it gets nothing any more.
+    fn skip_to_now(&mut self) {
+        let Some(key) = self.some_member() else { return };
+        let listener = self.members.get_mut(&key).expect("the model knows every member");
+        listener.from = self.published;
+        listener.owed.clear();
+        self.audience.skip_to_now(listener.seat);
     }
 
     fn leave(&mut self) {
-        if self.members.is_empty() {
-            return;
-        }
-        let at = self.random.below(self.members.len() as u32) as usize;
-        let key = self.audience.members[at];
+        let Some(key) = self.some_member() else { return };
         let member = self.members.remove(&key).expect("the model knows every member");
         self.audience.leave(member.seat, |moved, seat| {
             self.members.get_mut(&moved).expect("who moves is still a member").seat = seat;
@@ -73,41 +89,47 @@ impl Model {
         let size = if self.random.below(20) == 0 { self.random.below(100_000) } else { 0 };
         let mut frames = [self.published.to_be_bytes(), size.to_be_bytes()].concat();
         frames.resize(8 + size as usize, 0);
-        self.audience.publish(Duration::ZERO, &frames, 1);
+        self.audience.publish(Duration::ZERO, Batch { frames: frames.into(), count: 1 });
         self.published += 1;
     }
 
     fn begin_round(&mut self) {
-        assert_eq!(self.audience.due().is_some(), self.audience.in_round() || self.waits());
-        if self.audience.in_round() {
+        assert_eq!(self.audience.due().is_some(), self.audience.round.is_some() || self.waits());
+        if self.audience.round.is_some() {
             return;
         }
-        let Some(batch) = self.audience.take_gathered() else {
-            assert!(!self.waits(), "what was published goes out");
+        if !self.audience.begin_round() {
+            assert!(self.members.is_empty() || !self.waits(), "what was published goes out");
+            self.taken = self.published;
             return;
-        };
-        let numbers = numbers(&batch);
+        }
+        let round = self.audience.round.as_ref().expect("it has begun");
+        let numbers = numbers(&round.batch);
         let expected: Vec<u32> = (self.taken..).take(numbers.len()).collect();
         assert_eq!(numbers, expected, "in order, none left out");
-        assert_eq!(batch.count as usize, numbers.len());
-        self.taken += batch.count;
-        for member in self.members.values_mut() {
-            member.owed.push_back(numbers.clone());
+        assert_eq!(round.batch.count as usize, numbers.len());
+        self.taken += round.batch.count;
+        for listener in self.members.values_mut() {
+            let share: Vec<u32> =
+                numbers.iter().copied().filter(|&number| number >= listener.from).collect();
+            if !share.is_empty() {
+                listener.owed.push_back(share);
+            }
         }
-        self.audience.begin_round(batch);
     }
 
     fn serve(&mut self) {
-        let was_on = self.audience.in_round();
+        let was_on = self.audience.round.is_some();
         match self.audience.next_in_round() {
             Some((key, batch)) => {
+                assert_eq!(batch.count as usize, numbers(&batch).len());
                 let member = self.members.get_mut(&key).expect("only members are served");
                 assert_eq!(member.owed.pop_front(), Some(numbers(&batch)), "its own, once");
             }
             None if was_on => {
                 let owed = self.members.values().map(|member| member.owed.len()).sum::<usize>();
                 assert_eq!(owed, 0, "a round ends when everybody was served");
-                assert!(!self.audience.in_round());
+                assert!(!self.audience.round.is_some());
             }
             None => {}
         }
@@ -120,7 +142,7 @@ impl Model {
     fn check_seats(&self) {
         assert_eq!(self.audience.len(), self.members.len());
         for (key, member) in &self.members {
-            assert_eq!(self.audience.members[member.seat as usize], *key);
+            assert_eq!(self.audience.members[member.seat as usize].key, *key);
         }
     }
 }
@@ -153,46 +175,59 @@ fn every_member_gets_every_round_once_whoever_comes_and_goes() {
     }
 }
 
+fn batch(frames: &[u8]) -> Batch {
+    Batch { frames: Bytes::copy_from_slice(frames), count: 1 }
+}
+
 #[test]
-fn a_newcomer_waits_for_the_next_round() {
+fn a_newcomer_hears_what_is_published_after_it_came() {
     let key = |index| Key::from_parts(index, 1);
     let mut audience = Audience::default();
     audience.join(key(0));
-    audience.publish(Duration::ZERO, b"first", 1);
-    let batch = audience.take_gathered().expect("it was published");
-    audience.begin_round(batch);
+    audience.publish(Duration::ZERO, batch(b"first"));
     audience.join(key(1));
-    audience.publish(Duration::ZERO, b"second", 1);
+    audience.publish(Duration::ZERO, batch(b"second"));
+    assert!(audience.begin_round());
+    audience.join(key(2));
+    audience.publish(Duration::ZERO, batch(b"third"));
     let mut heard = Vec::new();
     while audience.due().is_some() {
         match audience.next_in_round() {
             Some((member, batch)) => heard.push((member.index(), batch.frames)),
-            None => {
-                if let Some(batch) = audience.take_gathered() {
-                    audience.begin_round(batch);
-                }
-            }
+            None => _ = audience.begin_round(),
         }
     }
-    let expected: [(u32, &[u8]); 3] = [(0, b"first"), (0, b"second"), (1, b"second")];
+    let expected: [(u32, &[u8]); 5] =
+        [(0, b"firstsecond"), (1, b"second"), (0, b"third"), (1, b"third"), (2, b"third")];
     assert!(heard.iter().map(|(member, frames)| (*member, &frames[..])).eq(expected));
 }
 
 #[test]
+fn a_lone_publication_is_shared_not_copied() {
+    let mut audience = audience_of(1);
+    let published = batch(b"shared");
+    audience.publish(Duration::ZERO, published.clone());
+    assert!(audience.begin_round());
+    let (_, heard) = audience.next_in_round().expect("there is a member");
+    assert_eq!(heard.frames.as_ptr(), published.frames.as_ptr());
+}
+
+#[test]
 fn a_round_is_bounded_but_takes_at_least_one() {
-    let mut audience = Audience::default();
-    audience.publish(Duration::ZERO, &vec![0; 3 * ROUND_BYTES_MAX], 3);
-    audience.publish(Duration::ZERO, b"small", 1);
-    let sizes: Vec<usize> =
-        std::iter::from_fn(|| audience.take_gathered()).map(|batch| batch.frames.len()).collect();
-    assert_eq!(sizes, [3 * ROUND_BYTES_MAX, 5]);
-    for _ in 0..100 {
-        audience.publish(Duration::ZERO, &[0; 10_000], 1);
+    let mut audience = audience_of(1);
+    let sizes = [3 * ROUND_BYTES_MAX, 5, 2 * ROUND_BYTES_MAX / 3, 2 * ROUND_BYTES_MAX / 3, 7];
+    for size in sizes {
+        audience.publish(Duration::ZERO, batch(&vec![0; size]));
     }
-    while let Some(batch) = audience.take_gathered() {
-        assert!(batch.frames.len() < ROUND_BYTES_MAX + 10_000);
-        assert_eq!(batch.frames.len(), batch.count as usize * 10_000);
+    let mut rounds = Vec::new();
+    while audience.begin_round() {
+        rounds.extend(std::iter::from_fn(|| audience.next_in_round()).map(|(_, batch)| batch));
     }
+    let sizes: Vec<(usize, u32)> =
+        rounds.iter().map(|batch| (batch.frames.len(), batch.count)).collect();
+    let two_thirds = 2 * ROUND_BYTES_MAX / 3;
+    assert_eq!(sizes, [(3 * ROUND_BYTES_MAX, 1), (5 + 2 * two_thirds, 3), (7, 1)]);
+    assert_eq!(audience.gathered_bytes(), 0);
 }
 
 fn audience_of(members: u32) -> Audience {
@@ -207,7 +242,7 @@ fn audience_of(members: u32) -> Audience {
 fn nothing_is_due_until_something_is_published() {
     let mut audience = audience_of(1000);
     assert_eq!(audience.due(), None);
-    audience.publish(Duration::ZERO, b"lone", 1);
+    audience.publish(Duration::ZERO, batch(b"lone"));
     assert!(audience.due().is_some());
 }
 
@@ -229,7 +264,7 @@ fn a_message_after_quiet_is_due_at_once() {
         let quiet = Duration::from_nanos(10 * u64::from(members) * FANOUT_SEND_NANOSECONDS);
         audience.end_round(Duration::from_secs(9));
         let now = Duration::from_secs(9) + quiet;
-        audience.publish(now, b"alone", 1);
+        audience.publish(now, batch(b"alone"));
         assert_eq!(audience.due(), Some(now), "{members} members");
     }
 }
@@ -240,7 +275,7 @@ fn a_message_soon_after_a_round_waits_for_a_sixteenth() {
     for (members, _, patience) in TIMES {
         let mut audience = audience_of(members);
         audience.end_round(now);
-        audience.publish(now, b"soon", 1);
+        audience.publish(now, batch(b"soon"));
         assert_eq!(audience.due(), Some(now + Duration::from_nanos(patience)), "{members}");
     }
 }
@@ -254,7 +289,7 @@ fn messages_that_keep_coming_gather_for_the_cost_of_a_round() {
         let bound = start + Duration::from_nanos(bound);
         let mut now = start;
         while now < bound {
-            audience.publish(now, b"more", 1);
+            audience.publish(now, batch(b"more"));
             assert!(audience.due() > Some(now), "{members} members, at {now:?}");
             assert!(audience.due() <= Some(bound), "{members} members, at {now:?}");
             now += Duration::from_nanos(patience) / 2;
@@ -266,7 +301,7 @@ fn messages_that_keep_coming_gather_for_the_cost_of_a_round() {
 fn what_came_during_a_round_gathers_from_its_end() {
     let end = Duration::from_secs(9);
     let mut audience = audience_of(100);
-    audience.publish(end - Duration::from_millis(1), b"meanwhile", 1);
+    audience.publish(end - Duration::from_millis(1), batch(b"meanwhile"));
     audience.end_round(end);
     assert_eq!(audience.due(), Some(end + Duration::from_nanos(15_625)));
 }
@@ -275,7 +310,7 @@ fn what_came_during_a_round_gathers_from_its_end() {
 fn a_full_round_is_due_at_once() {
     let mut audience = audience_of(100);
     audience.end_round(Duration::from_secs(9));
-    audience.publish(Duration::from_secs(9), &[0; ROUND_BYTES_MAX], 1);
+    audience.publish(Duration::from_secs(9), batch(&[0; ROUND_BYTES_MAX]));
     assert_eq!(audience.due(), Some(Duration::ZERO));
 }
 
@@ -283,9 +318,8 @@ fn a_full_round_is_due_at_once() {
 fn a_round_that_is_on_goes_on_at_once() {
     let mut audience = audience_of(100);
     audience.end_round(Duration::from_secs(9));
-    audience.publish(Duration::ZERO, b"one", 1);
-    let batch = audience.take_gathered().expect("it was published");
-    audience.begin_round(batch);
+    audience.publish(Duration::ZERO, batch(b"one"));
+    assert!(audience.begin_round());
     assert_eq!(audience.due(), Some(Duration::ZERO));
     assert_eq!(std::iter::from_fn(|| audience.next_in_round()).count(), 100);
     assert_eq!(audience.due(), None);
@@ -294,9 +328,8 @@ fn a_round_that_is_on_goes_on_at_once() {
 #[test]
 fn without_members_nothing_piles_up() {
     let mut audience = Audience::default();
-    audience.publish(Duration::ZERO, b"to nobody", 1);
-    let batch = audience.take_gathered().expect("it was published");
-    audience.begin_round(batch);
-    assert!(!audience.in_round());
+    audience.publish(Duration::ZERO, batch(b"to nobody"));
+    assert!(!audience.begin_round());
+    assert!(!audience.round.is_some());
     assert_eq!((audience.due(), audience.gathered_bytes()), (None, 0));
 }

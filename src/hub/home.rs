@@ -1,0 +1,333 @@
+//! The home of rooms: where their members are counted, their messages get their order, and the last
+//! of them are remembered.
+//!
+//! Every room has its home on one shard. What happens in a room is in one order there: requests as
+//! they come, and for each of them what is told to the shards of the members. A shard hears of a
+//! join behind everything that the new member need not hear, and before everything else.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use slab::Slab;
+
+use super::history::{History, HistoryLimits};
+use super::road::{Notice, Request, Requests, RoomName, Ticket};
+use super::{Batch, Epoch, Joined, Position, Wording};
+use crate::collections::{Tick, Wheel};
+use crate::limits::{HISTORIES_BYTES_MAX, HISTORY_EXPIRIES_PER_TURN, HISTORY_WHEEL_SLOTS};
+use crate::protocol::{OpCode, encode_frame};
+
+/// The time of a turn.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// Of the shard's clock.
+    pub tick: Tick,
+    /// Milliseconds since 1970.
+    pub unix_milliseconds: u64,
+}
+
+/// The rooms whose home this is.
+#[derive(Debug)]
+pub struct Home<W> {
+    wording: W,
+    limits: HistoryLimits,
+    names: HashMap<RoomName, usize>,
+    rooms: Slab<Room>,
+    /// When the oldest message of a room will be too old.
+    expiries: Wheel,
+    /// Rooms with something that was not passed on.
+    unsent: Vec<usize>,
+    /// What is to be told to each shard.
+    notices: Box<[Vec<Notice>]>,
+    epoch: Epoch,
+    members: u64,
+    messages: usize,
+    bytes: usize,
+    /// One payload.
+    payload: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Room {
+    name: RoomName,
+    epoch: Epoch,
+    members: u64,
+    /// Shards with members, and how many.
+    shards: Vec<(u32, u32)>,
+    history: History,
+    /// What happened and was not passed on: frames, and how many.
+    unsent: Vec<u8>,
+    unsent_count: u32,
+}
+
+impl<W: Wording> Home<W> {
+    /// A home without rooms, for members on so many shards. Epochs count from `epoch`, which must
+    /// be another for each home and each start of the server.
+    #[must_use]
+    pub fn new(wording: W, limits: HistoryLimits, shards: usize, epoch: Epoch) -> Self {
+        Self {
+            wording,
+            limits,
+            names: HashMap::new(),
+            rooms: Slab::new(),
+            expiries: Wheel::new(HISTORY_WHEEL_SLOTS),
+            unsent: Vec::new(),
+            notices: (0..shards).map(|_| Vec::new()).collect(),
+            epoch,
+            members: 0,
+            messages: 0,
+            bytes: 0,
+            payload: Vec::new(),
+        }
+    }
+
+    /// Rooms; each has a member.
+    #[must_use]
+    pub fn rooms(&self) -> usize {
+        self.rooms.len()
+    }
+
+    /// Members of all rooms together.
+    #[must_use]
+    pub const fn members(&self) -> u64 {
+        self.members
+    }
+
+    /// Messages remembered, and the bytes of their frames.
+    #[must_use]
+    pub const fn remembered(&self) -> (usize, usize) {
+        (self.messages, self.bytes)
+    }
+
+    /// Does what the members on shard `from` ask for.
+    pub fn serve(&mut self, now: Now, from: usize, requests: Requests) {
+        let mut heads = &requests.heads[..];
+        for request in requests.list {
+            match request {
+                Request::Join { room, ticket, since, again } => {
+                    self.join(from, room, ticket, since, again);
+                }
+                Request::Leave { room } => self.leave(from, &room),
+                Request::Publish { room, head, id } => {
+                    let (head, rest) = heads.split_at(head as usize);
+                    heads = rest;
+                    self.publish(now, &room, head, id);
+                }
+            }
+        }
+    }
+
+    /// Takes what is to be told to the shards, for each that has anything to hear.
+    pub fn take_notices(&mut self, mut tell: impl FnMut(usize, Vec<Notice>)) {
+        for number in std::mem::take(&mut self.unsent) {
+            // The room may be gone, and even be another.
+            if let Some(room) = self.rooms.get_mut(number) {
+                room.pass_on(&mut self.notices);
+            }
+        }
+        for (shard, notices) in self.notices.iter_mut().enumerate() {
+            if !notices.is_empty() {
+                tell(shard, std::mem::take(notices));
+            }
+        }
+    }
+
+    /// Forgets messages that are too old; says whether there may be more.
+    pub fn forget_old(&mut self, now: Tick) -> bool {
+        for _ in 0..HISTORY_EXPIRIES_PER_TURN {
+            let Some(number) = self.expiries.pop_due(now) else { return false };
+            let room = &mut self.rooms[number as usize];
+            let limits = self.limits;
+            account(&mut self.messages, &mut self.bytes, &mut room.history, |history| {
+                history.forget_old(now, &limits);
+            });
+            if let Some(expiry) = room.history.expiry(&limits) {
+                self.expiries.arm(number, expiry);
+            }
+        }
+        true
+    }
+
+    /// Whether any message waits to become too old.
+    #[must_use]
+    pub const fn remembers(&self) -> bool {
+        !self.expiries.is_empty()
+    }
+
+    fn join(
+        &mut self,
+        from: usize,
+        name: RoomName,
+        ticket: Ticket,
+        since: Option<Position>,
+        again: bool,
+    ) {
+        let number = self.room_or_new(&name);
+        let room = &mut self.rooms[number];
+        if !again {
+            room.members += 1;
+            self.members += 1;
+            if room.members > 1 {
+                let (wording, users) = (&self.wording, room.members);
+                let append = |out: &mut Vec<u8>| wording.user_joined(out, &name, users);
+                room.append(&mut self.payload, append);
+            }
+        }
+        room.pass_on(&mut self.notices);
+        if !again {
+            room.count_in(from);
+        }
+        let position = Position { epoch: room.epoch, offset: room.history.offset() };
+        let mut missed = Vec::new();
+        let missed_count = since
+            .filter(|since| since.epoch == room.epoch)
+            .and_then(|since| room.history.since(since.offset, &mut missed));
+        let joined = Joined {
+            room: &name,
+            user_count: room.members,
+            position,
+            recovered: missed_count.is_some(),
+        };
+        self.payload.clear();
+        self.wording.room_joined(&mut self.payload, &joined);
+        let mut frames = Vec::with_capacity(self.payload.len() + missed.len() + 10);
+        encode_frame(&mut frames, OpCode::Text, &self.payload);
+        frames.extend_from_slice(&missed);
+        let (frames, count) = (Bytes::from(frames), 1 + missed_count.unwrap_or(0));
+        let recovered = joined.recovered;
+        self.notices[from].push(Notice::Joined { room: name, ticket, frames, count, recovered });
+    }
+
+    fn leave(&mut self, from: usize, name: &RoomName) {
+        let number = self.number_of(name);
+        let room = &mut self.rooms[number];
+        room.members -= 1;
+        self.members -= 1;
+        room.count_out(from);
+        if room.members == 0 {
+            self.remove(number);
+            return;
+        }
+        let (wording, users) = (&self.wording, room.members);
+        let is_first = room.append(&mut self.payload, |out| wording.user_left(out, name, users));
+        if is_first {
+            self.unsent.push(number);
+        }
+    }
+
+    fn publish(&mut self, now: Now, name: &RoomName, head: &[u8], id: u64) {
+        let number = self.number_of(name);
+        let room = &mut self.rooms[number];
+        if id != 0 && room.history.has(id) {
+            return;
+        }
+        let (wording, offset) = (&self.wording, room.history.offset() + 1);
+        let start = room.unsent.len();
+        let append = |out: &mut Vec<u8>| wording.message(out, head, now.unix_milliseconds, offset);
+        if room.append(&mut self.payload, append) {
+            self.unsent.push(number);
+        }
+        let frame = &room.unsent[start..];
+        let limits = &self.limits;
+        let others = self.bytes - room.history.bytes();
+        account(&mut self.messages, &mut self.bytes, &mut room.history, |history| {
+            history.push(now.tick, id, frame, limits);
+            // The room that speaks pays when all rooms together remember too much.
+            while others + history.bytes() > HISTORIES_BYTES_MAX && !history.is_empty() {
+                history.forget_oldest();
+            }
+        });
+        let index = number as u32;
+        if !self.expiries.is_armed(index)
+            && let Some(expiry) = room.history.expiry(limits)
+        {
+            self.expiries.arm(index, expiry);
+        }
+    }
+
+    fn room_or_new(&mut self, name: &RoomName) -> usize {
+        if let Some(&number) = self.names.get(name) {
+            return number;
+        }
+        self.epoch.0 = self.epoch.0.wrapping_add(1);
+        let number = self.rooms.insert(Room {
+            name: name.clone(),
+            epoch: self.epoch,
+            members: 0,
+            shards: Vec::new(),
+            history: History::default(),
+            unsent: Vec::new(),
+            unsent_count: 0,
+        });
+        self.names.insert(name.clone(), number);
+        number
+    }
+
+    fn number_of(&self, name: &RoomName) -> usize {
+        *self.names.get(name).expect("a shard speaks of rooms that it has joined")
+    }
+
+    fn remove(&mut self, number: usize) {
+        let mut room = self.rooms.remove(number);
+        self.names.remove(&room.name);
+        self.expiries.disarm(number as u32);
+        account(&mut self.messages, &mut self.bytes, &mut room.history, |history| {
+            *history = History::default();
+        });
+    }
+}
+
+impl Room {
+    /// Adds one message for all members; says whether it is the first that was not passed on.
+    fn append(&mut self, payload: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) -> bool {
+        payload.clear();
+        write(payload);
+        encode_frame(&mut self.unsent, OpCode::Text, payload);
+        self.unsent_count += 1;
+        self.unsent_count == 1
+    }
+
+    /// Hands what has happened to the shards that have members: encoded once for all.
+    fn pass_on(&mut self, notices: &mut [Vec<Notice>]) {
+        if self.unsent.is_empty() {
+            return;
+        }
+        let frames = Bytes::from(std::mem::take(&mut self.unsent));
+        let count = std::mem::take(&mut self.unsent_count);
+        for &(shard, _) in &self.shards {
+            let batch = Batch { frames: frames.clone(), count };
+            notices[shard as usize].push(Notice::Deliver { room: self.name.clone(), batch });
+        }
+    }
+
+    fn count_in(&mut self, shard: usize) {
+        let shard = shard as u32;
+        match self.shards.iter_mut().find(|(number, _)| *number == shard) {
+            Some((_, members)) => *members += 1,
+            None => self.shards.push((shard, 1)),
+        }
+    }
+
+    fn count_out(&mut self, shard: usize) {
+        let place = self.shards.iter().position(|(number, _)| *number == shard as u32);
+        let place = place.expect("only a shard with members says that one has left");
+        self.shards[place].1 -= 1;
+        if self.shards[place].1 == 0 {
+            self.shards.swap_remove(place);
+        }
+    }
+}
+
+/// Changes a history and keeps the sums of all.
+fn account(
+    messages: &mut usize,
+    bytes: &mut usize,
+    history: &mut History,
+    change: impl FnOnce(&mut History),
+) {
+    *messages -= history.len();
+    *bytes -= history.bytes();
+    change(history);
+    *messages += history.len();
+    *bytes += history.bytes();
+}

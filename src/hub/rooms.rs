@@ -1,0 +1,385 @@
+//! The rooms that connections of one shard are members of, as this shard sees them: who hears what,
+//! and what is asked of the homes.
+//!
+//! The audience of the broadcast application is a room, too: one without a name and without a home.
+
+use std::collections::hash_map::RandomState;
+use std::collections::{HashMap, VecDeque};
+use std::hash::BuildHasher;
+use std::time::Duration;
+
+use bytes::Bytes;
+use slab::Slab;
+
+use super::road::{Notice, Request, Requests, RoomName, Ticket};
+use super::{Audience, Batch, Position, Seat};
+use crate::collections::Key;
+use crate::limits::{FANOUT_QUANTUM, ROOMS_OF_CONNECTION_MAX, ROOMS_OF_SHARD_MAX};
+
+/// The seat of a member that was not answered yet.
+const NO_SEAT: Seat = Seat::MAX;
+
+/// The room of the broadcast application.
+const BROADCAST: usize = 0;
+
+/// What a connection asked for is not to be had.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RoomError {
+    /// It is in no such room.
+    NotInRoom,
+    /// It is in as many rooms as it may be, or the shard has as many as it can.
+    TooMany,
+}
+
+/// The rooms of one shard.
+#[derive(Debug)]
+pub struct Rooms {
+    names: HashMap<RoomName, usize>,
+    rooms: Slab<Room>,
+    /// Of each connection, by its index: the one joined last is the last.
+    memberships: Vec<Vec<Membership>>,
+    /// Rooms with something to send, each once, in turn.
+    turns: VecDeque<u32>,
+    /// Rooms whose round has been handed out to its last member.
+    served: Vec<u32>,
+    /// Bytes that wait in all rooms for their rounds.
+    gathered_bytes: usize,
+    /// What is asked of each home.
+    requests: Box<[Requests]>,
+    /// The same on all shards.
+    hasher: RandomState,
+    tickets: u32,
+}
+
+#[derive(Debug)]
+struct Room {
+    name: RoomName,
+    home: usize,
+    audience: Audience,
+    /// Memberships, those that were not answered yet among them.
+    memberships: u32,
+    /// It is in `turns`.
+    takes_turns: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Membership {
+    room: u32,
+    seat: Seat,
+    ticket: u32,
+}
+
+impl Rooms {
+    /// Without members. `hasher` finds the home of a room among so many shards: it must be the same
+    /// for all of them.
+    #[must_use]
+    pub fn new(shards: usize, hasher: RandomState) -> Self {
+        let mut rooms = Slab::new();
+        rooms.insert(Room::new(RoomName::from(""), 0));
+        Self {
+            names: HashMap::new(),
+            rooms,
+            memberships: Vec::new(),
+            turns: VecDeque::new(),
+            served: Vec::new(),
+            gathered_bytes: 0,
+            requests: (0..shards).map(|_| Requests::default()).collect(),
+            hasher,
+            tickets: 0,
+        }
+    }
+
+    /// Bytes that wait for their rounds.
+    #[must_use]
+    pub const fn gathered_bytes(&self) -> usize {
+        self.gathered_bytes
+    }
+
+    /// Connections that hear broadcasts.
+    #[must_use]
+    pub fn broadcast_members(&self) -> usize {
+        self.rooms[BROADCAST].audience.len()
+    }
+
+    /// Whether nobody is in any room, and nothing of one is left.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rooms.len() == 1 && self.rooms[BROADCAST].audience.is_empty()
+    }
+
+    /// A number for what a client calls its message: the same on all shards, never 0.
+    #[must_use]
+    pub fn hash_of_id(&self, room: &str, id: &str) -> u64 {
+        self.hasher.hash_one((room, id)).max(1)
+    }
+
+    /// Lets a connection hear all broadcasts from now on.
+    pub fn enter_broadcast(&mut self, key: Key) {
+        let seat = self.rooms[BROADCAST].audience.join(key);
+        self.rooms[BROADCAST].memberships += 1;
+        let membership = Membership { room: BROADCAST as u32, seat, ticket: 0 };
+        self.memberships_of(key).push(membership);
+    }
+
+    /// Tells all who hear broadcasts here.
+    pub fn broadcast(&mut self, now: Duration, batch: Batch) {
+        self.gather(now, BROADCAST, batch);
+    }
+
+    /// Makes a connection a member of a room, as soon as the home has answered. A member that joins
+    /// again is answered anew.
+    ///
+    /// # Errors
+    /// [`RoomError::TooMany`].
+    pub fn join(&mut self, key: Key, name: &str, since: Option<Position>) -> Result<(), RoomError> {
+        let known = self.names.get(name).copied();
+        let memberships = self.memberships_of(key);
+        let place = known.and_then(|room| place_of(memberships, room));
+        let (room, again, number) = match (place, known) {
+            (Some(place), _) => {
+                let membership = memberships.remove(place);
+                memberships.push(membership);
+                (membership.room as usize, true, membership.ticket)
+            }
+            (None, _) if memberships.len() >= ROOMS_OF_CONNECTION_MAX => {
+                return Err(RoomError::TooMany);
+            }
+            (None, Some(room)) => (room, false, self.enter(key, room)),
+            (None, None) => {
+                let room = self.open(name)?;
+                (room, false, self.enter(key, room))
+            }
+        };
+        let Room { name, home, .. } = &self.rooms[room];
+        let ticket = Ticket { key, number };
+        let request = Request::Join { room: name.clone(), ticket, since, again };
+        self.requests[*home].list.push(request);
+        Ok(())
+    }
+
+    /// Takes a connection out of a room: the named one, or the one it joined last.
+    ///
+    /// # Errors
+    /// [`RoomError::NotInRoom`].
+    pub fn leave(&mut self, key: Key, name: Option<&str>) -> Result<(), RoomError> {
+        let place = self.find(key, name)?;
+        let membership = self.memberships_of(key).remove(place);
+        self.end(membership);
+        Ok(())
+    }
+
+    /// Takes a connection out of all rooms: it has ended, or is about to.
+    pub fn leave_all(&mut self, key: Key) {
+        if let Some(memberships) = self.memberships.get_mut(key.index() as usize) {
+            for membership in std::mem::take(memberships) {
+                self.end(membership);
+            }
+        }
+    }
+
+    /// Publishes what `write` appends, given the name of the room: the named one, or the one that
+    /// the connection joined last. `id` is 0 or of [`hash_of_id`](Self::hash_of_id).
+    ///
+    /// # Errors
+    /// [`RoomError::NotInRoom`].
+    pub fn publish(
+        &mut self,
+        key: Key,
+        name: Option<&str>,
+        write: impl FnOnce(&mut Vec<u8>, &str) -> u64,
+    ) -> Result<(), RoomError> {
+        let place = self.find(key, name)?;
+        let room = self.memberships_of(key)[place].room as usize;
+        let Room { name, home, .. } = &self.rooms[room];
+        let requests = &mut self.requests[*home];
+        let start = requests.heads.len();
+        let id = write(&mut requests.heads, name);
+        let head = (requests.heads.len() - start) as u32;
+        requests.list.push(Request::Publish { room: name.clone(), head, id });
+        Ok(())
+    }
+
+    /// What the homes are asked since this was called last.
+    pub fn take_requests(&mut self, mut ask: impl FnMut(usize, Requests)) {
+        for (home, requests) in self.requests.iter_mut().enumerate() {
+            if !requests.is_empty() {
+                ask(home, std::mem::take(requests));
+            }
+        }
+    }
+
+    /// Hears what a home tells. An answer is to be sent at once: what follows in its room comes
+    /// later by itself.
+    pub fn hear(&mut self, now: Duration, notice: Notice, answer: impl FnOnce(Key, Bytes, u32)) {
+        match notice {
+            Notice::Deliver { room, batch } => {
+                // Its last member here may have left meanwhile.
+                if let Some(&room) = self.names.get(&room) {
+                    self.gather(now, room, batch);
+                }
+            }
+            Notice::Joined { room, ticket, frames, count, recovered } => {
+                self.seat(&room, ticket, recovered);
+                answer(ticket.key, frames, count);
+            }
+        }
+    }
+
+    /// When the next send is due. `None`: there is nothing to send.
+    #[must_use]
+    pub fn due(&self) -> Option<Duration> {
+        self.turns.iter().filter_map(|&room| self.rooms[room as usize].audience.due()).min()
+    }
+
+    /// Takes up to `max` sends that are due at `now`, rooms in turn, so that a large one does not
+    /// hold up the others. What one connection gets of several rooms stands together. Call
+    /// [`end_rounds`](Self::end_rounds) when they were made.
+    pub fn take_due(&mut self, now: Duration, max: usize, sends: &mut Vec<(Key, Batch)>) {
+        let mut speakers = 0;
+        let mut waiting = self.turns.len();
+        while waiting > 0 && sends.len() < max {
+            let number = self.turns.pop_front().expect("so many wait");
+            waiting -= 1;
+            let room = &mut self.rooms[number as usize];
+            let gathered = room.audience.gathered_bytes();
+            let before = sends.len();
+            let quantum = FANOUT_QUANTUM.min(max - before);
+            let is_served = room.audience.serve(now, quantum, sends);
+            self.gathered_bytes -= gathered - room.audience.gathered_bytes();
+            speakers += usize::from(sends.len() > before);
+            if is_served {
+                self.served.push(number);
+            }
+            if room.audience.due().is_some() {
+                self.turns.push_back(number);
+                // Whoever has more comes again, behind the others.
+                waiting += usize::from(sends.len() > before && !is_served);
+            } else {
+                room.takes_turns = false;
+            }
+        }
+        if speakers > 1 {
+            // A stable sort: for each connection the order stays.
+            sends.sort_by_key(|(key, _)| key.index());
+        }
+    }
+
+    /// The sends of the last [`take_due`](Self::take_due) were made, and it is `now`: what gathers
+    /// in rooms whose round has ended waits from here on.
+    pub fn end_rounds(&mut self, now: Duration) {
+        for number in self.served.drain(..) {
+            if let Some(room) = self.rooms.get_mut(number as usize) {
+                room.audience.end_round(now);
+            }
+        }
+    }
+
+    fn memberships_of(&mut self, key: Key) -> &mut Vec<Membership> {
+        let index = key.index() as usize;
+        if self.memberships.len() <= index {
+            self.memberships.resize_with(index + 1, Vec::new);
+        }
+        &mut self.memberships[index]
+    }
+
+    fn find(&mut self, key: Key, name: Option<&str>) -> Result<usize, RoomError> {
+        let room = match name {
+            Some(name) => Some(*self.names.get(name).ok_or(RoomError::NotInRoom)?),
+            None => None,
+        };
+        let memberships = self.memberships_of(key);
+        let place = match room {
+            Some(room) => place_of(memberships, room),
+            None => memberships.len().checked_sub(1),
+        };
+        place.ok_or(RoomError::NotInRoom)
+    }
+
+    fn open(&mut self, name: &str) -> Result<usize, RoomError> {
+        if self.rooms.len() > ROOMS_OF_SHARD_MAX {
+            return Err(RoomError::TooMany);
+        }
+        let name = RoomName::from(name);
+        let home = (self.hasher.hash_one(&*name) % self.requests.len() as u64) as usize;
+        let room = self.rooms.insert(Room::new(name.clone(), home));
+        self.names.insert(name, room);
+        Ok(room)
+    }
+
+    /// A membership without a seat yet; gives its number.
+    fn enter(&mut self, key: Key, room: usize) -> u32 {
+        self.tickets = self.tickets.wrapping_add(1);
+        let ticket = self.tickets;
+        self.rooms[room].memberships += 1;
+        let membership = Membership { room: room as u32, seat: NO_SEAT, ticket };
+        self.memberships_of(key).push(membership);
+        ticket
+    }
+
+    /// Gives a member its seat, if it still has the membership that was answered.
+    fn seat(&mut self, name: &RoomName, ticket: Ticket, recovered: bool) {
+        let Some(&number) = self.names.get(name) else { return };
+        let Self { rooms, memberships, .. } = self;
+        let membership = memberships[ticket.key.index() as usize].iter_mut().find(|membership| {
+            membership.room as usize == number && membership.ticket == ticket.number
+        });
+        let Some(membership) = membership else { return };
+        let audience = &mut rooms[number].audience;
+        if membership.seat == NO_SEAT {
+            membership.seat = audience.join(ticket.key);
+        } else if recovered {
+            audience.skip_to_now(membership.seat);
+        }
+    }
+
+    /// The end of a membership that was taken from its connection.
+    fn end(&mut self, membership: Membership) {
+        let number = membership.room as usize;
+        let Self { rooms, memberships, requests, gathered_bytes, turns, names, .. } = self;
+        let room = &mut rooms[number];
+        room.memberships -= 1;
+        if membership.seat != NO_SEAT {
+            room.audience.leave(membership.seat, |moved, seat| {
+                let place = place_of(&memberships[moved.index() as usize], number);
+                let place = place.expect("who has a seat is a member");
+                memberships[moved.index() as usize][place].seat = seat;
+            });
+        }
+        if number == BROADCAST {
+            return;
+        }
+        requests[room.home].list.push(Request::Leave { room: room.name.clone() });
+        if room.memberships == 0 {
+            *gathered_bytes -= room.audience.gathered_bytes();
+            if room.takes_turns {
+                turns.retain(|&listed| listed as usize != number);
+            }
+            names.remove(&room.name);
+            rooms.remove(number);
+        }
+    }
+
+    fn gather(&mut self, now: Duration, number: usize, batch: Batch) {
+        let room = &mut self.rooms[number];
+        if room.audience.is_empty() {
+            return;
+        }
+        self.gathered_bytes += batch.frames.len();
+        room.audience.publish(now, batch);
+        if !room.takes_turns {
+            room.takes_turns = true;
+            self.turns.push_back(number as u32);
+        }
+    }
+}
+
+impl Room {
+    fn new(name: RoomName, home: usize) -> Self {
+        let audience = Audience::default();
+        Self { name, home, audience, memberships: 0, takes_turns: false }
+    }
+}
+
+fn place_of(memberships: &[Membership], room: usize) -> Option<usize> {
+    memberships.iter().position(|membership| membership.room as usize == room)
+}
