@@ -184,3 +184,33 @@ pub const ASSEMBLY_RETAINED_BYTES_MAX: usize = 64 * 1024;
 /// Buffers a shard keeps for the next unfinished messages: 4 MiB at most, and in practice the few
 /// that one turn needs.
 pub const ASSEMBLIES_RETAINED_MAX: usize = 64;
+
+/// Characters of a room's name, as the chat's protocol has it. All characters here are Unicode
+/// scalar values.
+pub const ROOM_NAME_CHARACTERS_MAX: usize = 50;
+
+/// Characters of a chat message, as the chat's protocol has it.
+pub const CHAT_TEXT_CHARACTERS_MAX: usize = 1000;
+
+/// Characters of the id that a sender gives to its message: 128 random bits in hex are half of it.
+pub const MESSAGE_ID_CHARACTERS_MAX: usize = 64;
+
+/// Characters of the name of a user, as the chat's protocol has it.
+pub const USERNAME_CHARACTERS_MAX: usize = 50;
+
+/// Characters of a password: longer than any passphrase, short enough to be hashed at once.
+pub const PASSWORD_CHARACTERS_MAX: usize = 128;
+
+/// Characters of the epoch that a client comes back with. Ours have 16; one of another server is
+/// unknown, but no fault.
+pub const EPOCH_CHARACTERS_MAX: usize = 64;
+
+/// Bytes of a token. With many claims and a long signature, JWTs stay under 2 KiB.
+pub const TOKEN_BYTES_MAX: usize = 4096;
+
+/// Largest offset a client can come back with: 2^53 − 1, the largest integer that JavaScript holds.
+pub const OFFSET_MAX: u64 = (1 << 53) - 1;
+
+/// Levels of objects and arrays in a command. It has two; what others add may be deeper, but every
+/// level takes stack.
+pub const JSON_LEVELS_MAX: usize = 16;

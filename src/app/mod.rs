@@ -1,6 +1,8 @@
 //! What a message means: applications behind one trait.
 #![forbid(unsafe_code)]
 
+pub mod chat;
+
 use crate::connection::Message;
 use crate::protocol::{MessageKind, OpCode, encode_frame};
 
