@@ -55,7 +55,7 @@ impl Default for Config {
         Self {
             listen: vec![SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080))],
             shards: None,
-            app: DefaultApp::Echo,
+            app: DefaultApp::Chat,
             admin: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9090))),
             heartbeat: Duration::from_secs(30),
             max_message: limits::MESSAGE_BYTES_DEFAULT,
@@ -70,6 +70,8 @@ impl Default for Config {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum DefaultApp {
+    /// Rooms, with a protocol of JSON messages.
+    Chat,
     /// Every message goes back to its sender.
     Echo,
     /// Every message goes to every connection.
@@ -140,7 +142,7 @@ struct Settings {
     /// Shards to run [default: one per CPU in the affinity mask]
     #[arg(long, value_name = "N")]
     shards: Option<NonZeroUsize>,
-    /// What an upgrade on / gets [default: echo]
+    /// What an upgrade on / gets [default: chat]
     #[arg(long)]
     app: Option<DefaultApp>,
     /// Where the admin listener stands [default: 127.0.0.1:9090]

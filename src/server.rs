@@ -1,5 +1,7 @@
 //! The process: shards on their threads, signals and the admin listener on this one.
 
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -17,6 +19,7 @@ use crate::app::Endpoint;
 use crate::check::EXIT_CANNOT_RUN;
 use crate::config::{Config, DefaultApp};
 use crate::connection::Workshop;
+use crate::hub::{Epoch, HistoryLimits};
 use crate::limits::{ASSEMBLY_BYTES_MAX, DESCRIPTOR_RESERVE, FRAGMENTS_MAX, TICK_MILLISECONDS};
 use crate::mesh::Mesh;
 use crate::observe::{self, ShardCounters};
@@ -96,6 +99,7 @@ impl Server {
             (0..shards).map(|_| ShardCounters::default()).collect();
         let (reporter, reports) = mpsc::unbounded_channel();
         let allowed = connections_allowed(descriptors);
+        let hasher = RandomState::new();
         for number in 0..shards {
             let plan = ShardPlan {
                 number,
@@ -103,6 +107,9 @@ impl Server {
                 listen: listen.clone(),
                 root: endpoint(config.app),
                 connections_max: connections_of(number, shards, config).min(allowed),
+                hasher: hasher.clone(),
+                history: history(config),
+                epoch: Epoch(hasher.hash_one(number)),
                 workshop: workshop(config),
                 mesh: Arc::clone(&mesh),
                 counters: Arc::clone(&counters),
@@ -253,6 +260,7 @@ fn connections_of(number: usize, shards: usize, config: &Config) -> usize {
 
 const fn endpoint(app: DefaultApp) -> Endpoint {
     match app {
+        DefaultApp::Chat => Endpoint::Chat,
         DefaultApp::Echo => Endpoint::Echo,
         DefaultApp::Broadcast => Endpoint::Broadcast,
     }
@@ -266,4 +274,8 @@ fn workshop(config: &Config) -> Workshop {
         heartbeat: u32::try_from(heartbeat).expect("the heartbeat is at most an hour"),
         replies_kept: 0,
     }
+}
+
+fn history(_: &Config) -> HistoryLimits {
+    HistoryLimits { messages: 1000, age: 3000 }
 }

@@ -3,29 +3,61 @@
 
 pub mod chat;
 
-use crate::connection::Message;
-use crate::protocol::{MessageKind, OpCode, encode_frame};
+pub use chat::{Chat, Session};
 
-/// An application. It sees whole messages and answers with effects; it knows no socket.
+use crate::collections::Key;
+use crate::connection::{CloseReason, Message};
+use crate::hub::{Now, Rooms};
+use crate::protocol::{CloseCode, MessageKind, OpCode, encode_frame};
+
+/// An application. It sees connections come and their whole messages, and answers with effects; it
+/// knows no socket.
 pub trait App {
-    /// A message of one connection arrived.
-    fn on_message(&self, message: Message<'_>, effects: &mut Effects<'_>);
+    /// A connection was established. What is replied comes right behind its 101, and whatever
+    /// anybody publishes from now on comes later.
+    fn on_open(&self, peer: &mut Peer<'_>, effects: &mut Effects<'_>);
 
-    /// Whether its connections hear what is published.
-    fn has_audience(&self) -> bool;
+    /// A message of one connection arrived.
+    fn on_message(&self, peer: &mut Peer<'_>, message: Message<'_>, effects: &mut Effects<'_>);
 }
 
-/// What an application can do about a message.
+/// A connection as its application knows it.
+#[derive(Debug)]
+pub struct Peer<'a> {
+    /// Its key on this shard.
+    pub key: Key,
+    /// What the application remembers of it; nothing as long as that is nothing.
+    pub session: &'a mut Option<Box<Session>>,
+}
+
+/// What an application can do.
 #[derive(Debug)]
 pub struct Effects<'a> {
-    /// Encoded frames for the sender of the message.
+    /// The time of this turn.
+    pub now: Now,
+    /// The rooms of this shard.
+    pub rooms: &'a mut Rooms,
+    /// Encoded frames for the connection itself.
     pub reply: &'a mut Vec<u8>,
     /// How many are in `reply`.
     pub replies: &'a mut u64,
-    /// Encoded frames for the whole audience.
+    /// Encoded frames for the whole audience of broadcasts.
     pub publications: &'a mut Vec<u8>,
     /// How many are in `publications`.
     pub published: &'a mut u32,
+    /// The end of the connection, once the application wants it.
+    pub verdict: &'a mut Option<Verdict>,
+}
+
+/// Why and how an application ends a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Verdict {
+    /// In the words of the metrics.
+    pub reason: CloseReason,
+    /// In the Close frame.
+    pub code: CloseCode,
+    /// In the Close frame.
+    pub text: &'static str,
 }
 
 impl Effects<'_> {
@@ -35,7 +67,7 @@ impl Effects<'_> {
         *self.replies += 1;
     }
 
-    /// Tells everybody in the audience, the sender too.
+    /// Tells everybody in the audience of broadcasts, the sender too.
     pub fn publish(&mut self, kind: MessageKind, payload: &[u8]) {
         encode_frame(self.publications, OpCode::from(kind), payload);
         *self.published += 1;
@@ -47,12 +79,10 @@ impl Effects<'_> {
 pub struct Echo;
 
 impl App for Echo {
-    fn on_message(&self, message: Message<'_>, effects: &mut Effects<'_>) {
-        effects.reply(message.kind, message.payload);
-    }
+    fn on_open(&self, _: &mut Peer<'_>, _: &mut Effects<'_>) {}
 
-    fn has_audience(&self) -> bool {
-        false
+    fn on_message(&self, _: &mut Peer<'_>, message: Message<'_>, effects: &mut Effects<'_>) {
+        effects.reply(message.kind, message.payload);
     }
 }
 
@@ -61,12 +91,12 @@ impl App for Echo {
 pub struct Broadcast;
 
 impl App for Broadcast {
-    fn on_message(&self, message: Message<'_>, effects: &mut Effects<'_>) {
-        effects.publish(message.kind, message.payload);
+    fn on_open(&self, peer: &mut Peer<'_>, effects: &mut Effects<'_>) {
+        effects.rooms.enter_broadcast(peer.key);
     }
 
-    fn has_audience(&self) -> bool {
-        true
+    fn on_message(&self, _: &mut Peer<'_>, message: Message<'_>, effects: &mut Effects<'_>) {
+        effects.publish(message.kind, message.payload);
     }
 }
 
@@ -78,6 +108,8 @@ pub enum Endpoint {
     Echo,
     /// [`Broadcast`].
     Broadcast,
+    /// [`Chat`].
+    Chat,
 }
 
 impl Endpoint {
@@ -88,16 +120,8 @@ impl Endpoint {
             "/" => Some(root),
             "/echo" => Some(Self::Echo),
             "/broadcast" => Some(Self::Broadcast),
+            "/chat" => Some(Self::Chat),
             _ => None,
-        }
-    }
-
-    /// Its application.
-    #[must_use]
-    pub fn app(self) -> &'static dyn App {
-        match self {
-            Self::Echo => &Echo,
-            Self::Broadcast => &Broadcast,
         }
     }
 }

@@ -44,8 +44,9 @@ pub struct Rooms {
     served: Vec<u32>,
     /// Bytes that wait in all rooms for their rounds.
     gathered_bytes: usize,
-    /// What is asked of each home.
+    /// What is asked of each home, and the bytes that are to be published.
     requests: Box<[Requests]>,
+    requested_bytes: usize,
     /// The same on all shards.
     hasher: RandomState,
     tickets: u32,
@@ -84,6 +85,7 @@ impl Rooms {
             served: Vec::new(),
             gathered_bytes: 0,
             requests: (0..shards).map(|_| Requests::default()).collect(),
+            requested_bytes: 0,
             hasher,
             tickets: 0,
         }
@@ -93,6 +95,13 @@ impl Rooms {
     #[must_use]
     pub const fn gathered_bytes(&self) -> usize {
         self.gathered_bytes
+    }
+
+    /// Bytes that are to be published and were not taken by
+    /// [`take_requests`](Self::take_requests) yet.
+    #[must_use]
+    pub const fn requested_bytes(&self) -> usize {
+        self.requested_bytes
     }
 
     /// Connections that hear broadcasts.
@@ -105,12 +114,6 @@ impl Rooms {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.rooms.len() == 1 && self.rooms[BROADCAST].audience.is_empty()
-    }
-
-    /// A number for what a client calls its message: the same on all shards, never 0.
-    #[must_use]
-    pub fn hash_of_id(&self, room: &str, id: &str) -> u64 {
-        self.hasher.hash_one((room, id)).max(1)
     }
 
     /// Lets a connection hear all broadcasts from now on.
@@ -178,7 +181,8 @@ impl Rooms {
     }
 
     /// Publishes what `write` appends, given the name of the room: the named one, or the one that
-    /// the connection joined last. `id` is 0 or of [`hash_of_id`](Self::hash_of_id).
+    /// the connection joined last. What the room remembers with the same `id` is not published
+    /// again.
     ///
     /// # Errors
     /// [`RoomError::NotInRoom`].
@@ -186,21 +190,25 @@ impl Rooms {
         &mut self,
         key: Key,
         name: Option<&str>,
-        write: impl FnOnce(&mut Vec<u8>, &str) -> u64,
+        id: Option<&str>,
+        write: impl FnOnce(&mut Vec<u8>, &str),
     ) -> Result<(), RoomError> {
         let place = self.find(key, name)?;
         let room = self.memberships_of(key)[place].room as usize;
         let Room { name, home, .. } = &self.rooms[room];
+        let id = id.map_or(0, |id| self.hasher.hash_one(id).max(1));
         let requests = &mut self.requests[*home];
         let start = requests.heads.len();
-        let id = write(&mut requests.heads, name);
+        write(&mut requests.heads, name);
         let head = (requests.heads.len() - start) as u32;
+        self.requested_bytes += head as usize;
         requests.list.push(Request::Publish { room: name.clone(), head, id });
         Ok(())
     }
 
     /// What the homes are asked since this was called last.
     pub fn take_requests(&mut self, mut ask: impl FnMut(usize, Requests)) {
+        self.requested_bytes = 0;
         for (home, requests) in self.requests.iter_mut().enumerate() {
             if !requests.is_empty() {
                 ask(home, std::mem::take(requests));

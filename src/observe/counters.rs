@@ -85,6 +85,14 @@ pub struct ShardCounters {
     pub handshakes_in_progress: Counter,
     /// Members of the broadcast audience.
     pub audience: Counter,
+    /// Rooms whose home is here.
+    pub rooms: Counter,
+    /// Members of those rooms, on all shards.
+    pub room_members: Counter,
+    /// Messages that those rooms remember.
+    pub history_messages: Counter,
+    /// Bytes of those messages.
+    pub history_bytes: Counter,
     /// Bytes held by unfinished messages.
     pub assembly_bytes: Counter,
     /// Bytes of replies that wait for peers to read.

@@ -39,12 +39,16 @@ struct Metric {
     of: fn(&ShardCounters) -> &Counter,
 }
 
-const METRICS: [Metric; 14] = [
+const METRICS: [Metric; 18] = [
     gauge("connections", "Established connections.", |shard| &shard.connections),
     gauge("handshakes_in_progress", "Handshakes in progress.", |shard| {
         &shard.handshakes_in_progress
     }),
     gauge("audience_members", "Connections that hear broadcasts.", |shard| &shard.audience),
+    gauge("rooms", "Rooms; each has a member.", |shard| &shard.rooms),
+    gauge("room_members", "Members of all rooms together.", |shard| &shard.room_members),
+    gauge("history_messages", "Messages that rooms remember.", |shard| &shard.history_messages),
+    gauge("history_bytes", "Bytes of those messages.", |shard| &shard.history_bytes),
     gauge("assembly_bytes", "Bytes held by unfinished messages.", |shard| &shard.assembly_bytes),
     gauge("replies_kept_bytes", "Bytes of replies that wait for peers to read.", |shard| {
         &shard.replies_kept_bytes

@@ -192,13 +192,17 @@ impl Ring {
         if !self.uring.submission().is_empty() || !self.overflow.is_empty() {
             self.submit()?;
         }
+        let has_kept = !self.uring.submission().is_empty() || !self.overflow.is_empty();
+        Ok(has_kept || self.has_news())
+    }
+
+    /// Whether there is something to [`reap`](Self::reap), now or after a submit: a look at shared
+    /// memory.
+    pub fn has_news(&mut self) -> bool {
         let queue = self.uring.submission();
-        let kept = queue.taskrun() || queue.cq_overflow() || !queue.is_empty();
+        let is_put_off = queue.taskrun() || queue.cq_overflow();
         drop(queue);
-        Ok(kept
-            || !self.overflow.is_empty()
-            || !self.early.is_empty()
-            || !self.uring.completion().is_empty())
+        is_put_off || !self.early.is_empty() || !self.uring.completion().is_empty()
     }
 
     /// As [`submit`](Self::submit), then waits until something completes or `timeout` passes.

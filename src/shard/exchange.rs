@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::slot::Slot;
-use crate::app::Effects;
-use crate::collections::Tick;
+use crate::app::{App, Broadcast, Chat, Echo, Effects, Endpoint, Peer, Verdict};
+use crate::collections::{Key, Tick};
 use crate::connection::{Message, Workshop};
+use crate::hub::{Now, Rooms};
 use crate::limits::REPLY_BYTES_KEPT;
 use crate::observe::ShardCounters;
 use crate::ring::socket::{self, Sent};
@@ -13,6 +14,8 @@ use crate::ring::socket::{self, Sent};
 /// What an exchange needs beside the slot of its connection.
 pub(super) struct Exchange {
     pub(super) workshop: Workshop,
+    pub(super) rooms: Rooms,
+    chat: Chat,
     /// Frames published in this turn, and how many.
     pub(super) publications: Vec<u8>,
     pub(super) published: u32,
@@ -25,11 +28,14 @@ pub(super) struct Exchange {
 impl Exchange {
     pub(super) const fn new(
         workshop: Workshop,
+        rooms: Rooms,
         counters: Arc<[ShardCounters]>,
         shard: usize,
     ) -> Self {
         Self {
             workshop,
+            rooms,
+            chat: Chat::new(shard),
             publications: Vec::new(),
             published: 0,
             reply: Vec::new(),
@@ -42,23 +48,55 @@ impl Exchange {
         &self.counters[self.shard]
     }
 
+    /// Greets a connection: its 101, and what its application has to say.
+    pub(super) fn open(&mut self, now: Now, key: Key, slot: &mut Slot, response: &[u8]) {
+        self.reply.extend_from_slice(response);
+        let Self { rooms, chat, publications, published, reply, .. } = self;
+        let (mut replies, mut verdict) = (0, None);
+        let mut effects = Effects {
+            now,
+            rooms,
+            reply,
+            replies: &mut replies,
+            publications,
+            published,
+            verdict: &mut verdict,
+        };
+        let session = &mut slot.session;
+        app(slot.endpoint, chat).on_open(&mut Peer { key, session }, &mut effects);
+        self.counters().messages_sent.add(replies);
+        self.end(now.tick, slot, verdict);
+    }
+
     /// Hands bytes of the peer to the connection and its application, and sends the answers.
-    pub(super) fn work_on(&mut self, now: Tick, slot: &mut Slot, bytes: &mut [u8]) {
-        let app = slot.endpoint.app();
-        let (publications, published) = (&mut self.publications, &mut self.published);
-        let (mut messages, mut replies) = (0, 0);
+    pub(super) fn work_on(&mut self, now: Now, key: Key, slot: &mut Slot, bytes: &mut [u8]) {
+        let Self { workshop, rooms, chat, publications, published, reply, .. } = self;
+        let app = app(slot.endpoint, chat);
+        let Slot { connection, session, .. } = slot;
+        let (mut messages, mut replies, mut verdict) = (0, 0, None);
         let deliver = |message: Message<'_>, reply: &mut Vec<u8>| {
+            if verdict.is_some() {
+                return;
+            }
             messages += 1;
-            let mut effects = Effects { reply, replies: &mut replies, publications, published };
-            app.on_message(message, &mut effects);
+            let mut effects = Effects {
+                now,
+                rooms,
+                reply,
+                replies: &mut replies,
+                publications,
+                published,
+                verdict: &mut verdict,
+            };
+            app.on_message(&mut Peer { key, session }, message, &mut effects);
         };
         let received = bytes.len() as u64;
-        slot.connection.on_received(now, bytes, &mut self.workshop, &mut self.reply, deliver);
+        connection.on_received(now.tick, bytes, workshop, reply, deliver);
         let counters = self.counters();
         counters.bytes_received.add(received);
         counters.messages_received.add(messages);
         counters.messages_sent.add(replies);
-        self.send_reply(now, slot);
+        self.end(now.tick, slot, verdict);
     }
 
     /// The deadline of the connection has come.
@@ -91,6 +129,14 @@ impl Exchange {
         }
     }
 
+    /// The end of an exchange, and of the connection if the application wants it.
+    fn end(&mut self, now: Tick, slot: &mut Slot, verdict: Option<Verdict>) {
+        if let Some(Verdict { reason, code, text }) = verdict {
+            slot.connection.close(now, reason, code, text, &mut self.reply);
+        }
+        self.send_reply(now, slot);
+    }
+
     fn send_reply(&mut self, now: Tick, slot: &mut Slot) {
         if self.reply.is_empty() {
             return;
@@ -102,5 +148,13 @@ impl Exchange {
             reply.shrink_to(REPLY_BYTES_KEPT);
         }
         self.reply = reply;
+    }
+}
+
+fn app(endpoint: Endpoint, chat: &Chat) -> &dyn App {
+    match endpoint {
+        Endpoint::Echo => &Echo,
+        Endpoint::Broadcast => &Broadcast,
+        Endpoint::Chat => chat,
     }
 }

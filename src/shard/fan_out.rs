@@ -1,31 +1,43 @@
-//! The rounds of the audience: one send per member and round.
+//! The rounds of all rooms: one send per connection in each part of a turn.
 
 use super::Shard;
-use crate::limits::FANOUT_SENDS_PER_TURN;
+use super::transfer::SLICES_MAX;
+use crate::limits::{FANOUT_PARTS_PER_TURN, FANOUT_SENDS_PER_PART};
 
 impl Shard {
-    /// Sends what is due to the audience; says whether the round goes on in the next turn.
+    /// Sends what is due to members; says whether there is more for the next turn. A turn in which
+    /// nobody else wants anything makes several parts.
     pub(super) fn fan_out(&mut self) -> bool {
-        let Some(due) = self.audience.due() else { return false };
-        // The reads of this turn took their time.
-        self.clock.read();
-        if due > self.clock.now {
-            return false;
-        }
-        if !self.audience.in_round()
-            && let Some(batch) = self.audience.take_gathered()
-        {
-            self.audience.begin_round(batch);
-        }
-        for _ in 0..FANOUT_SENDS_PER_TURN {
-            let Some((member, batch)) = self.audience.next_in_round() else {
-                // The round took its time: what gathers now waits from here on.
-                self.clock.read();
-                self.audience.end_round(self.clock.now);
+        for _ in 0..FANOUT_PARTS_PER_TURN {
+            let Some(due) = self.exchange.rooms.due() else { return false };
+            // The reads of this turn took their time.
+            self.clock.read();
+            if due > self.clock.now {
                 return false;
-            };
-            self.transmit_batch(member, &batch);
+            }
+            self.fan_out_part();
+            if self.is_wanted() {
+                break;
+            }
         }
-        true
+        self.exchange.rooms.due().is_some_and(|due| due <= self.clock.now)
+    }
+
+    fn fan_out_part(&mut self) {
+        let mut sends = std::mem::take(&mut self.sends);
+        self.exchange.rooms.take_due(self.clock.now, FANOUT_SENDS_PER_PART, &mut sends);
+        for of_one in sends.chunk_by(|(one, _), (other, _)| one == other) {
+            of_one.chunks(SLICES_MAX).for_each(|batches| self.transmit(batches));
+        }
+        sends.clear();
+        self.sends = sends;
+        // The sends took their time, too.
+        self.clock.read();
+        self.exchange.rooms.end_rounds(self.clock.now);
+    }
+
+    /// Whether connections or other shards wait for this turn to end.
+    fn is_wanted(&mut self) -> bool {
+        self.ring.has_news() || self.mesh.waits(self.number)
     }
 }

@@ -3,7 +3,7 @@
 //! # A turn
 //!
 //! ```text
-//!   adopt finished handshakes → completions (bounded) → reads (bounded) → inbox (bounded)
+//!   adopt finished handshakes → completions (bounded) → reads (bounded) → inboxes (bounded)
 //!     → timers (bounded) → fan-out (bounded) → submit
 //! ```
 //!
@@ -11,8 +11,9 @@
 //! doorbell rings; a turn that left work behind rings it itself. The clock is read once
 //! per turn, and again where microseconds count: when messages gather for a round.
 //!
-//! Whatever may wait in the inbox about a connection was put there before the connection could
-//! see its 101: it takes its seat first and is answered then.
+//! A shard is two things at once: the place of its connections, members of rooms, and the home of
+//! some of the rooms. What members want goes to homes, what homes say goes to members; see
+//! [`crate::hub`].
 
 mod exchange;
 mod fan_out;
@@ -27,24 +28,24 @@ use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub use run::{ShardPlan, run};
 
+use crate::app::chat::ChatWording;
 use crate::collections::{GenerationalSlab, Key, Tick, Wheel};
 use crate::connection::Connection;
 use crate::handshake::{Adoption, Desk};
-use crate::hub::Audience;
+use crate::hub::{Batch, Home, Notice, Now, Requests, Rooms};
 use crate::limits::{
-    COMPLETIONS_PER_TURN, ENVELOPES_PER_TURN, READ_BYTES, READS_PER_TURN, TICK_MILLISECONDS,
-    WHEEL_SLOTS,
+    COMPLETIONS_PER_TURN, READ_BYTES, READS_PER_TURN, TICK_MILLISECONDS, WHEEL_SLOTS,
 };
 use crate::mesh::{Envelope, Mesh};
 use crate::observe::ShardCounters;
 use crate::ring::{Completion, Interest, Ring, Token};
 use exchange::Exchange;
 use passing::Outboxes;
-use slot::{NO_SEAT, Slot};
+use slot::Slot;
 
 /// Where the broadcast audience gets its order.
 const HOME: usize = 0;
@@ -69,12 +70,15 @@ struct Shard {
     readable: VecDeque<Key>,
     /// The one buffer that is read into.
     received: Box<[u8]>,
-    audience: Audience,
+    /// The rooms whose home is here.
+    home: Home<ChatWording>,
     /// While something waits in them, nothing is read.
     outboxes: Outboxes,
     mesh: Arc<Mesh>,
     desk: Rc<Desk>,
     draining: Option<Drain>,
+    /// It was said that no connection is left, and none will come.
+    has_ended: bool,
     clock: Clock,
     ticking: bool,
     pacing: bool,
@@ -82,6 +86,11 @@ struct Shard {
     envelopes: Vec<Envelope>,
     adoptions: Vec<Adoption>,
     adopted: u32,
+    /// What the homes here are asked, what the members here are told, and what they are sent, each
+    /// while it is done.
+    requests: Requests,
+    notices: Vec<Notice>,
+    sends: Vec<(Key, Batch)>,
 }
 
 /// How far a drain is.
@@ -96,11 +105,28 @@ struct Drain {
 struct Clock {
     start: Instant,
     now: Duration,
+    /// Since 1970, as of the start of the turn.
+    unix: Duration,
 }
 
 impl Clock {
+    fn start() -> Self {
+        Self { start: Instant::now(), now: Duration::ZERO, unix: Duration::ZERO }
+    }
+
+    /// Both clocks: at the start of a turn.
+    fn begin_turn(&mut self) {
+        self.read();
+        // A clock before 1970 gives wrong timestamps, and nothing else.
+        self.unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    }
+
     fn read(&mut self) {
         self.now = self.start.elapsed();
+    }
+
+    fn now(&self) -> Now {
+        Now { tick: self.tick(), unix_milliseconds: self.unix.as_millis() as u64 }
     }
 
     /// Wraps after 13 years; ticks are compared by their distance.
@@ -111,33 +137,43 @@ impl Clock {
 
 impl Shard {
     fn new(plan: ShardPlan, ring: Ring, desk: Rc<Desk>) -> Self {
+        let shards = plan.mesh.shards();
         Self {
             number: plan.number,
             ring,
             slots: GenerationalSlab::with_capacity(plan.connections_max),
             wheel: Wheel::new(WHEEL_SLOTS),
-            exchange: Exchange::new(plan.workshop, plan.counters, plan.number),
+            exchange: Exchange::new(
+                plan.workshop,
+                Rooms::new(shards, plan.hasher),
+                plan.counters,
+                plan.number,
+            ),
             reads_left: 0,
             readable: VecDeque::new(),
             received: vec![0; READ_BYTES].into(),
-            audience: Audience::default(),
-            outboxes: Outboxes::new(plan.mesh.shards()),
+            home: Home::new(ChatWording, plan.history, shards, plan.epoch),
+            outboxes: Outboxes::new(shards),
             mesh: plan.mesh,
             desk,
             draining: None,
-            clock: Clock { start: Instant::now(), now: Duration::ZERO },
+            has_ended: false,
+            clock: Clock::start(),
             ticking: false,
             pacing: false,
             completions: Vec::with_capacity(COMPLETIONS_PER_TURN),
             envelopes: Vec::new(),
             adoptions: Vec::new(),
             adopted: 0,
+            requests: Requests::default(),
+            notices: Vec::new(),
+            sends: Vec::new(),
         }
     }
 
     /// One turn. Says whether work was left that nobody else will wake us for.
     fn turn(&mut self) -> io::Result<bool> {
-        self.clock.read();
+        self.clock.begin_turn();
         self.reads_left = READS_PER_TURN;
         self.counters().turns.add(1);
         self.heed_drain();
@@ -148,10 +184,10 @@ impl Shard {
         self.ring.submit()?;
         let more_completions = self.take_completions();
         self.read_readable();
-        self.pass_on_publications();
-        let held_back = !self.takes_envelopes();
-        let more_envelopes = !held_back && self.take_envelopes();
         let more_timers = self.fire_timers();
+        self.pass_on();
+        let were_held_back = self.is_holding_back();
+        let more_envelopes = self.take_envelopes();
         let more_sends = self.fan_out();
         self.start_timers();
         let more_submitted = self.ring.submit_if_queued()?;
@@ -161,18 +197,34 @@ impl Shard {
             || more_timers
             || more_sends
             || more_submitted
-            || (held_back && self.takes_envelopes())
+            || (were_held_back && !self.is_holding_back())
             || (!self.readable.is_empty() && self.takes_publications()))
     }
 
-    /// Whether everybody has left a shard that was asked to end. The home ends last: members on
-    /// other shards hear what is published until they go.
-    fn is_finished(&self) -> bool {
-        self.draining.is_some()
+    /// Envelopes wait where they are because what they cause would find no room.
+    fn is_holding_back(&self) -> bool {
+        !self.has_room_for_members() || !self.takes_requests()
+    }
+
+    fn take_envelopes(&mut self) -> bool {
+        let more_told = self.has_room_for_members() && self.take_member_envelopes();
+        let more_asked = self.takes_requests() && self.take_home_envelopes();
+        more_told || more_asked
+    }
+
+    /// Whether everybody has left a shard that was asked to end, and all others too: until then
+    /// its homes have members to tell.
+    fn is_finished(&mut self) -> bool {
+        if self.draining.is_some()
+            && !self.has_ended
             && self.slots.is_empty()
             && self.desk.is_empty()
             && self.outboxes.is_empty()
-            && (self.number != HOME || self.mesh.is_last())
+        {
+            self.has_ended = true;
+            self.mesh.end();
+        }
+        self.has_ended && self.mesh.has_ended()
     }
 
     fn adopt(&mut self) {
@@ -186,25 +238,22 @@ impl Shard {
 
     fn adopt_one(&mut self, adoption: Adoption) {
         let Adoption { socket, endpoint, response, mut leftover } = adoption;
-        let now = self.clock.tick();
+        let now = self.clock.now();
         self.adopted = self.adopted.wrapping_add(1);
-        let slot = Slot::new(socket, Connection::new(now, self.adopted), endpoint);
+        let slot = Slot::new(socket, Connection::new(now.tick, self.adopted), endpoint);
         let Ok(key) = self.slots.insert(slot) else {
             unreachable!("the desk admits no more connections than there are slots");
         };
         self.counters().opened.add(1);
         let slot = self.slots.get_mut(key).expect("it was inserted just now");
         self.ring.poll_multishot(&slot.socket, Interest::ReadWrite, poll_token(key));
-        if endpoint.app().has_audience() {
-            slot.seat = self.audience.join(key);
-        }
-        self.exchange.send(now, slot, &response);
+        self.exchange.open(now, key, slot, &response);
         if !leftover.is_empty() {
-            self.exchange.work_on(now, slot, &mut leftover);
+            self.exchange.work_on(now, key, slot, &mut leftover);
         }
         if self.draining.is_some() {
             // It was granted its upgrade before the drain began: it is told to go with the others.
-            self.arm(key, now);
+            self.arm(key, now.tick);
         } else {
             self.arm_deadline(key);
         }
@@ -255,25 +304,15 @@ impl Shard {
         }
     }
 
-    fn take_envelopes(&mut self) -> bool {
-        let mut envelopes = std::mem::take(&mut self.envelopes);
-        let more = self.mesh.take(self.number, ENVELOPES_PER_TURN, &mut envelopes);
-        for envelope in envelopes.drain(..) {
-            match envelope {
-                Envelope::Publish(batch) => self.order_publication(batch),
-                Envelope::Deliver(batch) => {
-                    self.audience.publish(self.clock.now, &batch.frames, batch.count);
-                }
-            }
-        }
-        self.envelopes = envelopes;
-        more
-    }
-
     fn publish_gauges(&self) {
         let counters = self.counters();
         counters.connections.set(self.slots.len() as u64);
-        counters.audience.set(self.audience.len() as u64);
+        counters.audience.set(self.exchange.rooms.broadcast_members() as u64);
+        counters.rooms.set(self.home.rooms() as u64);
+        counters.room_members.set(self.home.members());
+        let (messages, bytes) = self.home.remembered();
+        counters.history_messages.set(messages as u64);
+        counters.history_bytes.set(bytes as u64);
         counters.assembly_bytes.set(self.exchange.workshop.pool.bytes_in_use() as u64);
         counters.replies_kept_bytes.set(self.exchange.workshop.replies_kept as u64);
         counters.completion_pressure.set(self.ring.pressure());

@@ -1,7 +1,7 @@
-//! Publications on their way: to the home of the audience, and from there to every shard.
+//! Publications and requests on their way: to their home, and from there to every shard.
 //!
 //! Nothing is dropped on the way. Where there is no room, the one before waits: members' shards for
-//! their own rounds, the home for the members' shards too, publishers for the home. Nobody waits in
+//! their own rounds, homes for the members' shards too, publishers for the homes. Nobody waits in
 //! the other direction, so all go on.
 
 use std::collections::VecDeque;
@@ -9,34 +9,42 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::{HOME, Shard};
-use crate::hub::Batch;
-use crate::limits::{GATHERED_BYTES_MAX, REPLY_BYTES_KEPT};
-use crate::mesh::{Envelope, Mesh};
+use crate::hub::{Batch, Requests};
+use crate::limits::{ENVELOPES_PER_TURN, GATHERED_BYTES_MAX, REPLY_BYTES_KEPT};
+use crate::mesh::{Envelope, Lane, Mesh};
 
-/// Envelopes that found their inbox full, in order for each shard.
+/// Envelopes that found their inbox full, in order for each inbox. Nothing is published while there
+/// are any, and who leaves can say so once for each of its rooms: that bounds them.
 #[derive(Debug)]
 pub(super) struct Outboxes {
-    waiting: Box<[VecDeque<Envelope>]>,
-    count: usize,
+    waiting: Box<[[VecDeque<Envelope>; 2]]>,
+    /// For each lane.
+    counts: [usize; 2],
 }
 
 impl Outboxes {
     pub(super) fn new(shards: usize) -> Self {
-        Self { waiting: (0..shards).map(|_| VecDeque::new()).collect(), count: 0 }
+        Self { waiting: (0..shards).map(|_| Default::default()).collect(), counts: [0; 2] }
     }
 
     pub(super) const fn is_empty(&self) -> bool {
-        self.count == 0
+        self.counts[Lane::Home as usize] == 0 && self.can_tell()
+    }
+
+    /// Whether all that members were told is on its way.
+    const fn can_tell(&self) -> bool {
+        self.counts[Lane::Members as usize] == 0
     }
 
     fn send(&mut self, mesh: &Mesh, shard: usize, envelope: Envelope) {
-        let waiting = &mut self.waiting[shard];
+        let lane = envelope.lane() as usize;
+        let waiting = &mut self.waiting[shard][lane];
         // Behind those that wait already, to keep the order.
         let refused =
             if waiting.is_empty() { mesh.send(shard, envelope).err() } else { Some(envelope) };
         if let Some(envelope) = refused {
             waiting.push_back(envelope);
-            self.count += 1;
+            self.counts[lane] += 1;
         }
     }
 
@@ -44,21 +52,41 @@ impl Outboxes {
         if self.is_empty() {
             return;
         }
-        for (shard, waiting) in self.waiting.iter_mut().enumerate() {
-            while let Some(envelope) = waiting.pop_front() {
-                if let Err(envelope) = mesh.send(shard, envelope) {
-                    waiting.push_front(envelope);
-                    break;
+        for (shard, lanes) in self.waiting.iter_mut().enumerate() {
+            for (waiting, count) in lanes.iter_mut().zip(&mut self.counts) {
+                while let Some(envelope) = waiting.pop_front() {
+                    if let Err(envelope) = mesh.send(shard, envelope) {
+                        waiting.push_front(envelope);
+                        break;
+                    }
+                    *count -= 1;
                 }
-                self.count -= 1;
             }
         }
     }
 }
 
 impl Shard {
-    /// Brings the publications of the connections here to the home of the audience.
-    pub(super) fn pass_on_publications(&mut self) {
+    /// Brings what the connections here have published and asked for to its homes.
+    pub(super) fn pass_on(&mut self) {
+        self.pass_on_publications();
+        let Self { exchange, outboxes, mesh, number, requests, .. } = self;
+        exchange.rooms.take_requests(|home, asked| {
+            if home == *number {
+                *requests = asked;
+            } else {
+                outboxes.send(mesh, home, Envelope::Requests(*number, asked));
+            }
+        });
+        if !self.requests.is_empty() {
+            let asked = std::mem::take(&mut self.requests);
+            self.serve(self.number, asked);
+            self.tell_members();
+        }
+    }
+
+    /// Brings the publications of the connections here to the home of the broadcast audience.
+    fn pass_on_publications(&mut self) {
         if self.exchange.published == 0 {
             return;
         }
@@ -76,22 +104,95 @@ impl Shard {
     }
 
     /// At the home: gives `batch` its place in the order and passes it on to every shard.
-    pub(super) fn order_publication(&mut self, batch: Batch) {
-        self.audience.publish(self.clock.now, &batch.frames, batch.count);
+    fn order_publication(&mut self, batch: Batch) {
         for shard in (0..self.mesh.shards()).filter(|&shard| shard != HOME) {
             self.outboxes.send(&self.mesh, shard, Envelope::Deliver(batch.clone()));
         }
+        self.exchange.rooms.broadcast(self.clock.now, batch);
+    }
+
+    /// As the home of rooms: does what the members on shard `from` ask for.
+    fn serve(&mut self, from: usize, requests: Requests) {
+        self.home.serve(self.clock.now(), from, requests);
+    }
+
+    /// As the home of rooms: tells the shards what has happened.
+    fn tell_members(&mut self) {
+        let Self { home, outboxes, mesh, number, notices, .. } = self;
+        home.take_notices(|shard, told| {
+            if shard == *number {
+                *notices = told;
+            } else {
+                outboxes.send(mesh, shard, Envelope::Notices(told));
+            }
+        });
+        self.hear();
+    }
+
+    /// Hears what a home has told.
+    fn hear(&mut self) {
+        let mut notices = std::mem::take(&mut self.notices);
+        for notice in notices.drain(..) {
+            let mut answered = None;
+            self.exchange.rooms.hear(self.clock.now, notice, |key, frames, count| {
+                answered = Some((key, frames, count));
+            });
+            if let Some((key, frames, count)) = answered {
+                self.answer(key, &frames, count);
+            }
+        }
+    }
+
+    /// Does what waits in the inbox of this home; says whether there is more.
+    pub(super) fn take_home_envelopes(&mut self) -> bool {
+        let mut envelopes = std::mem::take(&mut self.envelopes);
+        let more = self.mesh.take(self.number, Lane::Home, ENVELOPES_PER_TURN, &mut envelopes);
+        let is_idle = envelopes.is_empty();
+        for envelope in envelopes.drain(..) {
+            match envelope {
+                Envelope::Publish(batch) => self.order_publication(batch),
+                Envelope::Requests(from, requests) => self.serve(from, requests),
+                Envelope::Deliver(_) | Envelope::Notices(_) => unreachable!("they are for members"),
+            }
+        }
+        self.envelopes = envelopes;
+        if !is_idle {
+            self.tell_members();
+        }
+        more
+    }
+
+    /// Hears what waits in the inbox of the members here; says whether there is more.
+    pub(super) fn take_member_envelopes(&mut self) -> bool {
+        let mut envelopes = std::mem::take(&mut self.envelopes);
+        let more = self.mesh.take(self.number, Lane::Members, ENVELOPES_PER_TURN, &mut envelopes);
+        for envelope in envelopes.drain(..) {
+            match envelope {
+                Envelope::Deliver(batch) => self.exchange.rooms.broadcast(self.clock.now, batch),
+                Envelope::Notices(told) => {
+                    self.notices = told;
+                    self.hear();
+                }
+                Envelope::Publish(_) | Envelope::Requests(..) => unreachable!("they are for homes"),
+            }
+        }
+        self.envelopes = envelopes;
+        more
     }
 
     /// Whether what is published finds room on its way to the members here and on other shards.
     pub(super) fn takes_publications(&self) -> bool {
-        self.outboxes.is_empty() && self.audience.gathered_bytes() < GATHERED_BYTES_MAX
+        self.outboxes.is_empty() && self.has_room_for_members()
     }
 
-    /// Whether envelopes may be taken from the inbox.
-    pub(super) fn takes_envelopes(&self) -> bool {
-        let room = self.audience.gathered_bytes() < GATHERED_BYTES_MAX;
-        room && (self.number != HOME || self.outboxes.is_empty())
+    /// Whether what members are told finds room until their rounds.
+    pub(super) fn has_room_for_members(&self) -> bool {
+        self.exchange.rooms.gathered_bytes() < GATHERED_BYTES_MAX
+    }
+
+    /// Whether a home here can tell what it is asked to.
+    pub(super) fn takes_requests(&self) -> bool {
+        self.outboxes.can_tell() && self.has_room_for_members()
     }
 }
 
@@ -113,18 +214,18 @@ mod tests {
         for number in 0..all {
             outboxes.send(&mesh, 1, batch(number));
         }
-        assert_eq!(outboxes.count, 3);
+        assert_eq!(outboxes.counts, [0, 3]);
         outboxes.send_waiting(&mesh);
-        assert_eq!(outboxes.count, 3, "there is no room yet");
+        assert_eq!(outboxes.counts, [0, 3], "there is no room yet");
 
         let mut taken = Vec::new();
-        mesh.take(1, 2, &mut taken);
+        mesh.take(1, Lane::Members, 2, &mut taken);
         outboxes.send_waiting(&mesh);
-        assert_eq!(outboxes.count, 1);
-        while mesh.take(1, 100, &mut taken) {}
+        assert_eq!(outboxes.counts, [0, 1]);
+        while mesh.take(1, Lane::Members, 100, &mut taken) {}
         outboxes.send_waiting(&mesh);
         assert!(outboxes.is_empty());
-        while mesh.take(1, 100, &mut taken) {}
+        while mesh.take(1, Lane::Members, 100, &mut taken) {}
 
         let number = |envelope: &Envelope| match envelope {
             Envelope::Deliver(batch) => batch.frames.to_vec(),

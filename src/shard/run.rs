@@ -1,5 +1,6 @@
 //! The thread of a shard: its processor, its descriptors, its host, and the loop of turns.
 
+use std::collections::hash_map::RandomState;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -9,6 +10,7 @@ use super::Shard;
 use crate::app::Endpoint;
 use crate::connection::Workshop;
 use crate::handshake::{Desk, DeskPlan, accept_connections};
+use crate::hub::{Epoch, HistoryLimits};
 use crate::limits::{HOST_RING_ENTRIES, LISTEN_BACKLOG, RING_ENTRIES};
 use crate::mesh::Mesh;
 use crate::observe::ShardCounters;
@@ -29,6 +31,12 @@ pub struct ShardPlan {
     pub root: Endpoint,
     /// Connections it takes.
     pub connections_max: usize,
+    /// What finds the home of a room; the same for all shards.
+    pub hasher: RandomState,
+    /// What the rooms whose home it is remember.
+    pub history: HistoryLimits,
+    /// Where their epochs begin to count.
+    pub epoch: Epoch,
     /// Limits and heartbeat of its connections.
     pub workshop: Workshop,
     /// The way to the other shards.
@@ -75,7 +83,6 @@ async fn live(plan: ShardPlan, started: impl FnOnce()) -> io::Result<()> {
             wake.ring();
         }
         if shard.is_finished() {
-            mesh.end();
             return Ok(());
         }
         doorbell.rung().await?;

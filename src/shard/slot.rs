@@ -2,20 +2,17 @@
 
 use std::os::fd::OwnedFd;
 
-use crate::app::Endpoint;
+use crate::app::{Endpoint, Session};
 use crate::collections::Tick;
 use crate::connection::Connection;
-use crate::hub::Seat;
-
-/// The seat of a connection that is in no audience.
-pub(super) const NO_SEAT: Seat = Seat::MAX;
 
 /// One established connection. Every byte here is paid by each idle one.
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) connection: Connection,
     pub(super) socket: OwnedFd,
-    pub(super) seat: Seat,
+    /// What its application remembers of it.
+    pub(super) session: Option<Box<Session>>,
     pub(super) endpoint: Endpoint,
     /// When the wheel fires, or later if that is beyond its horizon.
     pub(super) armed: Tick,
@@ -36,7 +33,7 @@ impl Slot {
         Self {
             connection,
             socket,
-            seat: NO_SEAT,
+            session: None,
             endpoint,
             armed: 0,
             polled: true,

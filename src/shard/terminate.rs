@@ -2,7 +2,7 @@
 
 use std::net::Shutdown;
 
-use super::{NO_SEAT, Shard, kind, poll_token};
+use super::{Shard, kind, poll_token};
 use crate::collections::Key;
 use crate::connection::Step;
 use crate::ring::{Token, socket};
@@ -13,6 +13,10 @@ impl Shard {
         let Some(slot) = self.slots.get_mut(key) else { return false };
         if slot.ended {
             return false;
+        }
+        if !slot.connection.is_open() {
+            // Others need not wait for the end of the closing handshake.
+            self.exchange.rooms.leave_all(key);
         }
         match slot.connection.step() {
             Step::Wait => return true,
@@ -32,14 +36,8 @@ impl Shard {
         let slot = self.slots.get_mut(key).expect("the caller holds a live key");
         slot.ended = true;
         slot.connection.release(&mut self.exchange.workshop);
-        let (seat, polled) = (slot.seat, slot.polled);
+        let polled = slot.polled;
         self.wheel.disarm(key.index());
-        if seat != NO_SEAT {
-            let slots = &mut self.slots;
-            self.audience.leave(seat, |member, seat| {
-                slots.get_mut(member).expect("a member of the audience is alive").seat = seat;
-            });
-        }
         if polled {
             self.ring.cancel(poll_token(key), Token::new(kind::CANCEL, 0, 0));
         } else {

@@ -46,9 +46,15 @@ impl Shard {
         self.wheel.arm(key.index(), deadline);
     }
 
-    /// Judges the connections whose deadline has come; says whether there are more.
+    /// Judges the connections whose deadline has come, and has rooms forget what is too old; says
+    /// whether there is more.
     pub(super) fn fire_timers(&mut self) -> bool {
         let now = self.clock.tick();
+        let more_old = self.home.forget_old(now);
+        self.fire_deadlines(now) || more_old
+    }
+
+    fn fire_deadlines(&mut self, now: Tick) -> bool {
         for _ in 0..TIMERS_PER_TURN {
             let Some(index) = self.wheel.pop_due(now) else { return false };
             let key = self.slots.key_at(index).expect("only live connections have a deadline");
@@ -112,9 +118,9 @@ impl Shard {
         }
     }
 
-    /// Has the ring wake us for the next tick and for the next round of the audience.
+    /// Has the ring wake us for the next tick and for the next round of a room.
     pub(super) fn start_timers(&mut self) {
-        if !self.ticking && !self.wheel.is_empty() {
+        if !self.ticking && (!self.wheel.is_empty() || self.home.remembers()) {
             self.ticking = true;
             let next =
                 Duration::from_millis((u64::from(self.clock.tick()) + 1) * TICK_MILLISECONDS);
@@ -122,8 +128,8 @@ impl Shard {
             self.ring.timer(TICK_TIMER, delay, Token::new(kind::TICK, 0, 0));
         }
         if !self.pacing
-            && !self.audience.in_round()
-            && let Some(due) = self.audience.due()
+            && let Some(due) = self.exchange.rooms.due()
+            && due > self.clock.now
         {
             self.pacing = true;
             let delay = due.saturating_sub(self.clock.now);

@@ -1,6 +1,7 @@
 //! Bytes in and out of sockets: performs what connections decide, decides nothing.
 
 use std::io::IoSlice;
+use std::os::fd::OwnedFd;
 
 use super::Shard;
 use crate::collections::Key;
@@ -9,7 +10,7 @@ use crate::limits::PUBLICATION_BYTES_MAX;
 use crate::ring::socket::{self, Received, Sent};
 
 /// Slices of one vectored send: the kernel copies that many without an allocation.
-const SLICES_MAX: usize = 8;
+pub(super) const SLICES_MAX: usize = 8;
 
 impl Shard {
     pub(super) fn mark_readable(&mut self, key: Key) {
@@ -54,20 +55,21 @@ impl Shard {
                 self.read_once(key);
             }
         }
-        if self.exchange.publications.len() >= PUBLICATION_BYTES_MAX {
-            self.pass_on_publications();
+        let published = self.exchange.publications.len() + self.exchange.rooms.requested_bytes();
+        if published >= PUBLICATION_BYTES_MAX {
+            self.pass_on();
         }
         true
     }
 
     fn read_once(&mut self, key: Key) {
-        let now = self.clock.tick();
+        let now = self.clock.now();
         let slot = self.slots.get_mut(key).expect("the caller holds a live key");
         let mut again = false;
         match socket::receive(&slot.socket, &mut self.received) {
             Received::Bytes(count) => {
                 again = count == self.received.len() || slot.hung_up;
-                self.exchange.work_on(now, slot, &mut self.received[..count]);
+                self.exchange.work_on(now, key, slot, &mut self.received[..count]);
             }
             Received::Nothing => {}
             Received::End => slot.connection.on_end(),
@@ -88,41 +90,58 @@ impl Shard {
         self.perform_step(key);
     }
 
-    /// Sends a share of a publication to one member of the audience.
-    pub(super) fn transmit_batch(&mut self, key: Key, batch: &Batch) {
+    /// Sends a connection the answer to its join.
+    pub(super) fn answer(&mut self, key: Key, frames: &[u8], count: u32) {
         let now = self.clock.tick();
-        let slot = self.slots.get_mut(key).expect("a member of the audience is alive");
+        // It may have left meanwhile.
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        if slot.ended || !slot.connection.is_open() {
+            return;
+        }
+        self.exchange.send(now, slot, frames);
+        self.counters().messages_sent.add(u64::from(count));
+        if !self.slots.get(key).is_some_and(|slot| slot.connection.is_calm()) {
+            self.settle(key);
+        }
+    }
+
+    /// Sends a connection what it gets of its rooms: at most [`SLICES_MAX`] batches.
+    pub(super) fn transmit(&mut self, batches: &[(Key, Batch)]) {
+        let now = self.clock.tick();
+        let key = batches[0].0;
+        // It may have left since its rounds began.
+        let Some(slot) = self.slots.get_mut(key) else { return };
         if !slot.connection.is_open() {
             return;
         }
-        let count = if slot.connection.backlog().is_some() {
-            0
+        let sent = if slot.connection.backlog().is_some() {
+            Sent::Bytes(0)
         } else {
-            match socket::send(&slot.socket, &batch.frames) {
-                Sent::Bytes(count) => count,
-                Sent::Broken => {
-                    slot.connection.on_broken();
-                    self.perform_step(key);
-                    return;
-                }
-            }
+            send_batches(&slot.socket, batches)
+        };
+        let Sent::Bytes(mut sent) = sent else {
+            slot.connection.on_broken();
+            self.perform_step(key);
+            return;
         };
         let counters = self.exchange.counters();
-        counters.bytes_sent.add(count as u64);
-        if count == batch.frames.len() {
-            counters.messages_sent.add(u64::from(batch.count));
-            return;
+        counters.bytes_sent.add(sent as u64);
+        let mut is_kept = false;
+        for (_, batch) in batches {
+            let part = sent.min(batch.frames.len());
+            sent -= part;
+            if part < batch.frames.len() {
+                is_kept = true;
+                let (frames, workshop) = (batch.frames.clone(), &mut self.exchange.workshop);
+                if slot.connection.keep_publication(now, frames, part, workshop).is_err() {
+                    break;
+                }
+            }
+            self.exchange.counters().messages_sent.add(u64::from(batch.count));
         }
-        let kept = slot.connection.keep_publication(
-            now,
-            batch.frames.clone(),
-            count,
-            &mut self.exchange.workshop,
-        );
-        if kept.is_ok() {
-            self.counters().messages_sent.add(u64::from(batch.count));
+        if is_kept {
+            self.settle(key);
         }
-        self.hasten_deadline(key);
     }
 
     /// Sends what waited for room; when all is gone, reading goes on.
@@ -159,4 +178,16 @@ impl Shard {
         }
         self.perform_step(key);
     }
+}
+
+/// All batches in one send: at most [`SLICES_MAX`].
+fn send_batches(socket: &OwnedFd, batches: &[(Key, Batch)]) -> Sent {
+    if let [(_, batch)] = batches {
+        return socket::send(socket, &batch.frames);
+    }
+    let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+    for (slice, (_, batch)) in slices.iter_mut().zip(batches) {
+        *slice = IoSlice::new(&batch.frames);
+    }
+    socket::send_vectored(socket, &slices[..batches.len()])
 }
