@@ -30,6 +30,7 @@ BAD_MESSAGES = [
     ("hello", INVALID_JSON),
     ('{"type":"ping"', INVALID_JSON),
     ('{"type":"ping"} x', INVALID_JSON),
+    ('{"type":"chat_message","text":"\\ud83d"}', INVALID_JSON),
     ("[]", INVALID_FORMAT),
     ("{}", INVALID_FORMAT),
     ('{"type":5}', INVALID_FORMAT),
@@ -122,7 +123,7 @@ async def converse(url):
     await missed_messages_come_again(room, epoch, first + missed, ada, bob, eve)
     await all_hear_one_order(room, 7, ada, bob, eve)
     await ends_are_told(url, room, ada, bob, eve)
-    await an_empty_room_is_gone(room, ada, bob)
+    await an_empty_room_is_gone(room, epoch, ada, bob)
     for client in (ada, bob):
         await client.hears_nothing_else()
         await soon(client.connection.close())
@@ -241,8 +242,7 @@ async def all_hear_one_order(room, offset, *everybody):
 
     await asyncio.gather(*map(talk, everybody))
     heard = [[await client.hear() for _ in range(30)] for client in everybody]
-    same(heard[1], heard[0])
-    same(heard[2], heard[0])
+    same(heard, [heard[0]] * 3)
     same([message.get("offset") for message in heard[0]], list(range(offset, offset + 30)))
     for sender in everybody:
         texts = [message["text"] for message in heard[0] if message["username"] == sender.name]
@@ -277,7 +277,7 @@ def reset(client):
     client.connection.transport.abort()
 
 
-async def an_empty_room_is_gone(room, ada, bob):
+async def an_empty_room_is_gone(room, epoch, ada, bob):
     await ada.say("leave_room", roomId=room)
     await bob.hears("user_left", roomId=room, userCount=1)
     await bob.say("leave_room", roomId=room)
@@ -285,6 +285,8 @@ async def an_empty_room_is_gone(room, ada, bob):
         await client.hears_nothing_else()
         await client.say("chat_message", roomId=room, text="anybody?")
         await client.hears("error", message=NOT_IN_ROOM)
+    since = {"epoch": epoch, "offset": 0}
+    same(await bob.join(room, 1, 0, since=since) == epoch, False)
 
 
 async def all_hear(clients, room, username, text, offset, **fields):

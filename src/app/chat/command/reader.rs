@@ -1,7 +1,7 @@
 //! Reads the fields of a command out of JSON.
 //!
-//! One pass reads all of a payload, and its shape is judged afterwards: so what is no JSON at all is
-//! never called JSON of a wrong shape.
+//! One pass reads all of a payload, and its shape is judged afterwards: so what is no JSON at all
+//! is never called JSON of a wrong shape.
 
 use crate::limits::JSON_LEVELS_MAX;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};

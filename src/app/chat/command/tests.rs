@@ -28,11 +28,11 @@ fn valid() -> Vec<(&'static str, Command<'static>)> {
         ),
         (r#"{"type":"join_room","roomId":"lobby"}"#, join("lobby")),
         (
-            r#"{"since":{"offset":7,"epoch":"00000000000000ab"},"roomId":"lobby","type":"join_room"}"#,
-            Command::JoinRoom { room: "lobby".into(), since: Some(since) },
+            r#"{"since":{"offset":7,"epoch":"00000000000000ab"},"roomId":"a","type":"join_room"}"#,
+            Command::JoinRoom { room: "a".into(), since: Some(since) },
         ),
         (
-            r#"{"type":"join_room","roomId":"世界 😀","since":null,"x":[1,{"a":[true,null,-1.5e3]}]}"#,
+            r#"{"type":"join_room","roomId":"世界 😀","since":null,"x":[{"a":[true,null,-1.5e3]}]}"#,
             join("世界 😀"),
         ),
         (r#"{"type":"chat_message","text":"hello"}"#, said("hello")),
@@ -253,7 +253,8 @@ fn lengths_are_counted_in_characters() {
     };
     assert!(read_text(&with_epoch(64)).is_ok());
     assert_eq!(read_text(&with_epoch(65)), Err(Format));
-    let with_token = |bytes: usize| json!({"type": "auth", "token": "é".repeat(bytes / 2)}).to_string();
+    let with_token =
+        |bytes: usize| json!({"type": "auth", "token": "é".repeat(bytes / 2)}).to_string();
     assert!(read_text(&with_token(4096)).is_ok());
     assert_eq!(read_text(&with_token(4098)), Err(Format));
 }
