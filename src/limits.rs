@@ -108,8 +108,8 @@ pub const PUBLICATION_BYTES_MAX: usize = 64 * 1024;
 /// takes nothing from its inbox until a round has made room: publishers are slowed down.
 pub const GATHERED_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Rooms that a connection may be in at once. Each is a place in an audience, and a leave to be told
-/// when the connection ends.
+/// Rooms that a connection may be in at once. Each is a place in an audience, and a leave to be
+/// told when the connection ends.
 pub const ROOMS_OF_CONNECTION_MAX: usize = 64;
 
 /// Rooms that have members on a shard. An idle one costs about 500 bytes there and 400 at its home.

@@ -46,8 +46,8 @@ pub struct Joined<'a> {
     pub recovered: bool,
 }
 
-/// Puts the events of rooms into the words of an application's protocol. Each appends the payload of
-/// one text message.
+/// Puts the events of rooms into the words of an application's protocol. Each appends the payload
+/// of one text message.
 pub trait Wording {
     /// To the one that has joined.
     fn room_joined(&self, out: &mut Vec<u8>, joined: &Joined<'_>);

@@ -129,7 +129,7 @@ impl Model {
             None if was_on => {
                 let owed = self.members.values().map(|member| member.owed.len()).sum::<usize>();
                 assert_eq!(owed, 0, "a round ends when everybody was served");
-                assert!(!self.audience.round.is_some());
+                assert!(self.audience.round.is_none());
             }
             None => {}
         }
@@ -330,6 +330,6 @@ fn without_members_nothing_piles_up() {
     let mut audience = Audience::default();
     audience.publish(Duration::ZERO, batch(b"to nobody"));
     assert!(!audience.begin_round());
-    assert!(!audience.round.is_some());
+    assert!(audience.round.is_none());
     assert_eq!((audience.due(), audience.gathered_bytes()), (None, 0));
 }
