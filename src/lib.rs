@@ -8,9 +8,11 @@
 //! | [`collections`] | slab, wheel, queue | nothing |
 //! | [`connection`] | one connection's life, without I/O | `protocol`, `collections` |
 //! | [`hub`] | audiences and the plan of a fan-out | `collections` |
+//! | [`security`] | who may come, as whom, and how much | `collections` |
 //! | [`app`] | what a message means | `connection`, `protocol` |
 //! | [`ring`] | rings, sockets, descriptors: all unsafe code | `limits` |
 //! | [`mesh`] | the road between threads | `hub`, `ring` |
+//! | [`password_checker`] | the thread that checks passwords | `security` |
 //! | [`handshake`] | accept to 101, async on tokio-uring | all above |
 //! | [`shard`] | one core: the turn | all above |
 //! | [`observe`] | counters and the admin listener | `connection` |
@@ -28,8 +30,10 @@ pub mod hub;
 pub mod limits;
 pub mod mesh;
 pub mod observe;
+pub mod password_checker;
 pub mod protocol;
 pub mod ring;
+pub mod security;
 pub mod server;
 pub mod shard;
 pub mod web;

@@ -160,3 +160,60 @@ pub const ASSEMBLY_RETAINED_BYTES_MAX: usize = 64 * 1024;
 /// Buffers a shard keeps for the next unfinished messages: 4 MiB at most, and in practice the few
 /// that one turn needs.
 pub const ASSEMBLIES_RETAINED_MAX: usize = 64;
+
+/// Characters of a user id: as many as of a room name, so that both fit a line.
+pub const USER_CHARACTERS_MAX: usize = 50;
+
+/// Bytes of a token: half of what a request head may have.
+pub const TOKEN_BYTES_MAX: usize = 4096;
+
+/// Bytes of an HS256 secret: as many as its hash has (RFC 7518 section 3.2).
+pub const SECRET_BYTES_MIN: usize = 32;
+
+/// Bits of an RSA key, least (RFC 7518 section 3.3) and most: what the verifier takes.
+pub const RSA_BITS: (usize, usize) = (2048, 8192);
+
+/// Bytes of a key file: an RSA key of 8192 bits takes 1.4 KiB.
+pub const KEY_FILE_BYTES_MAX: u64 = 16 * 1024;
+
+/// Bytes of a password file: some 100,000 users, each 0.5 KiB in memory.
+pub const PASSWORD_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// KiB of memory that one check of a password may take: four times the second choice of RFC 9106.
+pub const PASSWORD_MEMORY_KIB_MAX: u32 = 256 * 1024;
+
+/// Passes over that memory, each some 0.1 s.
+pub const PASSWORD_PASSES_MAX: u32 = 16;
+
+/// Lanes of a password hash; they are worked on one after the other.
+pub const PASSWORD_LANES_MAX: u32 = 16;
+
+/// Passwords that wait to be checked: at 50 ms each, who waits longest waits 3 s, well within the
+/// 10 s that a client has to authenticate.
+pub const PASSWORD_CHECKS_MAX: usize = 64;
+
+/// Parts of a rate window: how late a place comes back, and the memory that one takes.
+pub const RATE_PARTS: u32 = 64;
+
+/// Ticks of the window of a rate: 1 s, below which ticks are too coarse, to an hour.
+pub const RATE_WINDOW_TICKS: (u32, u32) = (TICKS_PER_SECOND, 3600 * TICKS_PER_SECOND);
+
+/// Handshakes or messages per window: past it a rate is no limit.
+pub const RATE_COUNT_MAX: u32 = 1_000_000;
+
+/// Bytes per window that a rate may allow: what its counter holds.
+pub const RATE_BYTES_MAX: u32 = 1 << 31;
+
+/// Networks of clients that admission keeps count of, 100 bytes each: as many as a host holds
+/// connections, so that none is refused for want of a place in the table.
+pub const ADMISSION_NETWORKS_MAX: usize = 1 << 20;
+
+/// Networks looked at when the table is full, to find some that can be forgotten: 20 µs.
+pub const ADMISSION_SWEEP_FULL: usize = 1024;
+
+/// Messages a room may keep, at some 0.5 KiB each: 50 MiB.
+pub const HISTORY_MESSAGES_MAX: usize = 100_000;
+
+/// Shortest and longest time a room may keep a message.
+pub const HISTORY_AGE: (Duration, Duration) =
+    (Duration::from_secs(1), Duration::from_secs(24 * 3600));
