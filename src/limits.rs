@@ -173,6 +173,9 @@ pub const SECRET_BYTES_MIN: usize = 32;
 /// Bits of an RSA key, least (RFC 7518 section 3.3) and most: what the verifier takes.
 pub const RSA_BITS: (usize, usize) = (2048, 8192);
 
+/// Keys of tokens: all of an algorithm are tried, at up to 0.1 ms each.
+pub const KEYS_MAX: usize = 16;
+
 /// Bytes of a key file: an RSA key of 8192 bits takes 1.4 KiB.
 pub const KEY_FILE_BYTES_MAX: u64 = 16 * 1024;
 
@@ -195,8 +198,8 @@ pub const PASSWORD_CHECKS_MAX: usize = 64;
 /// Parts of a rate window: how late a place comes back, and the memory that one takes.
 pub const RATE_PARTS: u32 = 64;
 
-/// Ticks of the window of a rate: 1 s, below which ticks are too coarse, to an hour.
-pub const RATE_WINDOW_TICKS: (u32, u32) = (TICKS_PER_SECOND, 3600 * TICKS_PER_SECOND);
+/// Shortest window of a rate, below which ticks are too coarse, and longest.
+pub const RATE_WINDOW: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
 
 /// Handshakes or messages per window: past it a rate is no limit.
 pub const RATE_COUNT_MAX: u32 = 1_000_000;
