@@ -12,6 +12,7 @@
 //! | [`app`] | what a message means | `connection`, `protocol` |
 //! | [`ring`] | rings, sockets, descriptors: all unsafe code | `limits` |
 //! | [`mesh`] | the road between threads | `hub`, `ring` |
+//! | [`access_files`] | reads keys and passwords | `config`, `security` |
 //! | [`password_checker`] | the thread that checks passwords | `security` |
 //! | [`handshake`] | accept to 101, async on tokio-uring | all above |
 //! | [`shard`] | one core: the turn | all above |
@@ -20,6 +21,7 @@
 //!
 //! `docs/ARCHITECTURE.md` follows a frame through them.
 
+pub mod access_files;
 pub mod app;
 pub mod check;
 pub mod collections;

@@ -90,6 +90,14 @@ impl Endpoint {
         }
     }
 
+    /// Whether clients may say who they are in a message, where the server allows that.
+    #[must_use]
+    pub const fn authenticates_by_message(self) -> bool {
+        match self {
+            Self::Echo | Self::Broadcast => false,
+        }
+    }
+
     /// Its application.
     #[must_use]
     pub fn app(self) -> &'static dyn App {

@@ -1,6 +1,7 @@
 //! All decisions about who may come, as one server is configured.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::admission::{Admission, AdmissionLimits, Network, Refused, Ticket};
 use super::credentials::{CredentialsError, token_of};
@@ -34,12 +35,24 @@ pub enum Unauthenticated {
     Token(TokenError),
 }
 
+impl fmt::Display for Unauthenticated {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => formatter.write_str("the request has no token"),
+            Self::Credentials(error) => error.fmt(formatter),
+            Self::Token(error) => error.fmt(formatter),
+        }
+    }
+}
+
+impl std::error::Error for Unauthenticated {}
+
 /// Who may come. Shared by all shards; no lock is taken unless an admission limit is set.
 #[derive(Default, Debug)]
 pub struct Access {
     mode: AuthMode,
     tokens: Option<TokenVerifier>,
-    passwords: Option<PasswordFile>,
+    passwords: Option<Arc<PasswordFile>>,
     origins: Origins,
     admission: Option<Mutex<Admission>>,
 }
@@ -55,7 +68,7 @@ impl Access {
         limits: AdmissionLimits,
     ) -> Self {
         let admission = (!limits.is_off()).then(|| Mutex::new(Admission::new(limits)));
-        Self { mode, tokens, passwords, origins, admission }
+        Self { mode, tokens, passwords: passwords.map(Arc::new), origins, admission }
     }
 
     /// How clients say who they are.
@@ -64,10 +77,9 @@ impl Access {
         self.mode
     }
 
-    /// The users with a password. To check one takes long: see
-    /// [`PasswordFile::check`](PasswordFile::check).
+    /// The users with a password. To check one takes long.
     #[must_use]
-    pub const fn passwords(&self) -> Option<&PasswordFile> {
+    pub const fn passwords(&self) -> Option<&Arc<PasswordFile>> {
         self.passwords.as_ref()
     }
 
@@ -121,12 +133,13 @@ impl Access {
         self.admission().map_or(Ok(()), |mut admission| admission.begin_handshake(network, now))
     }
 
-    /// Counts a connection until its ticket, if it gets one, is released.
+    /// Counts a connection until its ticket is released. There is none where connections are not
+    /// limited.
     ///
     /// # Errors
     /// Its network has its share.
     pub fn admit(&self, network: Network, now: Tick) -> Result<Option<Ticket>, Refused> {
-        self.admission().map(|mut admission| admission.admit(network, now)).transpose()
+        self.admission().map_or(Ok(None), |mut admission| admission.admit(network, now))
     }
 
     /// Takes back the place of a connection that has ended.

@@ -107,20 +107,21 @@ impl Admission {
         admitted.then_some(()).ok_or(Refused::Handshakes)
     }
 
-    /// Counts a connection, until its ticket is given back.
+    /// Counts a connection, until its ticket is given back. There is none, and nothing is counted,
+    /// where connections are not limited.
     ///
     /// # Errors
     /// The network has its share.
-    pub fn admit(&mut self, network: Network, now: Tick) -> Result<Ticket, Refused> {
-        let most = self.limits.connections.map_or(u32::MAX, NonZeroU32::get);
+    pub fn admit(&mut self, network: Network, now: Tick) -> Result<Option<Ticket>, Refused> {
+        let Some(most) = self.limits.connections else { return Ok(None) };
         let place = self.place_of(network, now)?;
         let count = &mut self.counts[place];
-        if count.connections >= most {
+        if count.connections >= most.get() {
             return Err(Refused::Connections);
         }
         count.connections += 1;
         let number = u32::try_from(place + 1).expect("the table is far smaller");
-        Ok(Ticket(NonZeroU32::new(number).expect("one was added")))
+        Ok(NonZeroU32::new(number).map(Ticket))
     }
 
     /// Takes back the place of a connection that has ended.
@@ -201,6 +202,10 @@ mod tests {
         Network::V4(number.into())
     }
 
+    fn admit(admission: &mut Admission, number: u32) -> Result<Ticket, Refused> {
+        admission.admit(network(number), 0).map(|ticket| ticket.expect("connections are limited"))
+    }
+
     fn limits(connections: u32, handshakes: u32) -> AdmissionLimits {
         AdmissionLimits {
             connections: NonZeroU32::new(connections),
@@ -226,12 +231,12 @@ mod tests {
     #[test]
     fn connections_are_bounded_for_each_network() {
         let mut admission = Admission::new(limits(2, 0));
-        let first = admission.admit(network(1), 0).unwrap();
-        let second = admission.admit(network(1), 0).unwrap();
+        let first = admit(&mut admission, 1).unwrap();
+        let second = admit(&mut admission, 1).unwrap();
         assert_eq!(admission.admit(network(1), 0), Err(Refused::Connections));
-        let other = admission.admit(network(2), 0).unwrap();
+        let other = admit(&mut admission, 2).unwrap();
         admission.release(first);
-        let third = admission.admit(network(1), 0).unwrap();
+        let third = admit(&mut admission, 1).unwrap();
         assert_eq!(admission.admit(network(1), 0), Err(Refused::Connections));
         for ticket in [second, other, third] {
             admission.release(ticket);
@@ -246,6 +251,7 @@ mod tests {
             assert_eq!(admission.begin_handshake(network(1), 5), Ok(()));
         }
         assert_eq!(admission.begin_handshake(network(1), 105), Err(Refused::Handshakes));
+        assert_eq!(admission.admit(network(1), 105), Ok(None), "connections are not limited");
         assert_eq!(admission.begin_handshake(network(2), 105), Ok(()));
         assert_eq!(admission.begin_handshake(network(1), 107), Ok(()));
         for number in 10..100 {
@@ -261,10 +267,10 @@ mod tests {
     fn a_full_table_forgets_the_idle_and_then_refuses() {
         let mut admission = Admission::with_capacity(limits(1, 5), 4);
         let tickets: Vec<Ticket> =
-            (0..3).map(|number| admission.admit(network(number), 0).unwrap()).collect();
+            (0..3).map(|number| admit(&mut admission, number).unwrap()).collect();
         assert_eq!(admission.begin_handshake(network(10), 0), Ok(()));
         assert_eq!(admission.len(), 4);
-        let last = admission.admit(network(11), 0).expect("network 10 has no connection");
+        let last = admit(&mut admission, 11).expect("network 10 has no connection");
         assert_eq!(admission.admit(network(12), 0), Err(Refused::TableFull));
         assert_eq!(admission.begin_handshake(network(12), 0), Err(Refused::TableFull));
         for ticket in tickets {
@@ -279,11 +285,11 @@ mod tests {
         let mut random = Random::new(7);
         let mut admission = Admission::new(limits(3, 0));
         let mut model: HashMap<u32, Vec<Ticket>> = HashMap::new();
-        for now in 0..20_000 {
+        for _ in 0..20_000 {
             let number = random.below(20);
             let held = model.entry(number).or_default();
             if random.below(2) == 0 {
-                match admission.admit(network(number), now) {
+                match admit(&mut admission, number) {
                     Ok(ticket) => held.push(ticket),
                     Err(refused) => {
                         assert_eq!((refused, held.len()), (Refused::Connections, 3));

@@ -42,6 +42,7 @@ use crate::limits::{
 use crate::mesh::{Envelope, Mesh};
 use crate::observe::ShardCounters;
 use crate::ring::{Completion, Interest, Ring, Token};
+use crate::security::Access;
 use exchange::Exchange;
 use passing::Outboxes;
 use slot::{NO_SEAT, Slot};
@@ -74,6 +75,7 @@ struct Shard {
     outboxes: Outboxes,
     mesh: Arc<Mesh>,
     desk: Rc<Desk>,
+    access: Arc<Access>,
     draining: Option<Drain>,
     clock: Clock,
     ticking: bool,
@@ -124,6 +126,7 @@ impl Shard {
             outboxes: Outboxes::new(plan.mesh.shards()),
             mesh: plan.mesh,
             desk,
+            access: plan.access,
             draining: None,
             clock: Clock { start: Instant::now(), now: Duration::ZERO },
             ticking: false,
@@ -185,10 +188,10 @@ impl Shard {
     }
 
     fn adopt_one(&mut self, adoption: Adoption) {
-        let Adoption { socket, endpoint, response, mut leftover } = adoption;
+        let Adoption { socket, endpoint, response, mut leftover, identity: _, ticket } = adoption;
         let now = self.clock.tick();
         self.adopted = self.adopted.wrapping_add(1);
-        let slot = Slot::new(socket, Connection::new(now, self.adopted), endpoint);
+        let slot = Slot::new(socket, Connection::new(now, self.adopted), endpoint, ticket);
         let Ok(key) = self.slots.insert(slot) else {
             unreachable!("the desk admits no more connections than there are slots");
         };

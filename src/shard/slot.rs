@@ -6,6 +6,7 @@ use crate::app::Endpoint;
 use crate::collections::Tick;
 use crate::connection::Connection;
 use crate::hub::Seat;
+use crate::security::Ticket;
 
 /// The seat of a connection that is in no audience.
 pub(super) const NO_SEAT: Seat = Seat::MAX;
@@ -17,6 +18,8 @@ pub(super) struct Slot {
     pub(super) socket: OwnedFd,
     pub(super) seat: Seat,
     pub(super) endpoint: Endpoint,
+    /// Its place in the count of its network.
+    pub(super) ticket: Option<Ticket>,
     /// When the wheel fires, or later if that is beyond its horizon.
     pub(super) armed: Tick,
     /// The kernel holds a poll on the socket.
@@ -32,12 +35,18 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    pub(super) fn new(socket: OwnedFd, connection: Connection, endpoint: Endpoint) -> Self {
+    pub(super) fn new(
+        socket: OwnedFd,
+        connection: Connection,
+        endpoint: Endpoint,
+        ticket: Option<Ticket>,
+    ) -> Self {
         Self {
             connection,
             socket,
             seat: NO_SEAT,
             endpoint,
+            ticket,
             armed: 0,
             polled: true,
             queued: false,
