@@ -3,20 +3,26 @@
 //! Flags and file share one shape, `Settings`, where everything is optional. A flag wins over the
 //! file, the file over the default; [`Config`] is what comes out, complete and within bounds.
 
+mod access;
+mod values;
+
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use serde::{Deserialize, Deserializer, de};
+use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 
+pub use access::{AccessConfig, ChatConfig};
+
 use crate::limits;
+use access::Auth;
+use values::{Admin, ByteRate, ByteSize, Count, CountRate, OrOff, Span, scalar};
 
 /// What the command line asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +54,10 @@ pub struct Config {
     pub drain: Duration,
     /// A filter in the syntax of `tracing`, such as `info` or `ringwire=debug`; known to parse.
     pub log_level: String,
+    /// Who may come.
+    pub access: AccessConfig,
+    /// What a member of the chat may do, and what the chat keeps.
+    pub chat: ChatConfig,
 }
 
 impl Default for Config {
@@ -62,6 +72,8 @@ impl Default for Config {
             max_connections: None,
             drain: Duration::from_secs(10),
             log_level: "info".to_owned(),
+            access: AccessConfig::default(),
+            chat: ChatConfig::default(),
         }
     }
 }
@@ -171,6 +183,44 @@ struct Settings {
     /// Log filter, such as warn or ringwire=debug [default: info]
     #[arg(long, value_name = "FILTER")]
     log_level: Option<String>,
+    /// How clients say who they are [default: none]
+    #[arg(long)]
+    auth: Option<Auth>,
+    /// Key of the tokens: a PEM public key or a raw HS256 secret; repeatable
+    #[arg(long, value_name = "FILE")]
+    auth_key: Option<Vec<PathBuf>>,
+    /// Users and passwords: lines of USERNAME:$argon2id$…
+    #[arg(long, value_name = "FILE")]
+    auth_users: Option<PathBuf>,
+    /// Let only pages of this origin connect, such as https://example.com; repeatable
+    #[arg(long, value_name = "ORIGIN")]
+    allow_origin: Option<Vec<String>>,
+    /// Refuse clients that name no origin: those that are no browser
+    #[arg(long, num_args = 0, default_missing_value = "true")]
+    require_origin: Option<bool>,
+    /// Connections of one client address at once [default: off]
+    #[arg(long, value_name = "N|off")]
+    #[serde(deserialize_with = "scalar")]
+    max_connections_per_address: Option<OrOff<Count>>,
+    /// Handshakes of one client address, such as 20/10s [default: off]
+    #[arg(long, value_name = "N/DURATION|off")]
+    #[serde(deserialize_with = "scalar")]
+    handshake_rate: Option<OrOff<CountRate>>,
+    /// Messages of one chat connection [default: 100/60s]
+    #[arg(long, value_name = "N/DURATION|off")]
+    #[serde(deserialize_with = "scalar")]
+    rate_limit: Option<OrOff<CountRate>>,
+    /// Bytes of the messages of one chat connection [default: 1MiB/60s]
+    #[arg(long, value_name = "BYTES/DURATION|off")]
+    #[serde(deserialize_with = "scalar")]
+    rate_bytes: Option<OrOff<ByteRate>>,
+    /// Messages that a chat room keeps for those who come back [default: 1000]
+    #[arg(long, value_name = "N")]
+    history_messages: Option<usize>,
+    /// How long a chat room keeps them [default: 5m]
+    #[arg(long, value_name = "DURATION")]
+    #[serde(deserialize_with = "scalar")]
+    history_age: Option<Span>,
 }
 
 impl Settings {
@@ -187,13 +237,30 @@ impl Settings {
             max_connections: self.max_connections.or(other.max_connections),
             drain: self.drain.or(other.drain),
             log_level: self.log_level.or(other.log_level),
+            auth: self.auth.or(other.auth),
+            auth_key: self.auth_key.or(other.auth_key),
+            auth_users: self.auth_users.or(other.auth_users),
+            allow_origin: self.allow_origin.or(other.allow_origin),
+            require_origin: self.require_origin.or(other.require_origin),
+            max_connections_per_address: self
+                .max_connections_per_address
+                .or(other.max_connections_per_address),
+            handshake_rate: self.handshake_rate.or(other.handshake_rate),
+            rate_limit: self.rate_limit.or(other.rate_limit),
+            rate_bytes: self.rate_bytes.or(other.rate_bytes),
+            history_messages: self.history_messages.or(other.history_messages),
+            history_age: self.history_age.or(other.history_age),
         }
     }
 
     /// Fills in the defaults and holds every value against its bounds.
     fn into_config(self) -> Result<Config, String> {
         let default = Config::default();
+        let access = AccessConfig::of(&self)?;
+        let chat = ChatConfig::of(&self)?;
         let config = Config {
+            access,
+            chat,
             listen: self.listen.unwrap_or(default.listen),
             shards: self.shards,
             app: self.app.unwrap_or(default.app),
@@ -234,94 +301,6 @@ fn read_file(path: &Path) -> Result<Settings, String> {
     })?;
     toml::from_str(&text)
         .map_err(|error| format!("in the configuration file {}: {error}", path.display()))
-}
-
-/// An address, or `off`.
-#[derive(Debug, Clone, Copy)]
-struct Admin(Option<SocketAddr>);
-
-impl FromStr for Admin {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text == "off" {
-            return Ok(Self(None));
-        }
-        let address = text.parse().map_err(|_| "expected ADDR:PORT or off".to_owned())?;
-        Ok(Self(Some(address)))
-    }
-}
-
-/// A length of time: a whole number and `ms`, `s`, `m` or `h`.
-#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
-struct Span(Duration);
-
-impl FromStr for Span {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let units = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
-        let millis =
-            scaled(text, &units).ok_or("expected a duration such as 500ms, 30s, 2m or 1h")?;
-        Ok(Self(Duration::from_millis(millis)))
-    }
-}
-
-impl Display for Span {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "{:?}", self.0)
-    }
-}
-
-/// A number of bytes, plain or with `KiB` or `MiB`.
-#[derive(Debug, Clone, Copy)]
-struct ByteSize(usize);
-
-impl FromStr for ByteSize {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let bytes = scaled(text, &[("", 1), ("KiB", 1 << 10), ("MiB", 1 << 20)]);
-        bytes
-            .and_then(|bytes| usize::try_from(bytes).ok())
-            .map(Self)
-            .ok_or_else(|| "expected bytes such as 65536, 64KiB or 1MiB".to_owned())
-    }
-}
-
-/// Reads a whole number followed by one of `units`, times what that unit stands for.
-fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let (_, factor) = units.iter().find(|(name, _)| *name == unit)?;
-    number.parse::<u64>().ok()?.checked_mul(*factor)
-}
-
-/// Reads a string or a whole number of the file the way its flag is read.
-fn scalar<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: FromStr<Err = String>,
-{
-    struct Scalar<T>(std::marker::PhantomData<T>);
-
-    impl<T: FromStr<Err = String>> de::Visitor<'_> for Scalar<T> {
-        type Value = T;
-
-        fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            formatter.write_str("a string or a whole number")
-        }
-
-        fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
-            text.parse().map_err(E::custom)
-        }
-
-        fn visit_i64<E: de::Error>(self, number: i64) -> Result<T, E> {
-            self.visit_str(&number.to_string())
-        }
-    }
-
-    deserializer.deserialize_any(Scalar(std::marker::PhantomData)).map(Some)
 }
 
 #[cfg(test)]

@@ -8,9 +8,12 @@
 //! | [`collections`] | slab, wheel, queue | nothing |
 //! | [`connection`] | one connection's life, without I/O | `protocol`, `collections` |
 //! | [`hub`] | audiences and the plan of a fan-out | `collections` |
+//! | [`security`] | who may come, as whom, and how much | `collections` |
 //! | [`app`] | what a message means | `connection`, `protocol` |
 //! | [`ring`] | rings, sockets, descriptors: all unsafe code | `limits` |
 //! | [`mesh`] | the road between threads | `hub`, `ring` |
+//! | [`access_files`] | reads keys and passwords | `config`, `security` |
+//! | [`password_checker`] | the thread that checks passwords | `security` |
 //! | [`handshake`] | accept to 101, async on tokio-uring | all above |
 //! | [`shard`] | one core: the turn | all above |
 //! | [`observe`] | counters and the admin listener | `connection` |
@@ -18,6 +21,7 @@
 //!
 //! `docs/ARCHITECTURE.md` follows a frame through them.
 
+pub mod access_files;
 pub mod app;
 pub mod check;
 pub mod collections;
@@ -28,8 +32,10 @@ pub mod hub;
 pub mod limits;
 pub mod mesh;
 pub mod observe;
+pub mod password_checker;
 pub mod protocol;
 pub mod ring;
+pub mod security;
 pub mod server;
 pub mod shard;
 pub mod web;

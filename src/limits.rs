@@ -199,9 +199,6 @@ pub const CHAT_TEXT_CHARACTERS_MAX: usize = 1000;
 /// Characters of the id that a sender gives to its message: 128 random bits in hex are half of it.
 pub const MESSAGE_ID_CHARACTERS_MAX: usize = 64;
 
-/// Characters of the name of a user, as the chat's protocol has it.
-pub const USERNAME_CHARACTERS_MAX: usize = 50;
-
 /// Characters of a password: longer than any passphrase, short enough to be hashed at once.
 pub const PASSWORD_CHARACTERS_MAX: usize = 128;
 
@@ -209,12 +206,84 @@ pub const PASSWORD_CHARACTERS_MAX: usize = 128;
 /// unknown, but no fault.
 pub const EPOCH_CHARACTERS_MAX: usize = 64;
 
-/// Bytes of a token. With many claims and a long signature, JWTs stay under 2 KiB.
-pub const TOKEN_BYTES_MAX: usize = 4096;
-
 /// Largest offset a client can come back with: 2^53 − 1, the largest integer that JavaScript holds.
 pub const OFFSET_MAX: u64 = (1 << 53) - 1;
 
 /// Levels of objects and arrays in a command. It has two; what others add may be deeper, but every
 /// level takes stack.
 pub const JSON_LEVELS_MAX: usize = 16;
+
+/// Characters of a user id: as many as of a room name, so that both fit a line.
+pub const USER_CHARACTERS_MAX: usize = 50;
+
+/// Bytes of a token: half of what a request head may have. With many claims and a long signature,
+/// JWTs stay under 2 KiB.
+pub const TOKEN_BYTES_MAX: usize = 4096;
+
+/// Bytes of an HS256 secret: as many as its hash has (RFC 7518 section 3.2).
+pub const SECRET_BYTES_MIN: usize = 32;
+
+/// Bits of an RSA key, least (RFC 7518 section 3.3) and most: what the verifier takes.
+pub const RSA_BITS: (usize, usize) = (2048, 8192);
+
+/// Keys of tokens: all of an algorithm are tried, at up to 0.1 ms each.
+pub const KEYS_MAX: usize = 16;
+
+/// Bytes of a key file: an RSA key of 8192 bits takes 1.4 KiB.
+pub const KEY_FILE_BYTES_MAX: u64 = 16 * 1024;
+
+/// Bytes of a password file: some 100,000 users, each 0.5 KiB in memory.
+pub const PASSWORD_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// KiB of memory that one check of a password may take: four times the second choice of RFC 9106.
+pub const PASSWORD_MEMORY_KIB_MAX: u32 = 256 * 1024;
+
+/// Passes over that memory, each some 0.1 s.
+pub const PASSWORD_PASSES_MAX: u32 = 16;
+
+/// Lanes of a password hash; they are worked on one after the other.
+pub const PASSWORD_LANES_MAX: u32 = 16;
+
+/// Passwords that wait to be checked: at 50 ms each, who waits longest waits 3 s, well within the
+/// 10 s that a client has to authenticate.
+pub const PASSWORD_CHECKS_MAX: usize = 64;
+
+/// Parts of a rate window: how late a place comes back, and the memory that one takes.
+pub const RATE_PARTS: u32 = 64;
+
+/// Shortest window of a rate, below which ticks are too coarse, and longest.
+pub const RATE_WINDOW: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
+
+/// Handshakes or messages per window: past it a rate is no limit.
+pub const RATE_COUNT_MAX: u32 = 1_000_000;
+
+/// Bytes per window that a rate may allow: what its counter holds.
+pub const RATE_BYTES_MAX: u32 = 1 << 31;
+
+/// Networks of clients that admission keeps count of, 100 bytes each: as many as a host holds
+/// connections, so that none is refused for want of a place in the table.
+pub const ADMISSION_NETWORKS_MAX: usize = 1 << 20;
+
+/// Networks looked at when the table is full, to find some that can be forgotten: 20 µs.
+pub const ADMISSION_SWEEP_FULL: usize = 1024;
+
+/// Messages a room may keep: within [`HISTORY_BYTES_MAX`] there are no more of any use.
+pub const HISTORY_MESSAGES_MAX: usize = 10_000;
+
+/// Shortest and longest time a room may keep a message.
+pub const HISTORY_AGE: (Duration, Duration) =
+    (Duration::from_secs(1), Duration::from_secs(24 * 3600));
+
+/// Messages that a client has to say who it is, where it must: one, and some too early.
+pub const AUTH_MESSAGES_MAX: u8 = 8;
+
+/// Ticks that a client has to say who it is: 10 s, as long as for a handshake.
+pub const AUTH_TICKS_MAX: u32 = 10 * TICKS_PER_SECOND;
+
+/// Bytes of a message of somebody who has yet to say who it is: a token and its wrapping, or what a
+/// server gives to strangers.
+pub const GUEST_MESSAGE_BYTES_MAX: usize = TOKEN_BYTES_MAX + 256;
+
+/// Messages of one connection and window that are answered with `Rate limit exceeded`. With one
+/// more it is closed.
+pub const RATE_REFUSALS_MAX: u32 = 100;

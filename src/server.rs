@@ -15,6 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::access_files::load_access;
 use crate::app::Endpoint;
 use crate::check::EXIT_CANNOT_RUN;
 use crate::config::{Config, DefaultApp};
@@ -90,6 +91,8 @@ impl Server {
                 interrupt: signal(SignalKind::interrupt())?,
             }
         };
+        let access = load_access(&config.access).map_err(io::Error::other)?;
+        let access = Arc::new(access);
         let listen = claim_all(&config.listen)?;
         let admin = config.admin.map(bind_admin).transpose()?;
         let cpus = allowed_cpus()?;
@@ -113,6 +116,7 @@ impl Server {
                 workshop: workshop(config),
                 mesh: Arc::clone(&mesh),
                 counters: Arc::clone(&counters),
+                access: Arc::clone(&access),
             };
             let reporter = reporter.clone();
             thread::Builder::new().name(format!("shard-{number}")).spawn(move || {

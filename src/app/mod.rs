@@ -124,4 +124,13 @@ impl Endpoint {
             _ => None,
         }
     }
+
+    /// Whether clients may say who they are in a message, where the server allows that.
+    #[must_use]
+    pub const fn authenticates_by_message(self) -> bool {
+        match self {
+            Self::Chat => true,
+            Self::Echo | Self::Broadcast => false,
+        }
+    }
 }

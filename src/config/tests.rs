@@ -1,6 +1,7 @@
 //! Tests of the settings.
 
 use super::*;
+use crate::security::{AdmissionLimits, AuthMode, Origins, RateLimit};
 
 fn command(args: &[&str]) -> Result<Command, clap::Error> {
     parse(std::iter::once("ringwire").chain(args.iter().copied()))
@@ -100,6 +101,7 @@ fn the_file_knows_every_flag_and_flags_win() {
         max_connections: Some(7),
         drain: Duration::from_secs(1),
         log_level: "warn".to_owned(),
+        ..Config::default()
     };
     assert_eq!(config(&["--config", file.path()]), expected);
     let flags = ["check", "--config", file.path(), "--listen", "0.0.0.0:80", "--app", "echo"];
@@ -155,6 +157,19 @@ fn values_out_of_bounds_are_refused_by_name() {
         ("--admin", "on"),
         ("--listen", "localhost"),
         ("--log-level", "ringwire=loud"),
+        ("--auth", "basic"),
+        ("--max-connections-per-address", "0"),
+        ("--handshake-rate", "20"),
+        ("--handshake-rate", "0/10s"),
+        ("--rate-limit", "100/999ms"),
+        ("--rate-limit", "100/61m"),
+        ("--rate-limit", "1KiB/60s"),
+        ("--rate-limit", "1000001/60s"),
+        ("--rate-limit", "100/60s/1"),
+        ("--rate-bytes", "1MB/60s"),
+        ("--rate-bytes", "2049MiB/60s"),
+        ("--history-messages", "100001"),
+        ("--history-age", "25h"),
     ] {
         let message = refusal(&[flag, bad]);
         let name = flag.trim_start_matches('-');
@@ -162,6 +177,75 @@ fn values_out_of_bounds_are_refused_by_name() {
     }
     assert_eq!(config(&["--heartbeat", "1s"]).heartbeat, limits::HEARTBEAT_MIN);
     assert_eq!(config(&["--max-message", "64MiB"]).max_message, limits::MESSAGE_BYTES_MAX);
+}
+
+/// Every setting of access and of the chat, as flags and as a file.
+const ACCESS_FLAGS: &str = "--auth message --auth-key a.pem --auth-key b.pem --auth-users users \
+    --allow-origin https://a.example --allow-origin http://b:81 --require-origin \
+    --max-connections-per-address 5 --handshake-rate 20/10s --rate-limit 7/1s \
+    --rate-bytes 64KiB/2m --history-messages 0 --history-age 1h";
+const ACCESS_FILE: &str = "auth = 'message'\nauth-key = ['a.pem', 'b.pem']\nauth-users = 'users'\n\
+    allow-origin = ['https://a.example', 'http://b:81']\nrequire-origin = true\n\
+    max-connections-per-address = 5\nhandshake-rate = '20/10s'\nrate-limit = '7/1s'\n\
+    rate-bytes = '64KiB/2m'\nhistory-messages = 0\nhistory-age = '1h'\n";
+
+#[test]
+fn access_and_chat_are_read_from_flags_and_file() {
+    let access = AccessConfig {
+        auth: AuthMode::Message,
+        keys: vec!["a.pem".into(), "b.pem".into()],
+        users: Some("users".into()),
+        origins: Origins::new(&["https://a.example", "http://b:81"], true).unwrap(),
+        per_address: AdmissionLimits {
+            connections: std::num::NonZeroU32::new(5),
+            handshakes: Some(RateLimit { count: 20, window: 100 }),
+        },
+    };
+    let chat = ChatConfig {
+        rate_limit: Some(RateLimit { count: 7, window: 10 }),
+        rate_bytes: Some(RateLimit { count: 65_536, window: 1200 }),
+        history_messages: 0,
+        history_age: Duration::from_secs(3600),
+    };
+    let expected = Config { access, chat, ..Config::default() };
+    assert_eq!(config(&ACCESS_FLAGS.split_whitespace().collect::<Vec<_>>()), expected);
+    let file = File::new("access", ACCESS_FILE);
+    assert_eq!(config(&["--config", file.path()]), expected);
+    let off = "--rate-limit off --rate-bytes off --max-connections-per-address off \
+               --handshake-rate off";
+    let off: Vec<&str> = off.split_whitespace().collect();
+    let won = config(&[&["--config", file.path()], &off[..]].concat());
+    assert_eq!((won.chat.rate_limit, won.chat.rate_bytes), (None, None));
+    assert!(won.access.per_address.is_off());
+}
+
+#[test]
+fn settings_of_access_must_fit_together() {
+    for (line, expected) in [
+        ("--auth-key k", "need auth token or auth message"),
+        ("--auth none --auth-users u", "need auth token or auth message"),
+        ("--auth token", "auth token needs auth-key"),
+        ("--auth token --auth-users u", "auth token needs auth-key"),
+        ("--auth token --auth-key k --auth-users u", "auth-users needs auth message"),
+        ("--auth message", "auth message needs auth-users"),
+        ("--require-origin", "require-origin needs allow-origin"),
+        ("--allow-origin https://a --allow-origin b", "allow-origin \"b\": it needs a scheme"),
+        ("--allow-origin * --allow-origin https://a", "must stand alone"),
+    ] {
+        let message = refusal(&line.split_whitespace().collect::<Vec<_>>());
+        assert!(message.contains(expected), "{line}: {message}");
+    }
+    for line in [
+        "--auth none",
+        "--auth token --auth-key k",
+        "--auth message --auth-key k",
+        "--auth message --auth-users u",
+        "--allow-origin * --require-origin",
+    ] {
+        config(&line.split_whitespace().collect::<Vec<_>>());
+    }
+    let many = [&["--auth", "token"][..], &["--auth-key", "k"].repeat(17)].concat();
+    assert!(refusal(&many).contains("auth-key"));
 }
 
 #[test]

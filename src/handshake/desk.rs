@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use super::clock::host_tick;
 use crate::app::Endpoint;
 use crate::collections::{GenerationalSlab, Key};
 use crate::limits::{ACCEPTS_PER_TURN, HANDSHAKE_SECONDS, HANDSHAKES_MAX, READ_BYTES};
 use crate::mesh::Mesh;
 use crate::observe::{HandshakeResult, ShardCounters};
 use crate::ring::socket;
+use crate::security::{Access, Identity, Network, Refused, Ticket};
 
 /// How often deadlines are looked at: they are kept to within this.
 const SWEEP: Duration = Duration::from_millis(250);
@@ -36,6 +38,21 @@ pub struct Adoption {
     pub response: Vec<u8>,
     /// What the peer sent behind its request.
     pub leftover: Vec<u8>,
+    /// Who it is, where it said so in its request.
+    pub identity: Option<Identity>,
+    /// To be released when the connection has ended.
+    pub ticket: Option<Ticket>,
+}
+
+/// How admission stands to a client.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Standing {
+    /// Nobody is counted.
+    Uncounted,
+    /// Its handshake is one that its network may have.
+    Counted(Network),
+    /// Its network had its share of handshakes, or is not known.
+    Refused,
 }
 
 /// What a desk needs to know.
@@ -51,6 +68,8 @@ pub struct DeskPlan {
     pub counters: Arc<[ShardCounters]>,
     /// Where the shard's doorbell is.
     pub mesh: Arc<Mesh>,
+    /// Who may come.
+    pub access: Arc<Access>,
 }
 
 /// The reception of one shard.
@@ -160,6 +179,39 @@ impl Desk {
 
     pub(super) const fn root(&self) -> Endpoint {
         self.plan.root
+    }
+
+    pub(super) fn access(&self) -> &Access {
+        &self.plan.access
+    }
+
+    /// Counts the handshake of a client that was just accepted.
+    pub(super) fn begin_handshake(&self, socket: &OwnedFd) -> Standing {
+        if !self.access().counts_networks() {
+            return Standing::Uncounted;
+        }
+        let Some(address) = socket::peer_address(socket) else { return Standing::Refused };
+        let network = Network::from(address);
+        match self.access().begin_handshake(network, host_tick()) {
+            Ok(()) => Standing::Counted(network),
+            Err(_) => Standing::Refused,
+        }
+    }
+
+    /// Counts the connection that a client is to get. Its ticket goes with the adoption, or back to
+    /// [`release`](Self::release).
+    pub(super) fn admit(&self, standing: Standing) -> Result<Option<Ticket>, Refused> {
+        match standing {
+            Standing::Uncounted => Ok(None),
+            Standing::Counted(network) => self.access().admit(network, host_tick()),
+            Standing::Refused => Err(Refused::Handshakes),
+        }
+    }
+
+    pub(super) fn release(&self, ticket: Option<Ticket>) {
+        if let Some(ticket) = ticket {
+            self.access().release(ticket);
+        }
     }
 
     pub(super) const fn received(&self) -> &RefCell<Box<[u8]>> {

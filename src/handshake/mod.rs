@@ -5,6 +5,7 @@
 //! peer costs its task and its descriptor. All of them share one kind of deadline, counted from
 //! accept; who passes it is shut down, and the task sees the end of the stream.
 
+mod clock;
 mod desk;
 mod listener;
 mod reception;

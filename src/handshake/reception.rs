@@ -4,7 +4,8 @@ use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use super::desk::{Adoption, Desk};
+use super::clock::unix_time;
+use super::desk::{Adoption, Desk, Standing};
 use crate::app::Endpoint;
 use crate::collections::Key;
 use crate::observe::HandshakeResult;
@@ -13,20 +14,42 @@ use crate::protocol::upgrade::{
 };
 use crate::ring::socket::{self, Received, Sent};
 use crate::ring::{Interest, poll_once};
+use crate::security::{Identity, Ticket};
 use crate::web;
 
 /// What a request gets.
 enum Verdict {
-    Upgrade { endpoint: Endpoint, response: Vec<u8> },
+    Upgrade(Grant),
     Answer { bytes: Vec<u8>, result: HandshakeResult },
+}
+
+/// What an upgrade gets. Its ticket must not be lost.
+struct Grant {
+    endpoint: Endpoint,
+    response: Vec<u8>,
+    identity: Option<Identity>,
+    ticket: Option<Ticket>,
+}
+
+/// Who a handshake is held with, and where.
+struct Guest<'a> {
+    socket: &'a OwnedFd,
+    standing: Standing,
+    desk: &'a Desk,
 }
 
 /// The whole handshake of one connection.
 pub(super) async fn receive_guest(socket: OwnedFd, desk: Rc<Desk>) {
+    let standing = desk.begin_handshake(&socket);
     let (key, socket) = desk.arrive(socket);
-    let result = match read_request(&socket, &desk).await {
-        Some((Verdict::Upgrade { endpoint, response }, leftover)) if !desk.is_late(key) => {
-            return hand_over(socket, key, &desk, endpoint, response, leftover);
+    let guest = Guest { socket: &socket, standing, desk: &desk };
+    let result = match read_request(&guest).await {
+        Some((Verdict::Upgrade(grant), leftover)) if !desk.is_late(key) => {
+            return hand_over(socket, key, &desk, grant, leftover);
+        }
+        Some((Verdict::Upgrade(grant), _)) => {
+            desk.release(grant.ticket);
+            HandshakeResult::Timeout
         }
         Some((Verdict::Answer { bytes, result }, _)) => {
             answer(&socket, &bytes).await;
@@ -39,28 +62,22 @@ pub(super) async fn receive_guest(socket: OwnedFd, desk: Rc<Desk>) {
 }
 
 /// Gives the socket to the shard. The desk lets go of it first, so that nobody else shuts it down.
-fn hand_over(
-    socket: Rc<OwnedFd>,
-    key: Key,
-    desk: &Desk,
-    endpoint: Endpoint,
-    response: Vec<u8>,
-    leftover: Vec<u8>,
-) {
+fn hand_over(socket: Rc<OwnedFd>, key: Key, desk: &Desk, grant: Grant, leftover: Vec<u8>) {
     desk.leave(key, HandshakeResult::Accepted);
     let socket = Rc::into_inner(socket).expect("the desk held the only other reference");
-    desk.adopt(Adoption { socket, endpoint, response, leftover });
+    let Grant { endpoint, response, identity, ticket } = grant;
+    desk.adopt(Adoption { socket, endpoint, response, leftover, identity, ticket });
 }
 
 /// Reads until the request is whole. `None`: the peer left, or its time is up.
-async fn read_request(socket: &OwnedFd, desk: &Desk) -> Option<(Verdict, Vec<u8>)> {
+async fn read_request(guest: &Guest<'_>) -> Option<(Verdict, Vec<u8>)> {
     let mut scanner = HeadScanner::new();
     let mut earlier = Vec::new();
     loop {
-        match read_part(socket, desk, &mut scanner, &mut earlier) {
+        match read_part(guest, &mut scanner, &mut earlier) {
             Part::Whole(verdict, leftover) => return Some((verdict, leftover)),
             Part::Left => return None,
-            Part::More => poll_once(socket, Interest::Read).await.ok()?,
+            Part::More => poll_once(guest.socket, Interest::Read).await.ok()?,
         }
     }
 }
@@ -72,14 +89,9 @@ enum Part {
 }
 
 /// Reads what is there. The usual request comes in one piece and is never copied.
-fn read_part(
-    socket: &OwnedFd,
-    desk: &Desk,
-    scanner: &mut HeadScanner,
-    earlier: &mut Vec<u8>,
-) -> Part {
-    let mut received = desk.received().borrow_mut();
-    let count = match socket::receive(socket, &mut received) {
+fn read_part(guest: &Guest<'_>, scanner: &mut HeadScanner, earlier: &mut Vec<u8>) -> Part {
+    let mut received = guest.desk.received().borrow_mut();
+    let count = match socket::receive(guest.socket, &mut received) {
         Received::Bytes(count) => count,
         Received::Nothing => return Part::More,
         Received::End | Received::Broken => return Part::Left,
@@ -92,7 +104,7 @@ fn read_part(
     match scanner.end_of_head(bytes) {
         Ok(Some(end)) => {
             let (head, leftover) = bytes.split_at(end);
-            Part::Whole(judge(head, desk), leftover.to_vec())
+            Part::Whole(judge(head, guest), leftover.to_vec())
         }
         Ok(None) => {
             if !in_parts {
@@ -104,24 +116,41 @@ fn read_part(
     }
 }
 
-fn judge(head: &[u8], desk: &Desk) -> Verdict {
+fn judge(head: &[u8], guest: &Guest<'_>) -> Verdict {
     match parse_request(head) {
-        Ok(Request::Upgrade(request)) => judge_upgrade(&request, desk),
+        Ok(Request::Upgrade(request)) => match judge_upgrade(&request, guest) {
+            Ok(grant) => Verdict::Upgrade(grant),
+            Err(refusal) => refused(&refusal),
+        },
         Ok(Request::Plain { method, path, .. }) => static_page(method, path),
         Err(refusal) => refused(&refusal),
     }
 }
 
-fn judge_upgrade(request: &UpgradeRequest<'_>, desk: &Desk) -> Verdict {
-    let Some(endpoint) = Endpoint::of_path(request.path, desk.root()) else {
-        return refused(&Refusal::NotFound);
-    };
+/// Path, origin, credentials, the share of the client, room: in this order, so that what a client
+/// did wrong comes before what only time can mend.
+fn judge_upgrade(request: &UpgradeRequest<'_>, guest: &Guest<'_>) -> Result<Grant, Refusal> {
+    let desk = guest.desk;
+    let endpoint = Endpoint::of_path(request.path, desk.root()).ok_or(Refusal::NotFound)?;
+    if !desk.access().allows_origin(request.origin) {
+        return Err(Refusal::Origin);
+    }
+    let by_message = endpoint.authenticates_by_message();
+    let identity = desk
+        .access()
+        .authenticate(request.query, request.authorization, by_message, unix_time())
+        .map_err(|error| {
+            tracing::debug!("upgrade refused: {error}");
+            Refusal::Unauthorized
+        })?;
+    let ticket = desk.admit(guest.standing).map_err(|_| Refusal::TooMany)?;
     if desk.is_full() || desk.is_closed() {
-        return refused(&Refusal::Unavailable);
+        desk.release(ticket);
+        return Err(Refusal::Unavailable);
     }
     let mut response = Vec::with_capacity(160);
     accept(&mut response, request, None);
-    Verdict::Upgrade { endpoint, response }
+    Ok(Grant { endpoint, response, identity, ticket })
 }
 
 fn static_page(method: &str, path: &str) -> Verdict {

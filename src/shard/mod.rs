@@ -43,6 +43,7 @@ use crate::limits::{
 use crate::mesh::{Envelope, Mesh};
 use crate::observe::ShardCounters;
 use crate::ring::{Completion, Interest, Ring, Token};
+use crate::security::Access;
 use exchange::Exchange;
 use passing::Outboxes;
 use slot::Slot;
@@ -76,6 +77,7 @@ struct Shard {
     outboxes: Outboxes,
     mesh: Arc<Mesh>,
     desk: Rc<Desk>,
+    access: Arc<Access>,
     draining: Option<Drain>,
     /// It was said that no connection is left, and none will come.
     has_ended: bool,
@@ -156,6 +158,7 @@ impl Shard {
             outboxes: Outboxes::new(shards),
             mesh: plan.mesh,
             desk,
+            access: plan.access,
             draining: None,
             has_ended: false,
             clock: Clock::start(),
@@ -237,10 +240,11 @@ impl Shard {
     }
 
     fn adopt_one(&mut self, adoption: Adoption) {
-        let Adoption { socket, endpoint, response, mut leftover } = adoption;
+        let Adoption { socket, endpoint, response, mut leftover, identity, ticket } = adoption;
         let now = self.clock.now();
         self.adopted = self.adopted.wrapping_add(1);
-        let slot = Slot::new(socket, Connection::new(now.tick, self.adopted), endpoint);
+        let connection = Connection::new(now.tick, self.adopted);
+        let slot = Slot::new(socket, connection, endpoint, ticket);
         let Ok(key) = self.slots.insert(slot) else {
             unreachable!("the desk admits no more connections than there are slots");
         };

@@ -17,6 +17,7 @@ use crate::observe::ShardCounters;
 use crate::ring::{
     Doorbell, HostSizes, Ring, RingSizes, own_descriptor_table, pin_to_cpu, run_hosted, socket,
 };
+use crate::security::Access;
 
 /// Everything a shard is told before it starts.
 #[derive(Debug)]
@@ -43,6 +44,8 @@ pub struct ShardPlan {
     pub mesh: Arc<Mesh>,
     /// The counters of all shards; it writes its own.
     pub counters: Arc<[ShardCounters]>,
+    /// Who may come.
+    pub access: Arc<Access>,
 }
 
 /// Runs a shard on the calling thread until it was drained. Calls `started` when it accepts.
@@ -70,6 +73,7 @@ async fn live(plan: ShardPlan, started: impl FnOnce()) -> io::Result<()> {
         connections_max: plan.connections_max,
         counters: Arc::clone(&plan.counters),
         mesh: Arc::clone(&plan.mesh),
+        access: Arc::clone(&plan.access),
     }));
     for address in &plan.listen {
         let listener = socket::listen(*address, LISTEN_BACKLOG)?;

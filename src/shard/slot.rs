@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use crate::app::{Endpoint, Session};
 use crate::collections::Tick;
 use crate::connection::Connection;
+use crate::security::Ticket;
 
 /// One established connection. Every byte here is paid by each idle one.
 #[derive(Debug)]
@@ -14,6 +15,8 @@ pub(super) struct Slot {
     /// What its application remembers of it.
     pub(super) session: Option<Box<Session>>,
     pub(super) endpoint: Endpoint,
+    /// Its place in the count of its network.
+    pub(super) ticket: Option<Ticket>,
     /// When the wheel fires, or later if that is beyond its horizon.
     pub(super) armed: Tick,
     /// The kernel holds a poll on the socket.
@@ -29,12 +32,18 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    pub(super) fn new(socket: OwnedFd, connection: Connection, endpoint: Endpoint) -> Self {
+    pub(super) fn new(
+        socket: OwnedFd,
+        connection: Connection,
+        endpoint: Endpoint,
+        ticket: Option<Ticket>,
+    ) -> Self {
         Self {
             connection,
             socket,
             session: None,
             endpoint,
+            ticket,
             armed: 0,
             polled: true,
             queued: false,

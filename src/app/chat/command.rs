@@ -6,7 +6,7 @@ use self::reader::{Fields, Name, Value, read};
 use super::answer::{INVALID_FORMAT, INVALID_JSON};
 use crate::limits::{
     CHAT_TEXT_CHARACTERS_MAX, EPOCH_CHARACTERS_MAX, MESSAGE_ID_CHARACTERS_MAX, OFFSET_MAX,
-    PASSWORD_CHARACTERS_MAX, ROOM_NAME_CHARACTERS_MAX, TOKEN_BYTES_MAX, USERNAME_CHARACTERS_MAX,
+    PASSWORD_CHARACTERS_MAX, ROOM_NAME_CHARACTERS_MAX, TOKEN_BYTES_MAX, USER_CHARACTERS_MAX,
 };
 use std::borrow::Cow;
 use std::fmt;
@@ -178,7 +178,7 @@ fn is_room_name(name: &str) -> bool {
 }
 
 fn is_username(name: &str) -> bool {
-    is_name(name, USERNAME_CHARACTERS_MAX)
+    is_name(name, USER_CHARACTERS_MAX)
 }
 
 fn is_name(name: &str, characters_max: usize) -> bool {

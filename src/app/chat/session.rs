@@ -1,20 +1,197 @@
-//! What the chat remembers of a connection.
+//! What the chat remembers of a connection: who it is, for how long, and how much it has said.
+
+use crate::collections::Tick;
+use crate::hub::Now;
+use crate::limits::{
+    AUTH_MESSAGES_MAX, AUTH_TICKS_MAX, RATE_REFUSALS_MAX, TICK_MILLISECONDS, TICKS_PER_SECOND,
+};
+use crate::security::{Identity, RateLimit, RateWindow};
+
+/// Longest time between two looks at an expiry, in ticks: a day. It is far within the horizon of a
+/// tick's comparison, and bounds what a step of the host's clock can do.
+const EXPIRY_LOOK: Tick = 24 * 3600 * TICKS_PER_SECOND;
 
 /// Who a connection is.
 #[derive(Debug, Default)]
 pub struct Session {
     user: Option<Box<str>>,
+    /// In seconds of Unix time.
+    expires: Option<u64>,
+    guest: Option<Guest>,
+    messages: RateWindow,
+    bytes: RateWindow,
+    /// Messages that were refused for their rate.
+    refusals: RateWindow,
+}
+
+/// Somebody who has not said yet who it is, and must.
+#[derive(Clone, Copy, Debug)]
+struct Guest {
+    until: Tick,
+    messages_left: u8,
+}
+
+/// What a message may cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Rates {
+    /// Messages of one connection.
+    pub messages: Option<RateLimit>,
+    /// Their bytes.
+    pub bytes: Option<RateLimit>,
+}
+
+/// How a message stands to the rates.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Pace {
+    /// Within them.
+    Fine,
+    /// Over one of them.
+    TooFast,
+    /// And so often that there is no point in answering.
+    Abuse,
 }
 
 impl Session {
-    /// The name of the user; without one it is a guest.
+    /// Of a user who is known already.
+    #[must_use]
+    pub fn of(identity: Identity) -> Self {
+        let Identity { user, expires } = identity;
+        Self { user: Some(user), expires, ..Self::default() }
+    }
+
+    /// Of somebody who has to say who it is.
+    pub(super) fn of_guest(now: Tick) -> Self {
+        let until = now.wrapping_add(AUTH_TICKS_MAX);
+        let guest = Some(Guest { until, messages_left: AUTH_MESSAGES_MAX });
+        Self { guest, ..Self::default() }
+    }
+
+    /// The name of the user; without one it has the name of its connection.
     #[must_use]
     pub fn user(&self) -> Option<&str> {
         self.user.as_deref()
     }
 
-    /// The connection is this user from now on.
-    pub fn set_user(&mut self, user: &str) {
+    /// Whether it has yet to say who it is.
+    #[must_use]
+    pub const fn is_guest(&self) -> bool {
+        self.guest.is_some()
+    }
+
+    /// The connection goes by this name from now on.
+    pub(super) fn rename(&mut self, user: &str) {
         self.user = Some(user.into());
+    }
+
+    /// The connection is this user from now on, or for longer. Not if it was another.
+    pub(super) fn identify(&mut self, identity: Identity) -> bool {
+        if self.user.as_ref().is_some_and(|user| *user != identity.user) {
+            return false;
+        }
+        self.user = Some(identity.user);
+        self.expires = identity.expires;
+        self.guest = None;
+        true
+    }
+
+    /// Counts a message of somebody who has to say who it is; says whether it may have another.
+    pub(super) fn count_guest_message(&mut self) -> bool {
+        let Some(guest) = &mut self.guest else { return true };
+        guest.messages_left = guest.messages_left.saturating_sub(1);
+        guest.messages_left > 0
+    }
+
+    /// Whether the identity has ended.
+    pub(super) fn is_expired(&self, now: Now) -> bool {
+        self.expires.is_some_and(|expires| expires <= now.unix_milliseconds / 1000)
+    }
+
+    /// Whether the time to say who it is has passed.
+    pub(super) fn is_late(&self, now: Tick) -> bool {
+        self.guest.is_some_and(|guest| guest.until.wrapping_sub(now).cast_signed() <= 0)
+    }
+
+    /// When [`is_expired`](Self::is_expired) or [`is_late`](Self::is_late) is to be asked.
+    #[must_use]
+    pub fn deadline(&self, now: Now) -> Option<Tick> {
+        if let Some(guest) = self.guest {
+            return Some(guest.until);
+        }
+        let expires = self.expires?.saturating_mul(1000);
+        let left = expires.saturating_sub(now.unix_milliseconds).div_ceil(TICK_MILLISECONDS);
+        let left = left.min(u64::from(EXPIRY_LOOK)) as Tick;
+        Some(now.tick.wrapping_add(left))
+    }
+
+    /// Counts a message against the rates.
+    pub(super) fn pace(&mut self, rates: &Rates, now: Tick, bytes: usize) -> Pace {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let over = |limit: &Option<RateLimit>, window: &mut RateWindow, cost| {
+            limit.filter(|limit| !window.admit(limit, now, cost))
+        };
+        let exceeded = over(&rates.bytes, &mut self.bytes, bytes)
+            .or_else(|| over(&rates.messages, &mut self.messages, 1));
+        match exceeded {
+            None => Pace::Fine,
+            Some(RateLimit { window, .. }) => {
+                let limit = RateLimit { count: RATE_REFUSALS_MAX, window };
+                if self.refusals.admit(&limit, now, 1) { Pace::TooFast } else { Pace::Abuse }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(tick: Tick, unix_milliseconds: u64) -> Now {
+        Now { tick, unix_milliseconds }
+    }
+
+    fn identity(user: &str, expires: Option<u64>) -> Identity {
+        Identity { user: user.into(), expires }
+    }
+
+    #[test]
+    fn an_identity_ends_with_its_second_and_can_be_renewed_by_the_same_user() {
+        let mut session = Session::of(identity("ada", Some(100)));
+        assert!(!session.is_expired(at(0, 99_999)) && session.is_expired(at(0, 100_000)));
+        assert_eq!(session.deadline(at(7, 99_950)), Some(8));
+        assert_eq!(session.deadline(at(7, 200_000)), Some(7));
+        assert!(!session.identify(identity("eve", Some(500))));
+        assert!(session.identify(identity("ada", Some(200))));
+        assert!(!session.is_expired(at(0, 100_000)) && session.is_expired(at(0, 200_000)));
+        let session = Session::of(identity("ada", Some(u64::MAX)));
+        assert_eq!(session.deadline(at(7, 0)), Some(7 + EXPIRY_LOOK));
+        assert_eq!(Session::of(identity("ada", None)).deadline(at(7, 0)), None);
+    }
+
+    #[test]
+    fn a_guest_has_so_many_messages_and_so_much_time() {
+        let mut session = Session::of_guest(u32::MAX - 5);
+        let until = AUTH_TICKS_MAX - 6;
+        assert_eq!(session.deadline(at(0, 0)), Some(until));
+        assert!(!session.is_late(until - 1) && session.is_late(until));
+        for _ in 1..AUTH_MESSAGES_MAX {
+            assert!(session.count_guest_message());
+        }
+        assert!(!session.count_guest_message());
+        assert!(session.identify(identity("ada", None)) && !session.is_guest());
+        assert!(session.count_guest_message() && !session.is_late(until));
+    }
+
+    #[test]
+    fn refusals_are_answered_until_they_are_abuse() {
+        let limit = Some(RateLimit { count: 100, window: 600 });
+        let rates = Rates { messages: limit, bytes: None };
+        let mut session = Session::default();
+        let paces: Vec<Pace> = (0..201).map(|_| session.pace(&rates, 5, 10)).collect();
+        assert!(paces[..100].iter().all(|pace| *pace == Pace::Fine));
+        assert!(paces[100..200].iter().all(|pace| *pace == Pace::TooFast));
+        assert_eq!(paces[200], Pace::Abuse);
+        let rates = Rates { messages: None, bytes: limit };
+        assert_eq!(session.pace(&rates, 5, 100), Pace::Fine);
+        assert_eq!(session.pace(&rates, 5, usize::MAX), Pace::Abuse);
     }
 }

@@ -1,0 +1,45 @@
+//! Reads the files of access: keys and passwords.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use crate::config::AccessConfig;
+use crate::limits::{KEY_FILE_BYTES_MAX, PASSWORD_FILE_BYTES_MAX};
+use crate::security::{Access, PasswordFile, TokenVerifier};
+
+/// Access as configured, with the contents of the files that `config` names.
+///
+/// # Errors
+/// The file that cannot be used, and why; nothing of what it holds.
+pub fn load_access(config: &AccessConfig) -> Result<Access, String> {
+    let mut keys = Vec::with_capacity(config.keys.len());
+    for path in &config.keys {
+        keys.push(read(path, KEY_FILE_BYTES_MAX, "key file")?);
+    }
+    let tokens = TokenVerifier::new(&keys).map_err(|(index, error)| {
+        format!("the key file {} {error}", config.keys[index].display())
+    })?;
+    let passwords = config.users.as_deref().map(read_passwords).transpose()?;
+    let tokens = (!keys.is_empty()).then_some(tokens);
+    Ok(Access::new(config.auth, tokens, passwords, config.origins.clone(), config.per_address))
+}
+
+fn read_passwords(path: &Path) -> Result<PasswordFile, String> {
+    let at = |error: &str| format!("in the password file {}: {error}", path.display());
+    let bytes = read(path, PASSWORD_FILE_BYTES_MAX, "password file")?;
+    let text = str::from_utf8(&bytes).map_err(|_| at("it is not UTF-8"))?;
+    PasswordFile::parse(text).map_err(|error| at(&error))
+}
+
+/// Reads a whole file of at most `most` bytes.
+fn read(path: &Path, most: u64, what: &str) -> Result<Vec<u8>, String> {
+    let cannot = |error: io::Error| format!("cannot read the {what} {}: {error}", path.display());
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(cannot)?;
+    file.take(most + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    if bytes.len() as u64 > most {
+        return Err(format!("the {what} {} has more than {most} bytes", path.display()));
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,24 @@
+//! Who may come, as whom, and how much: decisions without I/O and without a clock.
+//!
+//! [`Access`] is all of them as the server is configured. Nothing here keeps or shows the text of a
+//! token, a password or a key longer than the decision takes.
+#![forbid(unsafe_code)]
+
+mod access;
+mod admission;
+mod credentials;
+mod identity;
+mod key;
+mod origin;
+mod password;
+mod rate;
+mod token;
+
+pub use access::{Access, AuthMode, Unauthenticated};
+pub use admission::{Admission, AdmissionLimits, Network, Refused, Ticket};
+pub use credentials::{CredentialsError, token_of};
+pub use identity::{Identity, is_user_name};
+pub use origin::{Origins, OriginsError};
+pub use password::PasswordFile;
+pub use rate::{RateLimit, RateWindow};
+pub use token::{TokenError, TokenVerifier};

@@ -1,0 +1,156 @@
+//! The password file: users and their Argon2id hashes (RFC 9106).
+
+use std::collections::HashMap;
+use std::fmt;
+
+use argon2::password_hash::phc::PasswordHash;
+use argon2::{ARGON2ID_IDENT, Argon2, Params, PasswordVerifier, Version};
+
+use super::identity::is_user_name;
+use crate::limits::{PASSWORD_LANES_MAX, PASSWORD_MEMORY_KIB_MAX, PASSWORD_PASSES_MAX};
+
+/// Users and the hashes of their passwords. Its `Debug` shows neither.
+pub struct PasswordFile {
+    users: HashMap<Box<str>, PasswordHash>,
+    /// What an unknown user is checked against, so that it takes as long as a known one.
+    decoy: PasswordHash,
+}
+
+impl PasswordFile {
+    /// Parses lines of `username:$argon2id$…` (PHC string format). Empty lines and those that begin
+    /// with `#` are ignored.
+    ///
+    /// # Errors
+    /// The number of the first bad line and what is wrong with it, without anything of the hash.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut users = HashMap::new();
+        let mut decoy = None;
+        for (number, line) in text.lines().enumerate() {
+            let at = |error: &str| format!("line {}: {error}", number + 1);
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let (name, hash) = line.split_once(':').ok_or_else(|| {
+                at("expected USERNAME:HASH, with a hash that begins with $argon2id$")
+            })?;
+            if !is_user_name(name) {
+                return Err(at("a username has 1 to 50 characters and no control character"));
+            }
+            let hash = read_hash(hash).map_err(|error| at(&error))?;
+            decoy.get_or_insert_with(|| hash.clone());
+            if users.insert(name.into(), hash).is_some() {
+                return Err(at("this username stands in an earlier line, too"));
+            }
+        }
+        match decoy {
+            Some(decoy) => Ok(Self { users, decoy }),
+            None => Err("no line names a user".to_owned()),
+        }
+    }
+
+    /// Whether this is the user's password. Takes a tenth of a second and as much memory as the
+    /// hash says, also for a user that does not exist: not for the thread of a shard.
+    #[must_use]
+    pub fn check(&self, username: &str, password: &str) -> bool {
+        let known = self.users.get(username);
+        let hash = known.unwrap_or(&self.decoy);
+        let matches = Argon2::default().verify_password(password.as_bytes(), hash).is_ok();
+        matches && known.is_some()
+    }
+}
+
+fn read_hash(text: &str) -> Result<PasswordHash, String> {
+    const FORM: &str = "the hash is not of the form $argon2id$v=19$m=…,t=…,p=…$SALT$HASH";
+    let hash = PasswordHash::new(text).map_err(|_| FORM)?;
+    if hash.algorithm != ARGON2ID_IDENT {
+        return Err("the hash must begin with $argon2id$".to_owned());
+    }
+    if hash.version != Some(Version::V0x13.into()) || hash.salt.is_none() || hash.hash.is_none() {
+        return Err(FORM.to_owned());
+    }
+    let parameters = Params::try_from(&hash).map_err(|_| FORM)?;
+    let within = |name: &str, value: u32, most: u32| {
+        let error = || format!("{name} of the hash must be at most {most}, not {value}");
+        (value <= most).then_some(()).ok_or_else(error)
+    };
+    within("m (KiB of memory)", parameters.m_cost(), PASSWORD_MEMORY_KIB_MAX)?;
+    within("t (passes)", parameters.t_cost(), PASSWORD_PASSES_MAX)?;
+    within("p (lanes)", parameters.p_cost(), PASSWORD_LANES_MAX)?;
+    Ok(hash)
+}
+
+impl fmt::Debug for PasswordFile {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let users = self.users.len();
+        formatter.debug_struct("PasswordFile").field("users", &users).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use argon2::PasswordHasher;
+
+    use super::*;
+
+    fn hash(password: &str, memory: u32, passes: u32, lanes: u32) -> String {
+        let parameters = Params::new(memory, passes, lanes, None).unwrap();
+        let argon = Argon2::new(argon2::Algorithm::Argon2id, Version::V0x13, parameters);
+        let hash: PasswordHash =
+            argon.hash_password_with_salt(password.as_bytes(), b"salt of 16 bytes").unwrap();
+        hash.to_string()
+    }
+
+    #[test]
+    fn passwords_are_told_apart() {
+        let text = format!(
+            "# users\n\nada:{}\r\n  Größe 1:{}\n",
+            hash("correct horse", 64, 1, 1),
+            hash("", 32, 2, 2)
+        );
+        let file = PasswordFile::parse(&text).unwrap();
+        assert!(file.check("ada", "correct horse"));
+        assert!(file.check("Größe 1", ""));
+        for (name, password) in [
+            ("ada", "correct horsf"),
+            ("ada", ""),
+            ("Ada", "correct horse"),
+            ("", "correct horse"),
+            // The decoy is a hash of the first user: its password opens no other account.
+            ("nobody", "correct horse"),
+            ("# users", ""),
+        ] {
+            assert!(!file.check(name, password), "{name} {password}");
+        }
+        assert_eq!(format!("{file:?}"), "PasswordFile { users: 2, .. }");
+    }
+
+    #[test]
+    fn bad_lines_are_named_and_their_hashes_are_not() {
+        let good = hash("x", 64, 1, 1);
+        let body = good.rsplit('$').next().unwrap();
+        let cases = [
+            (format!("ada:{good}\nno colon {body}"), "line 2: expected"),
+            (format!(":{good}"), "line 1: a username"),
+            (format!("{}:{good}", "a".repeat(51)), "line 1: a username"),
+            (format!("ada:{good}\n\nada:{good}"), "line 3: this username"),
+            (format!("ada:{}", good.replace("argon2id", "argon2i")), "line 1: the hash must begin"),
+            (format!("ada:{}", good.replace("v=19$", "")), "line 1: the hash is not"),
+            (format!("ada:{}", good.replace("v=19", "v=16")), "line 1: the hash is not"),
+            (format!("ada:{}", good.replace(body, "")), "line 1: the hash is not"),
+            (format!("ada:{}", good.replace(&format!("${body}"), "")), "line 1: the hash is not"),
+            (format!("ada:{good}${body}"), "line 1: the hash is not"),
+            (format!("ada:{}", good.replace("m=64", "m=262145")), "m (KiB of memory)"),
+            (format!("ada:{}", good.replace("m=64", "m=1")), "line 1: the hash is not"),
+            (format!("ada:{}", good.replace("t=1", "t=17")), "t (passes)"),
+            (format!("ada:{}", good.replace("m=64,t=1,p=1", "m=999,t=1,p=17")), "p (lanes)"),
+            (format!("ada:{body}"), "line 1: the hash is not"),
+            ("# nobody\n\n".to_owned(), "no line names a user"),
+        ];
+        for (text, expected) in cases {
+            let error = PasswordFile::parse(&text).expect_err(expected);
+            assert!(error.contains(expected), "{expected}: {error}");
+            assert!(!error.contains(body), "{error}");
+        }
+    }
+}
