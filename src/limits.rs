@@ -280,9 +280,8 @@ pub const AUTH_MESSAGES_MAX: u8 = 8;
 /// Ticks that a client has to say who it is: 10 s, as long as for a handshake.
 pub const AUTH_TICKS_MAX: u32 = 10 * TICKS_PER_SECOND;
 
-/// Bytes of a message of somebody who has yet to say who it is: a token and its wrapping, or what a
-/// server gives to strangers.
-pub const GUEST_MESSAGE_BYTES_MAX: usize = TOKEN_BYTES_MAX + 256;
+/// Bytes of a message of somebody who has yet to say who it is: a long token and its wrapping.
+pub const GUEST_MESSAGE_BYTES_MAX: usize = 4096;
 
 /// Messages of one connection and window that are answered with `Rate limit exceeded`. With one
 /// more it is closed.

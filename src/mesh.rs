@@ -9,10 +9,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use crate::collections::Fifo;
+use crate::collections::{Fifo, Key};
 use crate::hub::{Batch, Notice, Requests};
 use crate::limits::{INBOX_BYTES_MAX, INBOX_ENVELOPES_MAX};
 use crate::ring::Wake;
+use crate::security::Identity;
 
 /// Which of a shard's inboxes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,6 +35,8 @@ pub enum Envelope {
     Requests(usize, Requests),
     /// From the home of rooms.
     Notices(Vec<Notice>),
+    /// To the shard of a connection: whose its password is, if it is right.
+    PasswordChecked(Key, Option<Identity>),
 }
 
 impl Envelope {
@@ -42,7 +45,7 @@ impl Envelope {
     pub const fn lane(&self) -> Lane {
         match self {
             Self::Publish(_) | Self::Requests(..) => Lane::Home,
-            Self::Deliver(_) | Self::Notices(_) => Lane::Members,
+            Self::Deliver(_) | Self::Notices(_) | Self::PasswordChecked(..) => Lane::Members,
         }
     }
 
@@ -51,6 +54,7 @@ impl Envelope {
             Self::Publish(batch) | Self::Deliver(batch) => batch.frames.len(),
             Self::Requests(_, requests) => requests.bytes(),
             Self::Notices(notices) => notices.iter().map(Notice::bytes).sum(),
+            Self::PasswordChecked(..) => size_of::<Self>(),
         }
     }
 }

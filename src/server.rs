@@ -17,17 +17,20 @@ use tokio::time::Instant;
 
 use crate::access_files::load_access;
 use crate::app::Endpoint;
+use crate::app::chat::Rates;
 use crate::check::EXIT_CANNOT_RUN;
 use crate::config::{Config, DefaultApp};
 use crate::connection::Workshop;
 use crate::hub::{Epoch, HistoryLimits};
 use crate::limits::{ASSEMBLY_BYTES_MAX, DESCRIPTOR_RESERVE, FRAGMENTS_MAX, TICK_MILLISECONDS};
-use crate::mesh::Mesh;
+use crate::mesh::{Envelope, Mesh};
 use crate::observe::{self, ShardCounters};
+use crate::password_checker::PasswordChecker;
 use crate::protocol::{AssemblyPool, Limits};
 use crate::ring::probe::probe;
 use crate::ring::{allowed_cpus, raise_descriptor_limit, socket};
-use crate::shard::{self, ShardPlan};
+use crate::security::Access;
+use crate::shard::{self, Passwords, ShardPlan};
 
 /// Runs the server until it is told to end. Prints one line per listener when all shards accept.
 #[must_use]
@@ -103,6 +106,7 @@ impl Server {
         let (reporter, reports) = mpsc::unbounded_channel();
         let allowed = connections_allowed(descriptors);
         let hasher = RandomState::new();
+        let passwords = passwords(&access, &mesh)?;
         for number in 0..shards {
             let plan = ShardPlan {
                 number,
@@ -111,6 +115,8 @@ impl Server {
                 root: endpoint(config.app),
                 connections_max: connections_of(number, shards, config).min(allowed),
                 hasher: hasher.clone(),
+                rates: Rates { messages: config.chat.rate_limit, bytes: config.chat.rate_bytes },
+                passwords: passwords.clone(),
                 history: history(config),
                 epoch: Epoch(hasher.hash_one(number)),
                 workshop: workshop(config),
@@ -280,6 +286,19 @@ fn workshop(config: &Config) -> Workshop {
     }
 }
 
-fn history(_: &Config) -> HistoryLimits {
-    HistoryLimits { messages: 1000, age: 3000 }
+fn history(config: &Config) -> HistoryLimits {
+    let age = config.chat.history_age.as_millis() as u64 / TICK_MILLISECONDS;
+    let age = u32::try_from(age).expect("the age is at most a day");
+    HistoryLimits { messages: config.chat.history_messages, age }
+}
+
+/// The thread that checks passwords, if there are any.
+fn passwords(access: &Access, mesh: &Arc<Mesh>) -> io::Result<Option<Arc<Passwords>>> {
+    let Some(file) = access.passwords() else { return Ok(None) };
+    let mesh = Arc::clone(mesh);
+    let checker = PasswordChecker::start(Arc::clone(file), move |(shard, key), identity| {
+        // A connection whose answer finds no room has until its time to authenticate is over.
+        let _ = mesh.send(shard, Envelope::PasswordChecked(key, identity));
+    })?;
+    Ok(Some(Arc::new(checker)))
 }

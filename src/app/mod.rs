@@ -3,6 +3,8 @@
 
 pub mod chat;
 
+use std::fmt;
+
 pub use chat::{Chat, Session};
 
 use crate::collections::Key;
@@ -39,14 +41,48 @@ pub struct Effects<'a> {
     pub rooms: &'a mut Rooms,
     /// Encoded frames for the connection itself.
     pub reply: &'a mut Vec<u8>,
-    /// How many are in `reply`.
-    pub replies: &'a mut u64,
     /// Encoded frames for the whole audience of broadcasts.
-    pub publications: &'a mut Vec<u8>,
-    /// How many are in `publications`.
-    pub published: &'a mut u32,
+    pub publications: &'a mut Publications,
+    /// The rest.
+    pub outcome: &'a mut Outcome,
+}
+
+/// Encoded frames, one behind the other.
+#[derive(Default, Debug)]
+pub struct Publications {
+    /// The frames.
+    pub frames: Vec<u8>,
+    /// How many.
+    pub count: u32,
+}
+
+/// What came of an exchange with a connection, beside what is sent.
+#[derive(Default, Debug)]
+pub struct Outcome {
+    /// Frames that were replied.
+    pub replies: u64,
+    /// Messages that were refused for their rate.
+    pub rate_limited: u64,
+    /// A password of the connection that is to be checked elsewhere, since it takes long. One at a
+    /// time.
+    pub question: Option<PasswordQuestion>,
     /// The end of the connection, once the application wants it.
-    pub verdict: &'a mut Option<Verdict>,
+    pub verdict: Option<Verdict>,
+}
+
+/// Whether this is the password of a user.
+pub struct PasswordQuestion {
+    /// The user.
+    pub username: String,
+    /// What the client says.
+    pub password: String,
+}
+
+impl fmt::Debug for PasswordQuestion {
+    /// Without the password, which must not come into a log.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("PasswordQuestion").finish_non_exhaustive()
+    }
 }
 
 /// Why and how an application ends a connection.
@@ -64,13 +100,13 @@ impl Effects<'_> {
     /// Answers the sender.
     pub fn reply(&mut self, kind: MessageKind, payload: &[u8]) {
         encode_frame(self.reply, OpCode::from(kind), payload);
-        *self.replies += 1;
+        self.outcome.replies += 1;
     }
 
     /// Tells everybody in the audience of broadcasts, the sender too.
     pub fn publish(&mut self, kind: MessageKind, payload: &[u8]) {
-        encode_frame(self.publications, OpCode::from(kind), payload);
-        *self.published += 1;
+        encode_frame(&mut self.publications.frames, OpCode::from(kind), payload);
+        self.publications.count += 1;
     }
 }
 

@@ -26,7 +26,10 @@ pub use backlog::{Backlog, Overflow};
 pub use reason::CloseReason;
 
 use crate::collections::Tick;
-use crate::limits::{CLOSE_TICKS_MAX, MESSAGE_TICKS_MAX, REPLIES_KEPT_BYTES_MAX, STALL_TICKS_MAX};
+use crate::limits::{
+    CLOSE_TICKS_MAX, GUEST_MESSAGE_BYTES_MAX, MESSAGE_TICKS_MAX, REPLIES_KEPT_BYTES_MAX,
+    STALL_TICKS_MAX,
+};
 use crate::protocol::{
     AssemblyPool, CloseCode, Decoder, Event, Input, Limits, MessageKind, OpCode, Role,
     encode_close, encode_frame,
@@ -92,6 +95,8 @@ pub struct Connection {
     reason: CloseReason,
     pinged: bool,
     in_message: bool,
+    /// It may send messages of any size that is allowed at all.
+    is_trusted: bool,
     /// 256ths of an eighth of the heartbeat by which this connection is pinged early.
     early: u8,
 }
@@ -110,30 +115,33 @@ impl Connection {
             reason: CloseReason::PeerGone,
             pinged: false,
             in_message: false,
+            is_trusted: true,
             // The multiplier spreads consecutive seeds evenly (Knuth, 6.4).
             early: (seed.wrapping_mul(0x9E37_79B1) >> 24) as u8,
         }
     }
 
-    /// Works on bytes from the peer: every whole message goes to `deliver` together with `reply`;
-    /// control frames are answered here.
+    /// Works on bytes from the peer: every whole message goes to `deliver` together with `reply`,
+    /// which says whether the peer may send larger messages than a stranger; control frames are
+    /// answered here.
     pub fn on_received(
         &mut self,
         now: Tick,
         bytes: &mut [u8],
         workshop: &mut Workshop,
         reply: &mut Vec<u8>,
-        mut deliver: impl FnMut(Message<'_>, &mut Vec<u8>),
+        mut deliver: impl FnMut(Message<'_>, &mut Vec<u8>) -> bool,
     ) {
         self.heard = now;
         self.pinged = false;
         let mut input = Input::new(bytes);
         while matches!(self.state, State::Open | State::Closing) {
-            match self.decoder.next(&mut input, &mut workshop.pool, &workshop.limits) {
+            let limits = self.limits(&workshop.limits);
+            match self.decoder.next(&mut input, &mut workshop.pool, &limits) {
                 Ok(Some(Event::Message { kind, payload })) => {
                     // Section 5.5.1: after our Close no more data is sent, so none is asked for.
                     if self.state == State::Open {
-                        deliver(Message { kind, payload }, reply);
+                        self.is_trusted = deliver(Message { kind, payload }, reply);
                     }
                 }
                 Ok(Some(Event::Ping(payload))) if self.state == State::Open => {
@@ -161,6 +169,11 @@ impl Connection {
             self.in_message &= self.decoder.in_message();
         }
         self.note_message(now);
+    }
+
+    /// Whether the peer may send larger messages than a stranger from now on.
+    pub const fn trust(&mut self, is_trusted: bool) {
+        self.is_trusted = is_trusted;
     }
 
     /// The peer will send no more.
@@ -390,6 +403,12 @@ impl Connection {
             self.since = now;
         }
         self.in_message = in_message;
+    }
+
+    fn limits(&self, limits: &Limits) -> Limits {
+        let bytes = limits.message_bytes_max;
+        let most = if self.is_trusted { bytes } else { bytes.min(GUEST_MESSAGE_BYTES_MAX) };
+        Limits { message_bytes_max: most, ..*limits }
     }
 
     fn silence(&self, workshop: &Workshop) -> Tick {

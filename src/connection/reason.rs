@@ -28,11 +28,15 @@ pub enum CloseReason {
     PeerGone,
     /// The shard's memory for unfinished messages was used up (1013).
     Overloaded,
+    /// It did not say who it is, said it wrong, or its token has expired (4001).
+    Authentication,
+    /// It went on after many of its messages were refused for their rate (1008).
+    RateLimited,
 }
 
 impl CloseReason {
     /// All of them, in the order of their discriminants.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::ClientClose,
         Self::GoingAway,
         Self::ProtocolError,
@@ -44,6 +48,8 @@ impl CloseReason {
         Self::MessageDeadline,
         Self::PeerGone,
         Self::Overloaded,
+        Self::Authentication,
+        Self::RateLimited,
     ];
 
     /// The value of the label.
@@ -61,6 +67,8 @@ impl CloseReason {
             Self::MessageDeadline => "message_deadline",
             Self::PeerGone => "peer_gone",
             Self::Overloaded => "overloaded",
+            Self::Authentication => "authentication",
+            Self::RateLimited => "rate_limited",
         }
     }
 }

@@ -41,6 +41,7 @@ impl Rig {
         let echo = |message: Message<'_>, reply: &mut Vec<u8>| {
             delivered.push(message.payload.to_vec());
             encode_frame(reply, message.kind.into(), message.payload);
+            true
         };
         let workshop = &mut self.workshop;
         self.connection.on_received(self.now, &mut bytes, workshop, &mut reply, echo);

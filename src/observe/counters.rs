@@ -109,6 +109,8 @@ pub struct ShardCounters {
     pub messages_received: Counter,
     /// Messages sent or queued, one for each receiver.
     pub messages_sent: Counter,
+    /// Messages refused for their rate.
+    pub rate_limited: Counter,
     /// Bytes read from established connections.
     pub bytes_received: Counter,
     /// Bytes written to established connections.

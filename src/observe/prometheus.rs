@@ -39,7 +39,7 @@ struct Metric {
     of: fn(&ShardCounters) -> &Counter,
 }
 
-const METRICS: [Metric; 18] = [
+const METRICS: [Metric; 19] = [
     gauge("connections", "Established connections.", |shard| &shard.connections),
     gauge("handshakes_in_progress", "Handshakes in progress.", |shard| {
         &shard.handshakes_in_progress
@@ -59,6 +59,7 @@ const METRICS: [Metric; 18] = [
     counter("messages_sent_total", "Messages sent or queued, one for each receiver.", |shard| {
         &shard.messages_sent
     }),
+    counter("rate_limited_total", "Messages refused for their rate.", |shard| &shard.rate_limited),
     counter("bytes_received_total", "Bytes read from connections.", |shard| &shard.bytes_received),
     counter("bytes_sent_total", "Bytes written to connections.", |shard| &shard.bytes_sent),
     counter("completion_pressure_total", "Times the completion queue was too small.", |shard| {

@@ -3,22 +3,29 @@
 use std::sync::Arc;
 
 use super::slot::Slot;
-use crate::app::{App, Broadcast, Chat, Echo, Effects, Endpoint, Peer, Verdict};
+use crate::app::{
+    App, Broadcast, Chat, Echo, Effects, Endpoint, Outcome, PasswordQuestion, Peer, Publications,
+    Session, Verdict,
+};
 use crate::collections::{Key, Tick};
-use crate::connection::{Message, Workshop};
+use crate::connection::{CloseReason, Message, Workshop};
 use crate::hub::{Now, Rooms};
 use crate::limits::REPLY_BYTES_KEPT;
 use crate::observe::ShardCounters;
+use crate::password_checker::PasswordChecker;
+use crate::protocol::CloseCode;
 use crate::ring::socket::{self, Sent};
+use crate::security::Identity;
 
 /// What an exchange needs beside the slot of its connection.
 pub(super) struct Exchange {
     pub(super) workshop: Workshop,
     pub(super) rooms: Rooms,
     chat: Chat,
-    /// Frames published in this turn, and how many.
-    pub(super) publications: Vec<u8>,
-    pub(super) published: u32,
+    /// What was broadcast in this turn.
+    pub(super) publications: Publications,
+    /// Where passwords are checked, if any are.
+    passwords: Option<Arc<Passwords>>,
     /// The one buffer that answers are put into; empty between exchanges.
     reply: Vec<u8>,
     counters: Arc<[ShardCounters]>,
@@ -29,19 +36,13 @@ impl Exchange {
     pub(super) const fn new(
         workshop: Workshop,
         rooms: Rooms,
+        chat: Chat,
+        passwords: Option<Arc<Passwords>>,
         counters: Arc<[ShardCounters]>,
         shard: usize,
     ) -> Self {
-        Self {
-            workshop,
-            rooms,
-            chat: Chat::new(shard),
-            publications: Vec::new(),
-            published: 0,
-            reply: Vec::new(),
-            counters,
-            shard,
-        }
+        let publications = Publications { frames: Vec::new(), count: 0 };
+        Self { workshop, rooms, chat, publications, passwords, reply: Vec::new(), counters, shard }
     }
 
     pub(super) fn counters(&self) -> &ShardCounters {
@@ -51,64 +52,78 @@ impl Exchange {
     /// Greets a connection: its 101, and what its application has to say.
     pub(super) fn open(&mut self, now: Now, key: Key, slot: &mut Slot, response: &[u8]) {
         self.reply.extend_from_slice(response);
-        let Self { rooms, chat, publications, published, reply, .. } = self;
-        let (mut replies, mut verdict) = (0, None);
-        let mut effects = Effects {
-            now,
-            rooms,
-            reply,
-            replies: &mut replies,
-            publications,
-            published,
-            verdict: &mut verdict,
-        };
-        let session = &mut slot.session;
-        app(slot.endpoint, chat).on_open(&mut Peer { key, session }, &mut effects);
-        self.counters().messages_sent.add(replies);
-        self.end(now.tick, slot, verdict);
+        self.consult(now, key, slot, |chat, endpoint, peer, effects| {
+            app(endpoint, chat).on_open(peer, effects);
+        });
+    }
+
+    /// A password of a connection was checked.
+    pub(super) fn on_password_checked(
+        &mut self,
+        now: Now,
+        key: Key,
+        slot: &mut Slot,
+        identity: Option<Identity>,
+    ) {
+        self.consult(now, key, slot, |chat, _, peer, effects| {
+            chat.on_password_checked(peer, identity, effects);
+        });
+    }
+
+    /// Lets an application act without a message.
+    fn consult(
+        &mut self,
+        now: Now,
+        key: Key,
+        slot: &mut Slot,
+        act: impl FnOnce(&Chat, Endpoint, &mut Peer<'_>, &mut Effects<'_>),
+    ) {
+        let Self { rooms, chat, publications, reply, .. } = self;
+        let mut outcome = Outcome::default();
+        let mut effects = Effects { now, rooms, reply, publications, outcome: &mut outcome };
+        let mut peer = Peer { key, session: &mut slot.session };
+        act(chat, slot.endpoint, &mut peer, &mut effects);
+        slot.connection.trust(is_trusted(&slot.session));
+        self.end(now, key, slot, outcome);
     }
 
     /// Hands bytes of the peer to the connection and its application, and sends the answers.
     pub(super) fn work_on(&mut self, now: Now, key: Key, slot: &mut Slot, bytes: &mut [u8]) {
-        let Self { workshop, rooms, chat, publications, published, reply, .. } = self;
+        let Self { workshop, rooms, chat, publications, reply, .. } = self;
         let app = app(slot.endpoint, chat);
         let Slot { connection, session, .. } = slot;
-        let (mut messages, mut replies, mut verdict) = (0, 0, None);
+        let (mut messages, mut outcome) = (0, Outcome::default());
         let deliver = |message: Message<'_>, reply: &mut Vec<u8>| {
-            if verdict.is_some() {
-                return;
+            if outcome.verdict.is_none() {
+                messages += 1;
+                let mut effects =
+                    Effects { now, rooms, reply, publications, outcome: &mut outcome };
+                app.on_message(&mut Peer { key, session }, message, &mut effects);
             }
-            messages += 1;
-            let mut effects = Effects {
-                now,
-                rooms,
-                reply,
-                replies: &mut replies,
-                publications,
-                published,
-                verdict: &mut verdict,
-            };
-            app.on_message(&mut Peer { key, session }, message, &mut effects);
+            is_trusted(session)
         };
         let received = bytes.len() as u64;
         connection.on_received(now.tick, bytes, workshop, reply, deliver);
         let counters = self.counters();
         counters.bytes_received.add(received);
         counters.messages_received.add(messages);
-        counters.messages_sent.add(replies);
-        self.end(now.tick, slot, verdict);
+        self.end(now, key, slot, outcome);
     }
 
-    /// The deadline of the connection has come.
+    /// The deadline of the connection has come. `farewell` is asked first.
     pub(super) fn judge(
         &mut self,
-        now: Tick,
+        now: Now,
         slot: &mut Slot,
         farewell: impl FnOnce(&mut Slot, &mut Vec<u8>),
     ) {
         farewell(slot, &mut self.reply);
-        slot.connection.on_timer(now, &self.workshop, &mut self.reply);
-        self.send_reply(now, slot);
+        let session = slot.session.as_ref();
+        if let Some(verdict) = session.and_then(|session| self.chat.on_deadline(session, now)) {
+            pass(verdict, now.tick, slot, &mut self.reply);
+        }
+        slot.connection.on_timer(now.tick, &self.workshop, &mut self.reply);
+        self.send_reply(now.tick, slot);
     }
 
     /// Sends `bytes`, or queues what the socket does not take.
@@ -130,11 +145,21 @@ impl Exchange {
     }
 
     /// The end of an exchange, and of the connection if the application wants it.
-    fn end(&mut self, now: Tick, slot: &mut Slot, verdict: Option<Verdict>) {
-        if let Some(Verdict { reason, code, text }) = verdict {
-            slot.connection.close(now, reason, code, text, &mut self.reply);
+    fn end(&mut self, now: Now, key: Key, slot: &mut Slot, outcome: Outcome) {
+        let counters = self.counters();
+        counters.messages_sent.add(outcome.replies);
+        counters.rate_limited.add(outcome.rate_limited);
+        let busy = outcome.question.and_then(|question| self.ask(key, question).err());
+        if let Some(verdict) = outcome.verdict.or(busy) {
+            pass(verdict, now.tick, slot, &mut self.reply);
         }
-        self.send_reply(now, slot);
+        self.send_reply(now.tick, slot);
+    }
+
+    fn ask(&self, key: Key, question: PasswordQuestion) -> Result<(), Verdict> {
+        let passwords = self.passwords.as_ref().expect("the chat asks only where there are any");
+        let PasswordQuestion { username, password } = question;
+        passwords.submit((self.shard, key), username, password).map_err(|_| TOO_BUSY)
     }
 
     fn send_reply(&mut self, now: Tick, slot: &mut Slot) {
@@ -149,6 +174,24 @@ impl Exchange {
         }
         self.reply = reply;
     }
+}
+
+/// Where passwords are checked: the answer comes to this shard, for this connection.
+pub type Passwords = PasswordChecker<(usize, Key)>;
+
+const TOO_BUSY: Verdict = Verdict {
+    reason: CloseReason::Overloaded,
+    code: CloseCode::TRY_AGAIN,
+    text: "try again later",
+};
+
+fn pass(verdict: Verdict, now: Tick, slot: &mut Slot, reply: &mut Vec<u8>) {
+    let Verdict { reason, code, text } = verdict;
+    slot.connection.close(now, reason, code, text, reply);
+}
+
+fn is_trusted(session: &Option<Box<Session>>) -> bool {
+    session.as_ref().is_none_or(|session| !session.is_guest())
 }
 
 fn app(endpoint: Endpoint, chat: &Chat) -> &dyn App {

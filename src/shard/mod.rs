@@ -30,9 +30,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+pub use exchange::Passwords;
 pub use run::{ShardPlan, run};
 
-use crate::app::chat::ChatWording;
+use crate::app::Session;
+use crate::app::chat::{Chat, ChatWording};
 use crate::collections::{GenerationalSlab, Key, Tick, Wheel};
 use crate::connection::Connection;
 use crate::handshake::{Adoption, Desk};
@@ -148,6 +150,8 @@ impl Shard {
             exchange: Exchange::new(
                 plan.workshop,
                 Rooms::new(shards, plan.hasher),
+                Chat::new(plan.number, Arc::clone(&plan.access), plan.rates),
+                plan.passwords,
                 plan.counters,
                 plan.number,
             ),
@@ -244,7 +248,8 @@ impl Shard {
         let now = self.clock.now();
         self.adopted = self.adopted.wrapping_add(1);
         let connection = Connection::new(now.tick, self.adopted);
-        let slot = Slot::new(socket, connection, endpoint, ticket);
+        let session = identity.map(|identity| Box::new(Session::of(identity)));
+        let slot = Slot::new(socket, connection, endpoint, session, ticket);
         let Ok(key) = self.slots.insert(slot) else {
             unreachable!("the desk admits no more connections than there are slots");
         };

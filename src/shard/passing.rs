@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::{HOME, Shard};
+use crate::app::Publications;
 use crate::hub::{Batch, Requests};
 use crate::limits::{ENVELOPES_PER_TURN, GATHERED_BYTES_MAX, REPLY_BYTES_KEPT};
 use crate::mesh::{Envelope, Lane, Mesh};
@@ -87,15 +88,14 @@ impl Shard {
 
     /// Brings the publications of the connections here to the home of the broadcast audience.
     fn pass_on_publications(&mut self) {
-        if self.exchange.published == 0 {
+        let Publications { frames, count } = &mut self.exchange.publications;
+        if *count == 0 {
             return;
         }
         self.clock.read();
-        let count = std::mem::take(&mut self.exchange.published);
-        let frames = Bytes::copy_from_slice(&self.exchange.publications);
-        self.exchange.publications.clear();
-        self.exchange.publications.shrink_to(REPLY_BYTES_KEPT);
-        let batch = Batch { frames, count };
+        let batch = Batch { frames: Bytes::copy_from_slice(frames), count: std::mem::take(count) };
+        frames.clear();
+        frames.shrink_to(REPLY_BYTES_KEPT);
         if self.number == HOME {
             self.order_publication(batch);
         } else {
@@ -152,7 +152,7 @@ impl Shard {
             match envelope {
                 Envelope::Publish(batch) => self.order_publication(batch),
                 Envelope::Requests(from, requests) => self.serve(from, requests),
-                Envelope::Deliver(_) | Envelope::Notices(_) => unreachable!("they are for members"),
+                _ => unreachable!("it is for members"),
             }
         }
         self.envelopes = envelopes;
@@ -173,6 +173,7 @@ impl Shard {
                     self.notices = told;
                     self.hear();
                 }
+                Envelope::PasswordChecked(key, identity) => self.on_password_checked(key, identity),
                 Envelope::Publish(_) | Envelope::Requests(..) => unreachable!("they are for homes"),
             }
         }

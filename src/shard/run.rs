@@ -6,8 +6,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::Shard;
+use super::{Passwords, Shard};
 use crate::app::Endpoint;
+use crate::app::chat::Rates;
 use crate::connection::Workshop;
 use crate::handshake::{Desk, DeskPlan, accept_connections};
 use crate::hub::{Epoch, HistoryLimits};
@@ -34,6 +35,10 @@ pub struct ShardPlan {
     pub connections_max: usize,
     /// What finds the home of a room; the same for all shards.
     pub hasher: RandomState,
+    /// What a connection of the chat may say.
+    pub rates: Rates,
+    /// Where passwords are checked.
+    pub passwords: Option<Arc<Passwords>>,
     /// What the rooms whose home it is remember.
     pub history: HistoryLimits,
     /// Where their epochs begin to count.

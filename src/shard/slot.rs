@@ -36,12 +36,13 @@ impl Slot {
         socket: OwnedFd,
         connection: Connection,
         endpoint: Endpoint,
+        session: Option<Box<Session>>,
         ticket: Option<Ticket>,
     ) -> Self {
         Self {
             connection,
             socket,
-            session: None,
+            session,
             endpoint,
             ticket,
             armed: 0,

@@ -28,10 +28,16 @@ impl Shard {
         }
     }
 
-    /// When the connection wants to be judged, or is cut off by a drain.
+    /// When the connection wants to be judged, its session ends, or a drain cuts it off.
     fn deadline(&self, key: Key) -> Tick {
         let slot = self.slots.get(key).expect("the caller holds a live key");
-        let deadline = slot.connection.deadline(&self.exchange.workshop);
+        let mut deadline = slot.connection.deadline(&self.exchange.workshop);
+        let session = slot.session.as_ref().filter(|_| slot.connection.is_open());
+        if let Some(end) = session.and_then(|session| session.deadline(self.clock.now()))
+            && end.wrapping_sub(deadline).cast_signed() < 0
+        {
+            deadline = end;
+        }
         match self.draining {
             Some(drain) if drain.deadline.wrapping_sub(deadline).cast_signed() < 0 => {
                 drain.deadline
@@ -70,7 +76,8 @@ impl Shard {
             slot.connection.on_held_back(now);
         }
         let draining = self.draining;
-        self.exchange.judge(now, slot, |slot, reply| match draining {
+        let moment = self.clock.now();
+        self.exchange.judge(moment, slot, |slot, reply| match draining {
             Some(drain) if drain.deadline.wrapping_sub(now).cast_signed() <= 0 => {
                 slot.connection.abort(CloseReason::GoingAway);
             }

@@ -8,6 +8,7 @@ use crate::collections::Key;
 use crate::hub::Batch;
 use crate::limits::PUBLICATION_BYTES_MAX;
 use crate::ring::socket::{self, Received, Sent};
+use crate::security::Identity;
 
 /// Slices of one vectored send: the kernel copies that many without an allocation.
 pub(super) const SLICES_MAX: usize = 8;
@@ -55,7 +56,8 @@ impl Shard {
                 self.read_once(key);
             }
         }
-        let published = self.exchange.publications.len() + self.exchange.rooms.requested_bytes();
+        let published =
+            self.exchange.publications.frames.len() + self.exchange.rooms.requested_bytes();
         if published >= PUBLICATION_BYTES_MAX {
             self.pass_on();
         }
@@ -75,12 +77,15 @@ impl Shard {
             Received::End => slot.connection.on_end(),
             Received::Broken => slot.connection.on_broken(),
         }
-        let calm = slot.connection.is_calm();
+        let (calm, has_session) = (slot.connection.is_calm(), slot.session.is_some());
         if again {
             self.mark_readable(key);
         }
         if !calm {
             self.settle(key);
+        } else if has_session {
+            // It may have a shorter life now.
+            self.hasten_deadline(key);
         }
     }
 
@@ -101,6 +106,17 @@ impl Shard {
         self.exchange.send(now, slot, frames);
         self.counters().messages_sent.add(u64::from(count));
         if !self.slots.get(key).is_some_and(|slot| slot.connection.is_calm()) {
+            self.settle(key);
+        }
+    }
+
+    /// A password of a connection was checked.
+    pub(super) fn on_password_checked(&mut self, key: Key, identity: Option<Identity>) {
+        let now = self.clock.now();
+        // It may have left meanwhile.
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        if !slot.ended && slot.connection.is_open() {
+            self.exchange.on_password_checked(now, key, slot, identity);
             self.settle(key);
         }
     }

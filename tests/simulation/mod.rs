@@ -198,6 +198,7 @@ impl World {
             assert!(!lawful || message.payload.starts_with(&order), "messages come in order");
             *delivered += 1;
             wire.append_reply(message.payload.len(), reply);
+            true
         };
         let mut reply = Vec::new();
         self.connection.on_received(self.now, &mut bytes, &mut self.workshop, &mut reply, answer);

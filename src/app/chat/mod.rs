@@ -4,57 +4,65 @@ pub mod answer;
 mod command;
 mod session;
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 pub use answer::ChatWording;
 pub use command::{Command, CommandError, Credentials, Since, parse};
-pub use session::Session;
+pub use session::{Rates, Session};
 
-use std::borrow::Cow;
-
-use super::{App, Effects, Peer};
+use self::session::Pace;
+use super::{App, Effects, PasswordQuestion, Peer, Verdict};
 use crate::collections::Key;
-use crate::connection::Message;
-use crate::hub::{Epoch, Position, RoomError};
-use crate::protocol::MessageKind;
+use crate::connection::{CloseReason, Message};
+use crate::hub::{Epoch, Now, Position, RoomError};
+use crate::protocol::{CloseCode, MessageKind};
+use crate::security::{Access, AuthMode, Identity};
 
 /// The chat of one shard.
 #[derive(Debug)]
 pub struct Chat {
     shard: usize,
+    access: Arc<Access>,
+    rates: Rates,
 }
 
 impl Chat {
     /// For the connections of this shard.
     #[must_use]
-    pub const fn new(shard: usize) -> Self {
-        Self { shard }
+    pub const fn new(shard: usize, access: Arc<Access>, rates: Rates) -> Self {
+        Self { shard, access, rates }
     }
 
-    /// The name of a connection, unique on this node for as long as it lives.
-    fn connection_id(&self, key: Key) -> String {
-        format!("{}-{}-{}", self.shard, key.index(), key.generation())
-    }
-
-    fn guest_name(&self, key: Key) -> String {
-        format!("guest-{}", self.connection_id(key))
-    }
-
-    /// Without authentication, anybody may take any name.
-    fn authenticate(
+    /// The answer to a question after a password: whose it is, if it is right.
+    pub fn on_password_checked(
         &self,
         peer: &mut Peer<'_>,
-        credentials: &Credentials<'_>,
+        identity: Option<Identity>,
         effects: &mut Effects<'_>,
     ) {
-        let user = match credentials {
-            Credentials::Password { username, .. } => Cow::Borrowed(&**username),
-            Credentials::Token(_) => Cow::Owned(self.guest_name(peer.key)),
-        };
-        peer.session.get_or_insert_default().set_user(&user);
-        say(effects, |out| answer::auth_success(out, &user));
+        peer.session.get_or_insert_default().end_check();
+        match identity {
+            Some(identity) => welcome_user(peer, identity, effects),
+            None => end(effects, AUTHENTICATION_FAILED),
+        }
+    }
+
+    /// Why the time of a session is over at `now`, if it is.
+    #[must_use]
+    pub fn on_deadline(&self, session: &Session, now: Now) -> Option<Verdict> {
+        if session.is_expired(now) {
+            return Some(TOKEN_EXPIRED);
+        }
+        session.is_late(now.tick).then_some(AUTHENTICATION_TIMEOUT)
     }
 
     fn obey(&self, peer: &mut Peer<'_>, command: Command<'_>, effects: &mut Effects<'_>) {
         let done = match command {
+            Command::Auth(credentials) => {
+                self.authenticate(peer, credentials, effects);
+                Ok(())
+            }
             Command::Ping => {
                 say(effects, answer::pong);
                 Ok(())
@@ -74,10 +82,6 @@ impl Chat {
                     answer::message_head(head, room, &username, &text, id);
                 })
             }
-            Command::Auth(credentials) => {
-                self.authenticate(peer, &credentials, effects);
-                Ok(())
-            }
         };
         match done {
             Ok(()) => {}
@@ -85,21 +89,96 @@ impl Chat {
             Err(RoomError::TooMany) => complain(effects, answer::TOO_MANY_ROOMS),
         }
     }
+
+    fn authenticate(
+        &self,
+        peer: &mut Peer<'_>,
+        credentials: Credentials<'_>,
+        effects: &mut Effects<'_>,
+    ) {
+        let now = effects.now.unix_milliseconds / 1000;
+        match credentials {
+            // Where nobody is asked who it is, anybody may take any name.
+            _ if self.access.mode() == AuthMode::None => {
+                let user = match credentials {
+                    Credentials::Password { username, .. } => username,
+                    Credentials::Token(_) => Cow::Owned(self.guest_name(peer.key)),
+                };
+                peer.session.get_or_insert_default().rename(&user);
+                say(effects, |out| answer::auth_success(out, &user));
+            }
+            Credentials::Token(token) => match self.access.verify(&token, now) {
+                Ok(identity) => welcome_user(peer, identity, effects),
+                Err(error) => {
+                    tracing::debug!("authentication failed: {error}");
+                    end(effects, AUTHENTICATION_FAILED);
+                }
+            },
+            Credentials::Password { username, password: Some(password) }
+                if self.access.passwords().is_some() =>
+            {
+                peer.session.get_or_insert_default().await_check();
+                effects.outcome.question = Some(PasswordQuestion {
+                    username: username.into_owned(),
+                    password: password.into_owned(),
+                });
+            }
+            Credentials::Password { .. } => end(effects, AUTHENTICATION_FAILED),
+        }
+    }
+
+    /// The name of a connection, unique on this node for as long as it lives.
+    fn connection_id(&self, key: Key) -> String {
+        format!("{}-{}-{}", self.shard, key.index(), key.generation())
+    }
+
+    fn guest_name(&self, key: Key) -> String {
+        format!("guest-{}", self.connection_id(key))
+    }
+
+    /// Whether the rates let a message pass; answers it if not.
+    fn passes(&self, session: &mut Session, bytes: usize, effects: &mut Effects<'_>) -> bool {
+        let pace = session.pace(&self.rates, effects.now.tick, bytes);
+        match pace {
+            Pace::Fine => return true,
+            Pace::TooFast => complain(effects, answer::RATE_LIMIT_EXCEEDED),
+            Pace::Abuse => end(effects, TOO_FAST),
+        }
+        effects.outcome.rate_limited += 1;
+        false
+    }
 }
 
 impl App for Chat {
     fn on_open(&self, peer: &mut Peer<'_>, effects: &mut Effects<'_>) {
+        if self.access.mode() == AuthMode::Message && peer.session.is_none() {
+            *peer.session = Some(Box::new(Session::of_guest(effects.now.tick)));
+        }
         let timestamp = effects.now.unix_milliseconds;
         let id = self.connection_id(peer.key);
         say(effects, |out| answer::welcome(out, timestamp, &id));
     }
 
     fn on_message(&self, peer: &mut Peer<'_>, message: Message<'_>, effects: &mut Effects<'_>) {
-        if message.kind == MessageKind::Binary {
-            complain(effects, answer::INVALID_FORMAT);
+        let session = peer.session.get_or_insert_default();
+        if session.is_expired(effects.now) {
+            return end(effects, TOKEN_EXPIRED);
+        }
+        if !self.passes(session, message.payload.len(), effects) {
             return;
         }
-        match parse(message.payload) {
+        let is_guest = session.is_guest();
+        let is_last = session.count_guest_message() == 0;
+        let is_awaiting = session.is_awaiting_check();
+        let command = match message.kind {
+            MessageKind::Text => parse(message.payload),
+            MessageKind::Binary => Err(CommandError::Format),
+        };
+        match command {
+            Ok(command @ Command::Auth(_)) if !is_awaiting => self.obey(peer, command, effects),
+            _ if is_guest && is_last => end(effects, AUTHENTICATION_FAILED),
+            _ if is_guest => complain(effects, answer::NOT_AUTHENTICATED),
+            Ok(Command::Auth(_)) => complain(effects, answer::NOT_AUTHENTICATED),
             Ok(command) => self.obey(peer, command, effects),
             Err(CommandError::Json) => complain(effects, answer::INVALID_JSON),
             Err(CommandError::Format) => complain(effects, answer::INVALID_FORMAT),
@@ -107,9 +186,36 @@ impl App for Chat {
     }
 }
 
+const AUTHENTICATION_FAILED: Verdict = Verdict {
+    reason: CloseReason::Authentication,
+    code: CloseCode::AUTHENTICATION,
+    text: "Authentication failed",
+};
+
+const AUTHENTICATION_TIMEOUT: Verdict =
+    Verdict { text: "Authentication timeout", ..AUTHENTICATION_FAILED };
+
+const TOKEN_EXPIRED: Verdict = Verdict { text: "Token expired", ..AUTHENTICATION_FAILED };
+
+const TOO_FAST: Verdict = Verdict {
+    reason: CloseReason::RateLimited,
+    code: CloseCode::POLICY,
+    text: answer::RATE_LIMIT_EXCEEDED,
+};
+
 /// Where a client that comes back has been. An epoch that is not ours is none we could go on with.
 fn position(since: &Since<'_>) -> Option<Position> {
     Some(Position { epoch: Epoch::parse(&since.epoch)?, offset: since.offset })
+}
+
+fn welcome_user(peer: &mut Peer<'_>, identity: Identity, effects: &mut Effects<'_>) {
+    let user = identity.user.clone();
+    if peer.session.get_or_insert_default().identify(identity) {
+        say(effects, |out| answer::auth_success(out, &user));
+    } else {
+        // Rooms know this connection as somebody else.
+        end(effects, AUTHENTICATION_FAILED);
+    }
 }
 
 fn say(effects: &mut Effects<'_>, write: impl FnOnce(&mut Vec<u8>)) {
@@ -120,4 +226,8 @@ fn say(effects: &mut Effects<'_>, write: impl FnOnce(&mut Vec<u8>)) {
 
 fn complain(effects: &mut Effects<'_>, message: &str) {
     say(effects, |out| answer::error(out, message));
+}
+
+fn end(effects: &mut Effects<'_>, verdict: Verdict) {
+    effects.outcome.verdict = Some(verdict);
 }

@@ -18,6 +18,8 @@ pub struct Session {
     /// In seconds of Unix time.
     expires: Option<u64>,
     guest: Option<Guest>,
+    /// A password of it is being checked.
+    is_awaiting_check: bool,
     messages: RateWindow,
     bytes: RateWindow,
     /// Messages that were refused for their rate.
@@ -94,11 +96,26 @@ impl Session {
         true
     }
 
-    /// Counts a message of somebody who has to say who it is; says whether it may have another.
-    pub(super) fn count_guest_message(&mut self) -> bool {
-        let Some(guest) = &mut self.guest else { return true };
+    /// Counts a message of somebody who has to say who it is; says how many more it may have.
+    pub(super) fn count_guest_message(&mut self) -> u8 {
+        let Some(guest) = &mut self.guest else { return u8::MAX };
         guest.messages_left = guest.messages_left.saturating_sub(1);
-        guest.messages_left > 0
+        guest.messages_left
+    }
+
+    /// A password is being checked from now on.
+    pub(super) const fn await_check(&mut self) {
+        self.is_awaiting_check = true;
+    }
+
+    /// The password was checked.
+    pub(super) const fn end_check(&mut self) {
+        self.is_awaiting_check = false;
+    }
+
+    /// Whether a password is being checked.
+    pub(super) const fn is_awaiting_check(&self) -> bool {
+        self.is_awaiting_check
     }
 
     /// Whether the identity has ended.
@@ -173,12 +190,12 @@ mod tests {
         let until = AUTH_TICKS_MAX - 6;
         assert_eq!(session.deadline(at(0, 0)), Some(until));
         assert!(!session.is_late(until - 1) && session.is_late(until));
-        for _ in 1..AUTH_MESSAGES_MAX {
-            assert!(session.count_guest_message());
+        for left in (0..AUTH_MESSAGES_MAX).rev() {
+            assert_eq!(session.count_guest_message(), left);
         }
-        assert!(!session.count_guest_message());
+        assert_eq!(session.count_guest_message(), 0);
         assert!(session.identify(identity("ada", None)) && !session.is_guest());
-        assert!(session.count_guest_message() && !session.is_late(until));
+        assert!(session.count_guest_message() > 0 && !session.is_late(until));
     }
 
     #[test]
