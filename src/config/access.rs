@@ -111,7 +111,7 @@ impl AccessConfig {
                 "auth-users needs auth message: a token is all that auth token accepts"
             }
             AuthMode::Message if !has_keys && !has_users => {
-                "auth message needs auth-users FILE for passwords, auth-key FILE for tokens, or both"
+                "auth message needs auth-users FILE (passwords), auth-key FILE (tokens), or both"
             }
             _ if self.origins.is_required() && self.origins.is_empty() => {
                 "require-origin needs allow-origin: name the origins, or * for any"

@@ -126,6 +126,14 @@ mod tests {
     }
 
     #[test]
+    fn hashes_of_the_reference_program_are_understood() {
+        let hash = "$argon2id$v=19$m=256,t=2,p=1$YzczY2MzZDBmNGFlMjBjOWE3ZWM1ZjNkM2I4YTNmNTE$\
+                    8DJTk+3PWuDQKNYuShsNXticcDban67M7SGWNqd7hoc";
+        let file = PasswordFile::parse(&format!("ada:{hash}")).unwrap();
+        assert!(file.check("ada", "correct horse") && !file.check("ada", "correct house"));
+    }
+
+    #[test]
     fn bad_lines_are_named_and_their_hashes_are_not() {
         let good = hash("x", 64, 1, 1);
         let body = good.rsplit('$').next().unwrap();
