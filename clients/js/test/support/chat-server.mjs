@@ -1,7 +1,7 @@
 // A small chat server on `ws` that keeps to the protocol of ringwire: rooms, offsets, history,
 // ids published once, and if asked for a rate limit and tokens.
 //
-// As a program: node chat-server.mjs [PORT]. It prints its URL and serves until it is ended.
+// As a program: node chat-server.mjs PORT. It prints its URL and serves until it is ended.
 
 import { randomBytes } from "node:crypto";
 import { createRequire } from "node:module";
@@ -237,7 +237,9 @@ function has(text, max) {
   return typeof text === "string" && text !== "" && [...text].length <= max;
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
-  const server = await startChatServer({ port: Number(process.argv[2] ?? 0) });
+const [program, port] = process.argv.slice(1);
+// Without a port it is no program: `node --test` runs every file of this folder.
+if (port !== undefined && import.meta.url === pathToFileURL(program).href) {
+  const server = await startChatServer({ port: Number(port) });
   console.log(`listening on ${server.url}`);
 }
