@@ -12,7 +12,7 @@
 // In this file: the client; then a room's place in its stream, the messages not yet confirmed, one
 // connection, named timers; small helpers last.
 
-/** @import { ClientOptions, ServerMessage, ChatMessage, JoinResult } from "./ringwire.d.ts" */
+/** @import { ClientOptions, ChatMessage, JoinResult } from "./ringwire.d.ts" */
 
 const DEFAULTS = {
   WebSocket: undefined,
@@ -71,7 +71,7 @@ export class RingwireClient {
   #timers = new Timers();
   /** Consecutive attempts without a stable connection in between. */
   #attempt = 0;
-  /** The one connection; a line that was given up says nothing any more. @type {Line | undefined} */
+  /** The one connection or attempt. @type {Line | undefined} */
   #line;
   /** The rooms to be in, in the order they were joined. @type {Map<string, Room>} */
   #rooms = new Map();
@@ -696,7 +696,7 @@ class Room {
     return rejoined ? { roomId, recovered, epochChanged, offset, missed } : undefined;
   }
 
-  /** A message that was sent again over a restart of the server has a new offset, but its old id. */
+  /** A message sent again over a restart of the server has a new offset, but its old id. */
   #isNew(id) {
     if (id === undefined) return true;
     if (this.#seen.has(id)) return false;

@@ -1,4 +1,4 @@
-// The JavaScript client against a chat server, through proxies that cut its connections 1,000 times.
+// The JavaScript client against a chat server, through proxies that cut connections 1,000 times.
 //
 // Usage: node node_cuts.mjs URL [--cuts N] [--seed N] [--in-flight N]. The server must have no rate
 // limit. Prints one JSON line; exits with 1 when a message was lost, came twice or out of order.

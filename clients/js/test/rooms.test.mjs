@@ -134,7 +134,9 @@ test("a gap in the replay is reported, and does not stop the room", async (conte
 test("the memory of ids is bounded", async (context) => {
   const fake = fakeClient(context);
   await fake.enter();
-  for (let offset = 1; offset <= 1_001; offset += 1) fake.socket.chat("lobby", offset, { id: `${offset}` });
+  for (let offset = 1; offset <= 1_001; offset += 1) {
+    fake.socket.chat("lobby", offset, { id: `${offset}` });
+  }
   fake.socket.chat("lobby", 1_002, { id: "2" });
   fake.socket.chat("lobby", 1_003, { id: "1" });
   assert.equal(fake.texts().length, 1_002);

@@ -47,7 +47,7 @@ test("one message is in flight at a time, or as many as asked for", async (conte
   }
 });
 
-test("after a reconnect the replay confirms, and the rest goes out with its ids", async (context) => {
+test("after a reconnect the replay confirms; the rest goes out with its ids", async (context) => {
   const fake = fakeClient(context, { inFlight: 3 });
   await fake.enter();
   const promises = ["a", "b", "c"].map((text) => fake.client.say("lobby", text));
@@ -111,7 +111,7 @@ test("'Not in room' joins again, then slowly", async (context) => {
   }
 });
 
-test("without a confirmation the room is joined again to see what became of it", async (context) => {
+test("without a confirmation the room is joined again to see why", async (context) => {
   const fake = fakeClient(context, { heartbeat: { interval: Infinity } });
   await fake.enter();
   const saying = fake.client.say("lobby", "a");

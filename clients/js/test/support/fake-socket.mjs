@@ -81,7 +81,8 @@ export function fakeClient(context, options = {}) {
       sockets.push(this);
     }
   }
-  const client = new RingwireClient("ws://chat.test/", { WebSocket, random: () => 0.5, ...options });
+  const defaults = { WebSocket, random: () => 0.5 };
+  const client = new RingwireClient("ws://chat.test/", { ...defaults, ...options });
   const events = [];
   for (const name of ["open", "message", "close", "reconnecting", "recovered", "error", "state"]) {
     client.on(name, (event) => events.push([name, event]));
