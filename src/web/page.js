@@ -273,7 +273,6 @@ function waitingNews() {
   const count = client.pending.length;
   if (client.state === "open" || count === 0) return "";
   return count === 1 ? "1 message waiting" : `${count} messages waiting`;
-} ${client.pending === 1 ? "message" : "messages"} waiting`;
 }
 
 // ---------------------------------------------------------------------------------------------
