@@ -272,7 +272,7 @@ function lineNews(state) {
 function waitingNews() {
   const count = client.pending.length;
   if (client.state === "open" || count === 0) return "";
-  return count === 1 ? "1 message waiting" : `${count} messages waiting`;
+  return `${count} waiting`;
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -375,7 +375,8 @@ function emptyLog() {
 }
 
 // Who reads the end goes on reading the end, and who reads above is not moved. The heights are
-// those of the last layout, so that a burst of messages costs one layout.
+// those of the last layout: what came since does not count as scrolled away, and a burst of
+// messages costs one layout.
 
 let isAtEnd = true;
 let heightSeen = 0;
@@ -387,8 +388,9 @@ function toEnd() {
 }
 
 function onScroll() {
-  const { scrollTop, clientHeight } = part.scroller;
-  isAtEnd = heightSeen - scrollTop - clientHeight < NEAR_END_PIXELS;
+  const { scrollTop, scrollHeight, clientHeight } = part.scroller;
+  const height = Math.min(heightSeen, scrollHeight);
+  isAtEnd = height - scrollTop - clientHeight < NEAR_END_PIXELS;
   // Above the end the browser itself keeps in place what is being read.
   part.scroller.classList.toggle("above", !isAtEnd);
   markRead();
