@@ -238,15 +238,16 @@ function advice(reason) {
 
 function showLine() {
   part.line.hidden = client === null;
+  const state = client === null ? "idle" : lineState();
+  part.line.dataset.state = state;
+  part.chat.dataset.state = state;
   if (client === null) return;
-  const state = lineState();
   const labels = {
     connected: "Connected",
     connecting: "Connecting…",
     reconnecting: "Reconnecting",
     offline: "Offline",
   };
-  part.line.dataset.state = state;
   setText(part.state, labels[state]);
   part.retry.hidden = client.state !== "waiting";
   setText(part.detail, [lineNews(state), waitingNews()].filter(Boolean).join(" · "));
@@ -379,18 +380,23 @@ function emptyLog() {
 // messages costs one layout.
 
 let isAtEnd = true;
-let heightSeen = 0;
+let seen = { height: 0, window: 0 };
 
 function toEnd() {
   isAtEnd = true;
-  heightSeen = part.scroller.scrollHeight;
-  part.scroller.scrollTop = heightSeen;
+  noteSizes();
+  part.scroller.scrollTop = seen.height;
+}
+
+function noteSizes() {
+  seen = { height: part.scroller.scrollHeight, window: part.scroller.clientHeight };
 }
 
 function onScroll() {
   const { scrollTop, scrollHeight, clientHeight } = part.scroller;
-  const height = Math.min(heightSeen, scrollHeight);
-  isAtEnd = height - scrollTop - clientHeight < NEAR_END_PIXELS;
+  const height = Math.min(seen.height, scrollHeight);
+  const window = Math.max(seen.window, clientHeight);
+  isAtEnd = height - scrollTop - window < NEAR_END_PIXELS;
   // Above the end the browser itself keeps in place what is being read.
   part.scroller.classList.toggle("above", !isAtEnd);
   markRead();
@@ -398,7 +404,7 @@ function onScroll() {
 
 function onResize() {
   if (isAtEnd) toEnd();
-  else heightSeen = part.scroller.scrollHeight;
+  else noteSizes();
 }
 
 function countUnread() {
