@@ -249,7 +249,7 @@ function showLine() {
     offline: "Offline",
   };
   setText(part.state, labels[state]);
-  part.retry.hidden = client.state !== "waiting";
+  part.retry.hidden = !["waiting", "closed"].includes(client.state);
   setText(part.detail, [lineNews(state), waitingNews()].filter(Boolean).join(" · "));
 }
 
@@ -380,7 +380,7 @@ function emptyLog() {
 // messages costs one layout.
 
 let isAtEnd = true;
-let seen = { height: 0, window: 0 };
+let seen = { height: 0, view: 0 };
 
 function toEnd() {
   isAtEnd = true;
@@ -389,14 +389,14 @@ function toEnd() {
 }
 
 function noteSizes() {
-  seen = { height: part.scroller.scrollHeight, window: part.scroller.clientHeight };
+  seen = { height: part.scroller.scrollHeight, view: part.scroller.clientHeight };
 }
 
 function onScroll() {
   const { scrollTop, scrollHeight, clientHeight } = part.scroller;
   const height = Math.min(seen.height, scrollHeight);
-  const window = Math.max(seen.window, clientHeight);
-  isAtEnd = height - scrollTop - window < NEAR_END_PIXELS;
+  const view = Math.max(seen.view, clientHeight);
+  isAtEnd = height - scrollTop - view < NEAR_END_PIXELS;
   // Above the end the browser itself keeps in place what is being read.
   part.scroller.classList.toggle("above", !isAtEnd);
   markRead();
