@@ -501,7 +501,7 @@ part.entry.addEventListener("submit", (event) => {
   event.preventDefault();
   if (!requireName(part.name) || !requireName(part.room)) return;
   remember("name", part.name.value.trim());
-  if (part.token.value.trim()) remember("token", part.token.value.trim());
+  remember("token", part.token.value.trim());
   enter(part.name.value.trim(), part.room.value.trim(), part.password.value);
 });
 
@@ -568,6 +568,7 @@ for (const type of ["online", "offline"]) window.addEventListener(type, showLine
 
 const address = readAddress();
 part.name.value = recall("name");
+part.token.value = recall("token");
 part.room.value = address.room ?? (recall("room") || "lobby");
 showLength();
 if (recall("joined") && part.name.value) {
