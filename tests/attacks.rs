@@ -343,9 +343,16 @@ fn pages_are_served_without_an_upgrade() {
     let (head, body) = get("/");
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
     assert!(body.contains("WebSocket server running"), "{body}");
+    assert!(head.contains("Content-Security-Policy: default-src 'none'; script-src"), "{head}");
     let (head, body) = get("/healthz");
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
     assert_eq!(body.trim(), "ok");
+    for path in ["/page.css", "/page.js", "/client.js?version=1"] {
+        let (head, body) = get(path);
+        assert!(head.starts_with("HTTP/1.1 200 "), "{path}: {head}");
+        assert!(head.contains("X-Content-Type-Options: nosniff"), "{path}: {head}");
+        assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())), "{path}: {head}");
+    }
     let (head, _) = get("/nowhere");
     assert!(head.starts_with("HTTP/1.1 404 "), "{head}");
 }

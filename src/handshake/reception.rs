@@ -159,18 +159,21 @@ fn static_page(method: &str, path: &str) -> Verdict {
         "HEAD" => false,
         _ => return refused(&Refusal::Method),
     };
-    let (kind, body) = match path {
-        "/" => ("text/html; charset=utf-8", web::PAGE),
-        "/healthz" => ("text/plain", "ok"),
-        _ => return refused(&Refusal::NotFound),
+    let Some(asset) = web::asset(path) else {
+        return refused(&Refusal::NotFound);
     };
     let mut answer = format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\
-         Connection: close\r\n\r\n",
-        body.len()
+        "HTTP/1.1 200 OK\r\n\
+         Connection: close\r\n\
+         Content-Type: {}\r\n\
+         Content-Length: {}\r\n\
+         {}\r\n",
+        asset.content_type,
+        asset.body.len(),
+        web::HEADER_LINES,
     );
     if with_body {
-        answer.push_str(body);
+        answer.push_str(asset.body);
     }
     Verdict::Answer { bytes: answer.into_bytes(), result: HandshakeResult::Static }
 }

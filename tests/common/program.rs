@@ -1,0 +1,76 @@
+//! Programs of `tests/clients/` that put the server to the test and print a verdict as JSON.
+
+// Each test program uses only a part of this module.
+#![allow(dead_code)]
+
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// How long one program may take in all; each takes a few seconds, the longest half a minute.
+const PROGRAM_SECONDS: &str = "180";
+
+/// What a program prints.
+#[derive(Debug, Deserialize)]
+struct Verdict {
+    client: String,
+    passed: Vec<String>,
+    failed: BTreeMap<String, String>,
+}
+
+/// Runs a program of `tests/clients/` and returns how many checks passed, so that a check which
+/// silently never ran is noticed.
+///
+/// # Panics
+/// When a check failed, or the program could not run to its end.
+pub(crate) fn run(interpreter: &Path, program: &str, arguments: &[&str]) -> usize {
+    // timeout(1) ends the program's whole process group, a browser included.
+    let output = Command::new("timeout")
+        .args(["--kill-after=5", PROGRAM_SECONDS].map(OsStr::new))
+        .args([interpreter.as_os_str(), project_file("tests/clients").join(program).as_os_str()])
+        .args(arguments)
+        .output()
+        .expect("timeout(1) of the coreutils is there");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{program} ended with {}: run scripts/test, which installs what it needs.\n\
+         It printed:\n{printed}\n{errors}",
+        output.status,
+    );
+    let verdict: Verdict = serde_json::from_str(&printed)
+        .unwrap_or_else(|error| panic!("{program} printed no verdict ({error}):\n{printed}"));
+    for (check, failure) in &verdict.failed {
+        eprintln!("--- {check}: {failure}");
+    }
+    let failed: Vec<&String> = verdict.failed.keys().collect();
+    assert!(
+        failed.is_empty(),
+        "{} failed at {failed:?}; it printed to stderr:\n{errors}",
+        verdict.client
+    );
+    verdict.passed.len()
+}
+
+/// Runs a program that drives Chromium: see [`run`].
+pub(crate) fn run_in_chromium(program: &str, arguments: &[&str]) -> usize {
+    require(&project_file("tests/clients/node_modules/playwright-core"));
+    require(
+        &std::env::var_os("CHROMIUM").map_or_else(|| "/usr/bin/chromium".into(), PathBuf::from),
+    );
+    run("node".as_ref(), program, arguments)
+}
+
+/// # Panics
+/// When the file is missing.
+pub(crate) fn require(path: &Path) {
+    assert!(path.exists(), "{} is missing: run scripts/test, which installs it", path.display());
+}
+
+/// A path inside the project.
+pub(crate) fn project_file(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
