@@ -15,7 +15,9 @@ pub struct Overflow;
 /// Bytes that wait for room in the socket. Exists only while there are any.
 #[derive(Debug)]
 pub struct Backlog {
-    segments: VecDeque<Bytes>,
+    segments: VecDeque<Segment>,
+    /// Of the publications: replies are what the peer has asked for, and are bounded for all of a
+    /// shard.
     cost: usize,
     /// Bytes of replies that were ever added: copies of our own, unlike the shared publications.
     replies: usize,
@@ -24,6 +26,19 @@ pub struct Backlog {
     begun: bool,
     /// Section 5.5.3: only the newest ping need be answered.
     pong: Option<Box<[u8]>>,
+}
+
+#[derive(Debug)]
+struct Segment {
+    bytes: Bytes,
+    is_reply: bool,
+}
+
+impl Segment {
+    /// What it takes of the bound.
+    fn cost(&self) -> usize {
+        if self.is_reply { 0 } else { self.bytes.len() + BACKLOG_SEGMENT_COST }
+    }
 }
 
 impl Backlog {
@@ -40,7 +55,7 @@ impl Backlog {
 
     /// The segments to send, in order.
     pub fn segments(&self) -> impl Iterator<Item = &[u8]> {
-        self.segments.iter().map(Bytes::as_ref)
+        self.segments.iter().map(|segment| segment.bytes.as_ref())
     }
 
     /// When the peer last took a byte.
@@ -54,16 +69,16 @@ impl Backlog {
 
     /// Appends whole frames, or the rest of some of which the peer has `begun` to receive: only
     /// an empty backlog takes such a rest.
-    pub(super) fn push(&mut self, bytes: Bytes, begun: bool) {
+    fn push(&mut self, segment: Segment, begun: bool) {
         assert!(!begun || self.is_empty(), "a rest goes out before anything else");
         self.begun |= begun;
-        self.cost += cost(&bytes);
-        self.segments.push_back(bytes);
+        self.cost += segment.cost();
+        self.segments.push_back(segment);
     }
 
     pub(super) fn push_reply(&mut self, bytes: Bytes, begun: bool) {
         self.replies += bytes.len();
-        self.push(bytes, begun);
+        self.push(Segment { bytes, is_reply: true }, begun);
     }
 
     /// Bytes of replies that were added since this was asked last.
@@ -76,7 +91,7 @@ impl Backlog {
         if self.cost > BACKLOG_BYTES_MAX {
             return Err(Overflow);
         }
-        self.push(bytes, begun);
+        self.push(Segment { bytes, is_reply: false }, begun);
         Ok(())
     }
 
@@ -94,14 +109,16 @@ impl Backlog {
         }
         while sent > 0 {
             let first = self.segments.front_mut().expect("no more was sent than was queued");
-            let part = sent.min(first.len());
+            let part = sent.min(first.bytes.len());
             sent -= part;
-            first.advance(part);
-            self.cost -= part;
-            self.begun = !first.is_empty();
-            if first.is_empty() {
+            let cost = first.cost();
+            first.bytes.advance(part);
+            self.begun = !first.bytes.is_empty();
+            if self.begun {
+                self.cost -= cost - first.cost();
+            } else {
+                self.cost -= cost;
                 self.segments.pop_front();
-                self.cost -= BACKLOG_SEGMENT_COST;
             }
         }
         if self.is_empty()
@@ -109,7 +126,7 @@ impl Backlog {
         {
             let mut frame = Vec::with_capacity(payload.len() + 2);
             encode_frame(&mut frame, OpCode::Pong, &payload);
-            self.push(frame.into(), false);
+            self.push(Segment { bytes: frame.into(), is_reply: true }, false);
         }
     }
 
@@ -117,13 +134,9 @@ impl Backlog {
     /// frame, and appends `last`.
     pub(super) fn cut(&mut self, last: Bytes) {
         self.segments.truncate(usize::from(self.begun));
-        self.cost = self.segments.iter().map(cost).sum();
-        self.push(last, false);
+        self.cost = self.segments.iter().map(Segment::cost).sum();
+        self.push(Segment { bytes: last, is_reply: true }, false);
     }
-}
-
-fn cost(bytes: &Bytes) -> usize {
-    bytes.len() + BACKLOG_SEGMENT_COST
 }
 
 #[cfg(test)]
@@ -140,7 +153,7 @@ mod tests {
         for step in 1..=40 {
             let mut backlog = Backlog::new(0);
             for part in all.chunks(17) {
-                backlog.push(Bytes::copy_from_slice(part), false);
+                backlog.push_bounded(Bytes::copy_from_slice(part), false).expect("it fits");
             }
             let mut sent = Vec::new();
             while !backlog.is_empty() {
@@ -166,23 +179,40 @@ mod tests {
     }
 
     #[test]
+    fn what_a_peer_has_asked_for_does_not_make_it_slow() {
+        let mut backlog = Backlog::new(0);
+        let large = Bytes::from(vec![0; BACKLOG_BYTES_MAX + 1]);
+        backlog.push_reply(large.clone(), false);
+        assert_eq!(backlog.push_bounded(Bytes::from_static(b"x"), false), Ok(()));
+        assert_eq!(backlog.push_bounded(large.clone(), false), Ok(()));
+        assert_eq!(backlog.push_bounded(Bytes::from_static(b"x"), false), Err(Overflow));
+        backlog.advance(1, large.len() + 1);
+        assert_eq!(backlog.cost, large.len() + BACKLOG_SEGMENT_COST);
+        backlog.advance(1, 5);
+        assert_eq!(backlog.cost, large.len() - 5 + BACKLOG_SEGMENT_COST);
+        backlog.advance(1, large.len() - 5);
+        assert!(backlog.is_empty());
+        assert_eq!(backlog.cost, 0);
+    }
+
+    #[test]
     fn a_cut_keeps_the_begun_segment_and_ends_with_the_last_word() {
         let mut backlog = Backlog::new(0);
         for part in ["first", "second", "third"] {
-            backlog.push(Bytes::from_static(part.as_bytes()), false);
+            backlog.push_reply(Bytes::from_static(part.as_bytes()), false);
         }
         backlog.advance(1, 2);
         backlog.cut(Bytes::from_static(b"!"));
         assert_eq!(flat(&backlog), b"rst!");
 
         let mut rest = Backlog::new(0);
-        rest.push(Bytes::from_static(b"rest"), true);
-        rest.push(Bytes::from_static(b"second"), false);
+        rest.push_reply(Bytes::from_static(b"rest"), true);
+        rest.push_reply(Bytes::from_static(b"second"), false);
         rest.cut(Bytes::from_static(b"!"));
         assert_eq!(flat(&rest), b"rest!");
 
         let mut untouched = Backlog::new(0);
-        untouched.push(Bytes::from_static(b"first"), false);
+        untouched.push_reply(Bytes::from_static(b"first"), false);
         untouched.cut(Bytes::from_static(b"!"));
         assert_eq!(flat(&untouched), b"!");
     }
@@ -190,7 +220,7 @@ mod tests {
     #[test]
     fn only_the_newest_pong_is_owed_and_it_comes_last() {
         let mut backlog = Backlog::new(0);
-        backlog.push(Bytes::from_static(b"data"), false);
+        backlog.push_reply(Bytes::from_static(b"data"), false);
         backlog.owe_pong(b"old");
         backlog.owe_pong(b"new");
         backlog.advance(1, 4);

@@ -127,13 +127,17 @@ fn judge(head: &[u8], guest: &Guest<'_>) -> Verdict {
     }
 }
 
-/// Path, origin, credentials, the share of the client, room: in this order, so that what a client
-/// did wrong comes before what only time can mend.
+/// Path, origin, rate, credentials, the share of the client, room: in this order, so that what a
+/// client did wrong comes before what only time can mend.
 fn judge_upgrade(request: &UpgradeRequest<'_>, guest: &Guest<'_>) -> Result<Grant, Refusal> {
     let desk = guest.desk;
     let endpoint = Endpoint::of_path(request.path, desk.root()).ok_or(Refusal::NotFound)?;
     if !desk.access().allows_origin(request.origin) {
         return Err(Refusal::Origin);
+    }
+    if matches!(guest.standing, Standing::Refused) {
+        // Before a signature is verified: that is what costs.
+        return Err(Refusal::TooMany);
     }
     let by_message = endpoint.authenticates_by_message();
     let identity = desk
