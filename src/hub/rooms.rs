@@ -239,6 +239,13 @@ impl Rooms {
         self.turns.iter().filter_map(|&room| self.rooms[room as usize].audience.due()).min()
     }
 
+    /// Whether something is to be sent at `now`.
+    #[must_use]
+    pub fn is_due(&self, now: Duration) -> bool {
+        let mut dues = self.turns.iter().map(|&room| self.rooms[room as usize].audience.due());
+        dues.any(|due| due.is_some_and(|due| due <= now))
+    }
+
     /// Takes up to `max` sends that are due at `now`, rooms in turn, so that a large one does not
     /// hold up the others. What one connection gets of several rooms stands together. Call
     /// [`end_rounds`](Self::end_rounds) when they were made.
