@@ -1,7 +1,6 @@
 //! What homes must say, written down the long way: at each request, in the order it is served.
 
 use std::collections::{HashMap, VecDeque};
-use std::io::Write;
 
 use crate::collections::Tick;
 use crate::hub::{Epoch, HistoryLimits, Joined, Position, Request, Requests, RoomName, Wording};
@@ -19,21 +18,23 @@ pub(super) struct Words;
 impl Wording for Words {
     fn room_joined(&self, out: &mut Vec<u8>, joined: &Joined<'_>) {
         let Joined { room, user_count, position: Position { epoch, offset }, recovered } = joined;
-        write!(out, "={room} {user_count} {epoch} {offset} {recovered}").expect("a vector");
+        out.extend_from_slice(
+            format!("={room} {user_count} {epoch} {offset} {recovered}").as_bytes(),
+        );
     }
 
     fn user_joined(&self, out: &mut Vec<u8>, room: &str, user_count: u64) {
-        write!(out, "+{room} {user_count}").expect("a vector");
+        out.extend_from_slice(format!("+{room} {user_count}").as_bytes());
     }
 
     fn user_left(&self, out: &mut Vec<u8>, room: &str, user_count: u64) {
-        write!(out, "-{room} {user_count}").expect("a vector");
+        out.extend_from_slice(format!("-{room} {user_count}").as_bytes());
     }
 
     /// The head begins with a letter and the room.
     fn message(&self, out: &mut Vec<u8>, head: &[u8], timestamp: u64, offset: u64) {
         out.extend_from_slice(head);
-        write!(out, " {timestamp} {offset}").expect("a vector");
+        out.extend_from_slice(format!(" {timestamp} {offset}").as_bytes());
     }
 }
 
