@@ -278,17 +278,22 @@ impl World {
         let Some(client) = self.clients.iter_mut().find(same) else { return };
         let answers = client.answers.get_mut(room_of(frames)).expect("it has asked");
         let (number, expected) = answers.pop_front().expect("one answer for one question");
-        assert!(*frames == expected.frames, "{}", words(frames));
-        assert_eq!(count, expected.count);
         client.known.insert(expected.room.clone(), expected.position);
         let mut memberships = client.memberships.iter_mut();
         let membership = memberships
             .find(|membership| membership.room == expected.room && membership.number == number);
-        if let Some(membership) = membership
-            && (membership.cursor.is_none() || expected.recovered)
-        {
-            membership.cursor = Some(expected.cursor);
-        }
+        let cursor = membership.and_then(|membership| membership.cursor.replace(expected.cursor));
+        // All that a member has not heard yet comes before its answer, unless it is replayed.
+        let ahead = match cursor {
+            Some(cursor) if !expected.recovered => {
+                &self.truth.logs[cursor.log].events[cursor.next..expected.cursor.next]
+            }
+            _ => &[],
+        };
+        let mut whole: Vec<u8> = ahead.iter().flat_map(|event| event.frame.clone()).collect();
+        whole.extend(expected.frames);
+        assert!(*frames == whole, "{} instead of {}", words(frames), words(&whole));
+        assert_eq!(count, expected.count + ahead.len() as u32);
     }
 
     fn fan_out(&mut self, shard: usize) {
