@@ -123,6 +123,13 @@ pub const HISTORY_BYTES_MAX: usize = 512 * 1024;
 /// oldest messages.
 pub const HISTORIES_BYTES_MAX: usize = 256 * 1024 * 1024;
 
+/// What a join that asks for what it missed weighs beside publications, in bytes: 16 of them make a
+/// [`PUBLICATION_BYTES_MAX`], and may copy as many histories.
+pub const REPLAY_COST: usize = PUBLICATION_BYTES_MAX / 16;
+
+/// Bytes of answers past which a home serves no more requests in a turn: 32 full histories.
+pub const ANSWER_BYTES_PER_TURN: usize = 32 * HISTORY_BYTES_MAX;
+
 /// Slots of the wheel of histories: as for connections.
 pub const HISTORY_WHEEL_SLOTS: usize = WHEEL_SLOTS;
 

@@ -94,10 +94,18 @@ impl History {
         self.messages.front().map(|entry| entry.published.wrapping_add(limits.age))
     }
 
-    /// Whether one of the messages kept has this id.
-    #[must_use]
-    pub fn has(&self, id: u64) -> bool {
-        self.messages.iter().any(|entry| entry.id == id)
+    /// Appends the frame of the message with this id, and says whether there is one.
+    pub fn find(&self, id: u64, out: &mut Vec<u8>) -> bool {
+        let mut end = self.frames.len();
+        for entry in self.messages.iter().rev() {
+            let start = end - entry.bytes as usize;
+            if entry.id == id {
+                out.extend(self.frames.range(start..end));
+                return true;
+            }
+            end = start;
+        }
+        false
     }
 
     /// Appends the frames of all messages behind `offset` and says how many they are. `None`: not
@@ -175,11 +183,17 @@ mod tests {
     #[test]
     fn an_id_is_known_as_long_as_its_message() {
         let mut history = History::default();
+        let found = |history: &History, id| {
+            let mut frame = Vec::new();
+            history.find(id, &mut frame).then_some(frame)
+        };
+        history.push(0, 0, b"zero", &LIMITS);
         history.push(0, 7, b"seven", &LIMITS);
-        assert!(history.has(7) && !history.has(8));
-        for _ in 0..LIMITS.messages {
+        for _ in 2..=LIMITS.messages {
+            assert_eq!((found(&history, 7), found(&history, 8)), (Some(b"seven".to_vec()), None));
             history.push(0, 0, b"other", &LIMITS);
         }
-        assert!(!history.has(7));
+        history.push(0, 0, b"last", &LIMITS);
+        assert_eq!(found(&history, 7), None);
     }
 }

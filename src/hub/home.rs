@@ -37,8 +37,9 @@ pub struct Home<W> {
     expiries: Wheel,
     /// Rooms with something that was not passed on.
     unsent: Vec<usize>,
-    /// What is to be told to each shard.
+    /// What is to be told to each shard, and the bytes of the answers among it.
     notices: Box<[Vec<Notice>]>,
+    answer_bytes: usize,
     epoch: Epoch,
     members: u64,
     messages: usize,
@@ -73,6 +74,7 @@ impl<W: Wording> Home<W> {
             expiries: Wheel::new(HISTORY_WHEEL_SLOTS),
             unsent: Vec::new(),
             notices: (0..shards).map(|_| Vec::new()).collect(),
+            answer_bytes: 0,
             epoch,
             members: 0,
             messages: 0,
@@ -99,6 +101,12 @@ impl<W: Wording> Home<W> {
         (self.messages, self.bytes)
     }
 
+    /// Bytes of the answers that were not taken by [`take_notices`](Self::take_notices) yet.
+    #[must_use]
+    pub const fn answer_bytes(&self) -> usize {
+        self.answer_bytes
+    }
+
     /// Does what the members on shard `from` ask for.
     pub fn serve(&mut self, now: Now, from: usize, requests: Requests) {
         let mut heads = &requests.heads[..];
@@ -108,10 +116,12 @@ impl<W: Wording> Home<W> {
                     self.join(from, room, ticket, since, again);
                 }
                 Request::Leave { room } => self.leave(from, &room),
-                Request::Publish { room, head, id } => {
+                Request::Publish { room, ticket, head, id } => {
                     let (head, rest) = heads.split_at(head as usize);
                     heads = rest;
-                    self.publish(now, &room, head, id);
+                    if !self.repeat(from, &room, ticket, id) {
+                        self.publish(now, &room, head, id);
+                    }
                 }
             }
         }
@@ -119,6 +129,7 @@ impl<W: Wording> Home<W> {
 
     /// Takes what is to be told to the shards, for each that has anything to hear.
     pub fn take_notices(&mut self, mut tell: impl FnMut(usize, Vec<Notice>)) {
+        self.answer_bytes = 0;
         for number in std::mem::take(&mut self.unsent) {
             // The room may be gone, and even be another.
             if let Some(room) = self.rooms.get_mut(number) {
@@ -195,7 +206,8 @@ impl<W: Wording> Home<W> {
         frames.extend_from_slice(&missed);
         let (frames, count) = (Bytes::from(frames), 1 + missed_count.unwrap_or(0));
         let recovered = joined.recovered;
-        self.notices[from].push(Notice::Joined { room: name, ticket, frames, count, recovered });
+        self.answer_bytes += frames.len();
+        self.notices[from].push(Notice::Answer { room: name, ticket, frames, count, recovered });
     }
 
     fn leave(&mut self, from: usize, name: &RoomName) {
@@ -215,12 +227,30 @@ impl<W: Wording> Home<W> {
         }
     }
 
+    /// Gives a member the message with this id, if the room remembers one: it does not know that it
+    /// was published.
+    fn repeat(&mut self, from: usize, name: &RoomName, ticket: Ticket, id: u64) -> bool {
+        let number = self.number_of(name);
+        let room = &mut self.rooms[number];
+        let mut frame = Vec::new();
+        if id == 0 || !room.history.find(id, &mut frame) {
+            return false;
+        }
+        room.pass_on(&mut self.notices);
+        self.answer_bytes += frame.len();
+        self.notices[from].push(Notice::Answer {
+            room: name.clone(),
+            ticket,
+            frames: frame.into(),
+            count: 1,
+            recovered: false,
+        });
+        true
+    }
+
     fn publish(&mut self, now: Now, name: &RoomName, head: &[u8], id: u64) {
         let number = self.number_of(name);
         let room = &mut self.rooms[number];
-        if id != 0 && room.history.has(id) {
-            return;
-        }
         let (wording, offset) = (&self.wording, room.history.offset() + 1);
         let start = room.unsent.len();
         let append = |out: &mut Vec<u8>| wording.message(out, head, now.unix_milliseconds, offset);

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   shard of a member                 home of the room                shards of all members
-//!   Rooms ── Join, Leave, Publish ──▶ Home ── Joined, Deliver ──────▶ Rooms ── sends
+//!   Rooms ── Join, Leave, Publish ──▶ Home ── Answer, Deliver ──────▶ Rooms ── sends
 //!            (Requests)               counts, orders, remembers       (Notices)
 //! ```
 #![forbid(unsafe_code)]

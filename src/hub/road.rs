@@ -10,8 +10,8 @@ use crate::collections::Key;
 /// The name of a room, shared by all that refer to it.
 pub type RoomName = Arc<str>;
 
-/// One join of one connection. The connection may have left again, and even have joined anew, when
-/// the answer comes.
+/// One membership of one connection. The connection may have left again, and even have joined anew,
+/// when an answer comes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ticket {
     /// The connection.
@@ -43,9 +43,11 @@ pub enum Request {
     Publish {
         /// In this room.
         room: RoomName,
+        /// Who says it.
+        ticket: Ticket,
         /// The next so many bytes of the heads of the batch.
         head: u32,
-        /// What the sender calls it, hashed: published once only. 0: nothing.
+        /// What the sender calls it, hashed: published once, however often it is said. 0: nothing.
         id: u64,
     },
 }
@@ -83,8 +85,9 @@ pub enum Notice {
         /// In the words of the application.
         batch: Batch,
     },
-    /// The answer to a join: who asked is a member from here on.
-    Joined {
+    /// The answer to a join: who asked is a member from here on. Or to a message that the room has
+    /// already: the message itself.
+    Answer {
         /// The room.
         room: RoomName,
         /// Who asked.
@@ -104,7 +107,7 @@ impl Notice {
     pub fn bytes(&self) -> usize {
         let frames = match self {
             Self::Deliver { batch, .. } => batch.frames.len(),
-            Self::Joined { frames, .. } => frames.len(),
+            Self::Answer { frames, .. } => frames.len(),
         };
         frames + size_of::<Self>()
     }

@@ -14,7 +14,7 @@ use slab::Slab;
 use super::road::{Notice, Request, Requests, RoomName, Ticket};
 use super::{Audience, Batch, Position, Seat};
 use crate::collections::Key;
-use crate::limits::{FANOUT_QUANTUM, ROOMS_OF_CONNECTION_MAX, ROOMS_OF_SHARD_MAX};
+use crate::limits::{FANOUT_QUANTUM, REPLAY_COST, ROOMS_OF_CONNECTION_MAX, ROOMS_OF_SHARD_MAX};
 
 /// The seat of a member that was not answered yet.
 const NO_SEAT: Seat = Seat::MAX;
@@ -44,7 +44,7 @@ pub struct Rooms {
     served: Vec<u32>,
     /// Bytes that wait in all rooms for their rounds.
     gathered_bytes: usize,
-    /// What is asked of each home, and the bytes that are to be published.
+    /// What is asked of each home, and what that weighs.
     requests: Box<[Requests]>,
     requested_bytes: usize,
     /// The same on all shards.
@@ -68,6 +68,8 @@ struct Membership {
     room: u32,
     seat: Seat,
     ticket: u32,
+    /// Its last join has no answer yet.
+    is_asking: bool,
 }
 
 impl Rooms {
@@ -97,8 +99,8 @@ impl Rooms {
         self.gathered_bytes
     }
 
-    /// Bytes that are to be published and were not taken by
-    /// [`take_requests`](Self::take_requests) yet.
+    /// What the requests that were not taken by [`take_requests`](Self::take_requests) yet weigh, in
+    /// bytes.
     #[must_use]
     pub const fn requested_bytes(&self) -> usize {
         self.requested_bytes
@@ -120,7 +122,7 @@ impl Rooms {
     pub fn enter_broadcast(&mut self, key: Key) {
         let seat = self.rooms[BROADCAST].audience.join(key);
         self.rooms[BROADCAST].memberships += 1;
-        let membership = Membership { room: BROADCAST as u32, seat, ticket: 0 };
+        let membership = Membership { room: BROADCAST as u32, seat, ticket: 0, is_asking: false };
         self.memberships_of(key).push(membership);
     }
 
@@ -130,7 +132,7 @@ impl Rooms {
     }
 
     /// Makes a connection a member of a room, as soon as the home has answered. A member that joins
-    /// again is answered anew.
+    /// again is answered anew, but what it missed is replayed for one join at a time: it is large.
     ///
     /// # Errors
     /// [`RoomError::TooMany`].
@@ -138,10 +140,12 @@ impl Rooms {
         let known = self.names.get(name).copied();
         let memberships = self.memberships_of(key);
         let place = known.and_then(|room| place_of(memberships, room));
+        let mut since = since;
         let (room, again, number) = match (place, known) {
             (Some(place), _) => {
                 let membership = memberships.remove(place);
-                memberships.push(membership);
+                memberships.push(Membership { is_asking: true, ..membership });
+                since = since.filter(|_| !membership.is_asking);
                 (membership.room as usize, true, membership.ticket)
             }
             (None, _) if memberships.len() >= ROOMS_OF_CONNECTION_MAX => {
@@ -155,6 +159,7 @@ impl Rooms {
         };
         let Room { name, home, .. } = &self.rooms[room];
         let ticket = Ticket { key, number };
+        self.requested_bytes += if since.is_some() { REPLAY_COST } else { size_of::<Request>() };
         let request = Request::Join { room: name.clone(), ticket, since, again };
         self.requests[*home].list.push(request);
         Ok(())
@@ -182,7 +187,7 @@ impl Rooms {
 
     /// Publishes what `write` appends, given the name of the room: the named one, or the one that
     /// the connection joined last. What the room remembers with the same `id` is not published
-    /// again.
+    /// again: the connection alone gets it.
     ///
     /// # Errors
     /// [`RoomError::NotInRoom`].
@@ -194,15 +199,16 @@ impl Rooms {
         write: impl FnOnce(&mut Vec<u8>, &str),
     ) -> Result<(), RoomError> {
         let place = self.find(key, name)?;
-        let room = self.memberships_of(key)[place].room as usize;
-        let Room { name, home, .. } = &self.rooms[room];
+        let Membership { room, ticket: number, .. } = self.memberships_of(key)[place];
+        let Room { name, home, .. } = &self.rooms[room as usize];
+        let ticket = Ticket { key, number };
         let id = id.map_or(0, |id| self.hasher.hash_one(id).max(1));
         let requests = &mut self.requests[*home];
         let start = requests.heads.len();
         write(&mut requests.heads, name);
         let head = (requests.heads.len() - start) as u32;
-        self.requested_bytes += head as usize;
-        requests.list.push(Request::Publish { room: name.clone(), head, id });
+        self.requested_bytes += head as usize + size_of::<Request>();
+        requests.list.push(Request::Publish { room: name.clone(), ticket, head, id });
         Ok(())
     }
 
@@ -226,7 +232,7 @@ impl Rooms {
                     self.gather(now, room, batch);
                 }
             }
-            Notice::Joined { room, ticket, frames, count, recovered } => {
+            Notice::Answer { room, ticket, frames, count, recovered } => {
                 let mut pending = Vec::new();
                 let pending_count = self.seat(&room, ticket, recovered, &mut pending);
                 if pending.is_empty() {
@@ -332,7 +338,7 @@ impl Rooms {
         self.tickets = self.tickets.wrapping_add(1);
         let ticket = self.tickets;
         self.rooms[room].memberships += 1;
-        let membership = Membership { room: room as u32, seat: NO_SEAT, ticket };
+        let membership = Membership { room: room as u32, seat: NO_SEAT, ticket, is_asking: true };
         self.memberships_of(key).push(membership);
         ticket
     }
@@ -353,6 +359,7 @@ impl Rooms {
             membership.room as usize == number && membership.ticket == ticket.number
         });
         let Some(membership) = membership else { return 0 };
+        membership.is_asking = false;
         let audience = &mut rooms[number].audience;
         if membership.seat == NO_SEAT {
             membership.seat = audience.join(ticket.key);

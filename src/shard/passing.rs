@@ -11,7 +11,9 @@ use bytes::Bytes;
 use super::{HOME, Shard};
 use crate::app::Publications;
 use crate::hub::{Batch, Requests};
-use crate::limits::{ENVELOPES_PER_TURN, GATHERED_BYTES_MAX, REPLY_BYTES_KEPT};
+use crate::limits::{
+    ANSWER_BYTES_PER_TURN, ENVELOPES_PER_TURN, GATHERED_BYTES_MAX, REPLY_BYTES_KEPT,
+};
 use crate::mesh::{Envelope, Lane, Mesh};
 
 /// Envelopes that found their inbox full, in order for each inbox. Nothing is published while there
@@ -146,17 +148,20 @@ impl Shard {
     /// Does what waits in the inbox of this home; says whether there is more.
     pub(super) fn take_home_envelopes(&mut self) -> bool {
         let mut envelopes = std::mem::take(&mut self.envelopes);
-        let more = self.mesh.take(self.number, Lane::Home, ENVELOPES_PER_TURN, &mut envelopes);
-        let is_idle = envelopes.is_empty();
-        for envelope in envelopes.drain(..) {
-            match envelope {
-                Envelope::Publish(batch) => self.order_publication(batch),
-                Envelope::Requests(from, requests) => self.serve(from, requests),
-                _ => unreachable!("it is for members"),
+        let (mut more, mut taken) = (true, 0);
+        while more && taken < ENVELOPES_PER_TURN && self.home.answer_bytes() < ANSWER_BYTES_PER_TURN
+        {
+            more = self.mesh.take(self.number, Lane::Home, 1, &mut envelopes);
+            match envelopes.pop() {
+                Some(Envelope::Publish(batch)) => self.order_publication(batch),
+                Some(Envelope::Requests(from, requests)) => self.serve(from, requests),
+                Some(_) => unreachable!("it is for members"),
+                None => break,
             }
+            taken += 1;
         }
         self.envelopes = envelopes;
-        if !is_idle {
+        if taken > 0 {
             self.tell_members();
         }
         more

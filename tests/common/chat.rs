@@ -11,7 +11,10 @@ use std::net::SocketAddr;
 
 /// Starts a server whose chat takes whatever a test has to say.
 pub(crate) fn start(args: &[&str]) -> Server {
-    Server::start(args)
+    Server::start(
+        &[args, &["--rate-limit", "off", "--rate-bytes", "off", "--handshake-rate", "off"]]
+            .concat(),
+    )
 }
 
 /// What the server says.

@@ -57,7 +57,7 @@ pub(super) struct Cursor {
     pub(super) next: usize,
 }
 
-/// The answer to a join.
+/// The answer to a join, or to a message that the room has already.
 pub(super) struct Expected {
     pub(super) ticket: Ticket,
     pub(super) room: RoomName,
@@ -118,10 +118,13 @@ impl Truth {
                     answers.push(self.join(home, room, *ticket, *since, *again));
                 }
                 Request::Leave { room } => self.leave(room),
-                Request::Publish { room, head, id } => {
+                Request::Publish { room, ticket, head, id } => {
                     let (head, rest) = heads.split_at(*head as usize);
                     heads = rest;
-                    self.publish(now, room, head, *id);
+                    match self.repeat(room, *ticket, *id) {
+                        Some(answer) => answers.push(answer),
+                        None => self.publish(now, room, head, *id),
+                    }
                 }
             }
         }
@@ -187,11 +190,25 @@ impl Truth {
         log.add(room.offset, |out| Words.user_left(out, name, room.members));
     }
 
+    /// The message that the room has with this id, for its sender alone.
+    fn repeat(&self, name: &RoomName, ticket: Ticket, id: u64) -> Option<Expected> {
+        let (_, room) = self.rooms.get(name).expect("only members publish");
+        let (place, ..) = room.kept.iter().find(|(_, kept, _)| id != 0 && *kept == id)?;
+        let log = &self.logs[room.log];
+        Some(Expected {
+            ticket,
+            room: name.clone(),
+            again: true,
+            frames: log.events[*place].frame.clone(),
+            count: 1,
+            recovered: false,
+            position: Position { epoch: log.epoch, offset: room.offset },
+            cursor: Cursor { log: room.log, next: log.events.len() },
+        })
+    }
+
     fn publish(&mut self, now: Now, name: &RoomName, head: &[u8], id: u64) {
         let (_, room) = self.rooms.get_mut(name).expect("only members publish");
-        if id != 0 && room.kept.iter().any(|(_, kept, _)| *kept == id) {
-            return;
-        }
         room.offset += 1;
         let log = &mut self.logs[room.log];
         log.add(room.offset, |out| {
