@@ -291,22 +291,22 @@ fn secrets_and_words_stay_out_of_the_log() {
 }
 
 #[test]
-fn a_ping_is_not_answered_when_the_token_has_expired() {
+fn a_busy_connection_ends_with_its_token_too() {
     let server = token_server();
     let expires = now() + 2;
     let mut member = Member::come_with(server.address(), &token("Ada", expires));
-    // As many as the rate allows, over the two seconds: whatever comes late finds the door shut.
+    member.join("room");
+    // Whatever it does, and it does as much as the rate allows, moves its end no further.
     let mut pongs = 0;
     let end = loop {
-        if !member.try_say(&ping()) {
-            break member.next();
-        }
+        // The server may have closed; what it had to say before is still to be read.
+        let _ = member.try_say(&ping());
         match member.next() {
-            Heard::Message(_) if pongs < 90 => pongs += 1,
-            other => break other,
+            Heard::Message(message) => assert_eq!(message, json!({ "type": "pong" })),
+            end => break end,
         }
-        assert!(now() <= expires + 5, "the token has expired long ago");
-        std::thread::sleep(Duration::from_millis(40));
+        pongs += 1;
+        std::thread::sleep(Duration::from_millis(30));
     };
     assert_eq!(end, Heard::Close(4001, EXPIRED.to_owned()), "after {pongs} pongs");
     assert!(now() >= expires && pongs > 0);

@@ -301,6 +301,30 @@ fn a_token_of_the_handshake_opens_every_path() {
 }
 
 #[test]
+fn what_the_server_cannot_judge_is_refused() {
+    let users = users("judge");
+    let (by_token, by_password) =
+        (auth_token(&lasting_token("Ada")), auth_password("Ada", "correct horse"));
+    for (flag, file, good, bad) in [
+        ("--auth-key", KEY_FILE, &by_token, &by_password),
+        ("--auth-users", users.path(), &by_password, &by_token),
+    ] {
+        let args = ["--auth", "message", flag, file, "--admin", "127.0.0.1:0"];
+        let server = Server::start(&args);
+        let mut guest = Member::come(server.address());
+        guest.say(bad);
+        guest.expect_refusal(FAILED);
+        let mut member = Member::come_as(server.address(), good);
+        member.say(bad);
+        member.expect_refusal(FAILED);
+        let path = format!("/echo?token={}", lasting_token("Ada"));
+        let expected = if flag == "--auth-key" { 101 } else { 401 };
+        assert_eq!(upgrade_status(server.address(), &path), expected, "{flag}");
+        expect_baseline(&server, 2);
+    }
+}
+
+#[test]
 fn nothing_behind_bad_credentials_is_served() {
     let users = users("behind");
     let server = server_with(&users, &[]);
