@@ -7,11 +7,11 @@
 //! | [`protocol`] | RFC 6455 without I/O | `limits` |
 //! | [`collections`] | slab, wheel, queue | nothing |
 //! | [`connection`] | one connection's life, without I/O | `protocol`, `collections` |
-//! | [`hub`] | audiences and the plan of a fan-out | `collections` |
+//! | [`hub`] | rooms: members, order, history, the plan of a fan-out | `protocol`, `collections` |
 //! | [`security`] | who may come, as whom, and how much | `collections` |
-//! | [`app`] | what a message means | `connection`, `protocol` |
+//! | [`app`] | what a message means | `connection`, `hub`, `security` |
 //! | [`ring`] | rings, sockets, descriptors: all unsafe code | `limits` |
-//! | [`mesh`] | the road between threads | `hub`, `ring` |
+//! | [`mesh`] | the road between threads | `hub`, `security`, `ring` |
 //! | [`access_files`] | reads keys and passwords | `config`, `security` |
 //! | [`password_checker`] | the thread that checks passwords | `security` |
 //! | [`handshake`] | accept to 101, async on tokio-uring | all above |

@@ -134,7 +134,6 @@ fn describe(name: &'static str) -> &'static str {
     match name {
         "first_receiver" => "until the first receiver had a message",
         "median_receiver" => "until half of the receivers had a message",
-        "last_receiver" => "until all receivers had a message",
         other => names::describe(other),
     }
 }

@@ -86,6 +86,9 @@ pub(crate) const NOT_COMPARED: &str = "orders_not_compared";
 pub(crate) const JOIN: &str = "join";
 /// Histogram: from the intended time of a message until its sender had it back.
 pub(crate) const OWN_MESSAGE: &str = "own_message";
+/// Histogram: from the intended time of a message until all receivers had it. Of rooms, those whose
+/// members are all on one thread.
+pub(crate) const LAST_RECEIVER: &str = "last_receiver";
 /// Histogram: from the intended time of a message until a member had it that was away.
 pub(crate) const RECOVERED_MESSAGE: &str = "recovered_message";
 
@@ -125,6 +128,7 @@ pub(crate) fn describe(name: &'static str) -> &'static str {
         SLOW_ENDED => "from the beginning of the load to the end of a slow reader",
         JOIN => "from join_room to room_joined",
         OWN_MESSAGE => "until a member had its own message back",
+        LAST_RECEIVER => "until all receivers had a message",
         RECOVERED_MESSAGE => "until a member that was away had a message",
         other => other,
     }

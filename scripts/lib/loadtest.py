@@ -14,11 +14,12 @@ INTERRUPT_SECONDS = 60
 
 
 class Loadtest:
-    """The load generator, on certain processors."""
+    """The load generator, on certain processors, before or behind others."""
 
-    def __init__(self, programs, cpus=()):
+    def __init__(self, programs, cpus=(), niceness=0):
         self.program = str(programs / "loadtest")
         self.cpus = cpus
+        self.niceness = niceness
 
     def knows(self, command):
         """Whether it has this subcommand."""
@@ -29,6 +30,9 @@ class Loadtest:
         command = [self.program, scenario, f"--url={url}", f"--out={out}", *flags]
         if self.cpus:
             command.append(f"--cpus={','.join(map(str, self.cpus))}")
+        if self.niceness:
+            # Says so and goes on where that takes a right that we do not have.
+            command = ["nice", f"--adjustment={self.niceness}", *command]
         return Run(command, out)
 
     def run(self, scenario, url, out, flags, seconds):

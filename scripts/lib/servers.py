@@ -101,6 +101,9 @@ class Ringwire(Process):
             f"--listen=127.0.0.1:{machine.free_port()}",
             "--admin=127.0.0.1:0",
             f"--shards={shards}",
+            # The generator is to be held back by nothing but the server's speed.
+            "--rate-limit=off",
+            "--rate-bytes=off",
             *flags,
         ]
         # The admin listener is announced last.

@@ -98,6 +98,30 @@ impl Audience {
         self.members[seat as usize].from = self.published;
     }
 
+    /// Appends, out of turn, all that the member on `seat` has not been handed yet, and says how
+    /// many frames. What is published from now on comes by itself.
+    pub fn take_pending(&mut self, seat: Seat, out: &mut Vec<u8>) -> u32 {
+        let member = self.members[seat as usize];
+        let waiting = self
+            .round
+            .as_ref()
+            .filter(|round| (round.next..round.end).contains(&(seat as usize)))
+            .and_then(|round| round.share_of(member));
+        let mut start = self.published - self.gathered_bytes as u64;
+        let gathered = self.gathered.iter().filter(|batch| {
+            let is_new = start >= member.from;
+            start += batch.frames.len() as u64;
+            is_new
+        });
+        let mut count = 0;
+        for batch in waiting.iter().chain(gathered) {
+            out.extend_from_slice(&batch.frames);
+            count += batch.count;
+        }
+        self.skip_to_now(seat);
+        count
+    }
+
     /// Removes the member on `seat` and calls `moved` for each member that changed its seat.
     pub fn leave(&mut self, seat: Seat, mut moved: impl FnMut(Key, Seat)) {
         let mut hole = seat as usize;

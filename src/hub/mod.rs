@@ -20,3 +20,6 @@ pub use home::{Home, Now};
 pub use road::{Notice, Request, Requests, RoomName, Ticket};
 pub use rooms::{RoomError, Rooms};
 pub use wording::{Epoch, Joined, Position, Wording};
+
+#[cfg(test)]
+mod tests;

@@ -227,8 +227,14 @@ impl Rooms {
                 }
             }
             Notice::Joined { room, ticket, frames, count, recovered } => {
-                self.seat(&room, ticket, recovered);
-                answer(ticket.key, frames, count);
+                let mut pending = Vec::new();
+                let pending_count = self.seat(&room, ticket, recovered, &mut pending);
+                if pending.is_empty() {
+                    answer(ticket.key, frames, count);
+                } else {
+                    pending.extend_from_slice(&frames);
+                    answer(ticket.key, pending.into(), pending_count + count);
+                }
             }
         }
     }
@@ -237,6 +243,13 @@ impl Rooms {
     #[must_use]
     pub fn due(&self) -> Option<Duration> {
         self.turns.iter().filter_map(|&room| self.rooms[room as usize].audience.due()).min()
+    }
+
+    /// Whether something is to be sent at `now`.
+    #[must_use]
+    pub fn is_due(&self, now: Duration) -> bool {
+        let mut dues = self.turns.iter().map(|&room| self.rooms[room as usize].audience.due());
+        dues.any(|due| due.is_some_and(|due| due <= now))
     }
 
     /// Takes up to `max` sends that are due at `now`, rooms in turn, so that a large one does not
@@ -324,20 +337,31 @@ impl Rooms {
         ticket
     }
 
-    /// Gives a member its seat, if it still has the membership that was answered.
-    fn seat(&mut self, name: &RoomName, ticket: Ticket, recovered: bool) {
-        let Some(&number) = self.names.get(name) else { return };
+    /// Gives a member its seat, if it still has the membership that was answered. One that has it
+    /// already hears the answer behind all that came before: appends that, unless it is replayed,
+    /// and says how many frames.
+    fn seat(
+        &mut self,
+        name: &RoomName,
+        ticket: Ticket,
+        recovered: bool,
+        pending: &mut Vec<u8>,
+    ) -> u32 {
+        let Some(&number) = self.names.get(name) else { return 0 };
         let Self { rooms, memberships, .. } = self;
         let membership = memberships[ticket.key.index() as usize].iter_mut().find(|membership| {
             membership.room as usize == number && membership.ticket == ticket.number
         });
-        let Some(membership) = membership else { return };
+        let Some(membership) = membership else { return 0 };
         let audience = &mut rooms[number].audience;
         if membership.seat == NO_SEAT {
             membership.seat = audience.join(ticket.key);
         } else if recovered {
             audience.skip_to_now(membership.seat);
+        } else {
+            return audience.take_pending(membership.seat, pending);
         }
+        0
     }
 
     /// The end of a membership that was taken from its connection.

@@ -8,11 +8,10 @@ impl Shard {
     /// Sends what is due to members; says whether there is more for the next turn. A turn in which
     /// nobody else wants anything makes several parts.
     pub(super) fn fan_out(&mut self) -> bool {
+        // The reads of this turn took their time.
+        self.clock.read();
         for _ in 0..FANOUT_PARTS_PER_TURN {
-            let Some(due) = self.exchange.rooms.due() else { return false };
-            // The reads of this turn took their time.
-            self.clock.read();
-            if due > self.clock.now {
+            if !self.exchange.rooms.is_due(self.clock.now) {
                 return false;
             }
             self.fan_out_part();
@@ -20,7 +19,7 @@ impl Shard {
                 break;
             }
         }
-        self.exchange.rooms.due().is_some_and(|due| due <= self.clock.now)
+        self.exchange.rooms.is_due(self.clock.now)
     }
 
     fn fan_out_part(&mut self) {

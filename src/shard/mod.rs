@@ -196,7 +196,7 @@ impl Shard {
         let were_held_back = self.is_holding_back();
         let more_envelopes = self.take_envelopes();
         let more_sends = self.fan_out();
-        self.start_timers();
+        self.start_timers(more_sends);
         let more_submitted = self.ring.submit_if_queued()?;
         self.publish_gauges();
         Ok(more_completions

@@ -125,8 +125,9 @@ impl Shard {
         }
     }
 
-    /// Has the ring wake us for the next tick and for the next round of a room.
-    pub(super) fn start_timers(&mut self) {
+    /// Has the ring wake us for the next tick and, unless there is more to send at once, for the
+    /// next round of a room.
+    pub(super) fn start_timers(&mut self, more_sends: bool) {
         if !self.ticking && (!self.wheel.is_empty() || self.home.remembers()) {
             self.ticking = true;
             let next =
@@ -135,8 +136,8 @@ impl Shard {
             self.ring.timer(TICK_TIMER, delay, Token::new(kind::TICK, 0, 0));
         }
         if !self.pacing
+            && !more_sends
             && let Some(due) = self.exchange.rooms.due()
-            && due > self.clock.now
         {
             self.pacing = true;
             let delay = due.saturating_sub(self.clock.now);

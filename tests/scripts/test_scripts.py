@@ -32,7 +32,7 @@ class Answers(http.server.BaseHTTPRequestHandler):
 
 class Help(unittest.TestCase):
     def test_every_script_explains_itself(self):
-        for name in ("bench", "capacity", "compare-peers", "soak"):
+        for name in ("bench", "capacity", "compare-peers", "large-room", "soak"):
             with self.subTest(name):
                 found = common.call(name, "--help")
                 self.assertEqual(found.returncode, 0, found.stderr)

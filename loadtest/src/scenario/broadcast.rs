@@ -238,7 +238,7 @@ impl Broadcast {
             all.sort_unstable();
             stats.histogram("first_receiver").record(all[0]);
             stats.histogram("median_receiver").record(all[(all.len() - 1) / 2]);
-            stats.histogram("last_receiver").record(all[all.len() - 1]);
+            stats.histogram(names::LAST_RECEIVER).record(all[all.len() - 1]);
         }
     }
 

@@ -151,6 +151,11 @@ impl Rooms {
         }
         self.members[index as usize].received += 1;
         self.accounted = self.accounted.saturating_add(1);
+        let members = self.talk.members;
+        let is_last = self.room(index).order.members_at(offset) == members;
+        if is_last && !is_past && stats.is_measured(intended) {
+            stats.histogram(names::LAST_RECEIVER).record(at.saturating_sub(intended));
+        }
         if sender == self.first + index {
             stats.received_apart(names::OWN_MESSAGE, intended, at);
             if self.talk.schedule.is_none() {

@@ -5,7 +5,15 @@ use std::collections::VecDeque;
 use crate::scenario::window::{Arrival, Window};
 
 /// A place of the log whose message nobody here has received.
-const UNSEEN: u64 = u64::MAX;
+const UNSEEN: Seen = Seen { name: u64::MAX, members: 0 };
+
+/// A message as the members of this thread have it.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    name: u64,
+    /// How many have it.
+    members: u32,
+}
 
 /// Marks a message that the room had before. No sender's number reaches this bit of a name.
 const AGAIN: u64 = 1 << 63;
@@ -29,8 +37,7 @@ pub(crate) enum Verdict {
 pub(crate) struct Order {
     /// The offset of the first message in the log.
     start: u64,
-    /// The names of the messages.
-    log: VecDeque<u64>,
+    log: VecDeque<Seen>,
     log_max: usize,
     /// Which messages of each sender the room has.
     senders: Box<[Window]>,
@@ -63,8 +70,10 @@ impl Order {
         if is_latest {
             self.log.resize(at + 1, UNSEEN);
         }
-        let known = &mut self.log[at];
-        if *known != UNSEEN {
+        let seen = &mut self.log[at];
+        seen.members += 1;
+        let known = &mut seen.name;
+        if *known != UNSEEN.name {
             return match (*known & !AGAIN == name, *known & AGAIN != 0) {
                 (true, false) => Verdict::Agreed,
                 (true, true) => Verdict::Again,
@@ -80,6 +89,13 @@ impl Order {
                 Verdict::Again
             }
         }
+    }
+
+    /// How many members here have the message at this offset.
+    #[inline]
+    pub(crate) fn members_at(&self, offset: u64) -> u32 {
+        let at = offset.checked_sub(self.start).and_then(|at| usize::try_from(at).ok());
+        at.and_then(|at| self.log.get(at)).map_or(0, |seen| seen.members)
     }
 
     /// Makes the place `at` the last that the log may have. Gives back where it is then.
@@ -119,6 +135,7 @@ mod tests {
             assert_eq!(order.see(offset, 0, name), Verdict::Agreed);
         }
         assert_eq!(order.see(13, 1, name(1, 0)), Verdict::Disagreed);
+        assert_eq!([13, 12, 9, u64::MAX].map(|offset| order.members_at(offset)), [3, 2, 0, 0]);
         assert_eq!(order.see(14, 1, name(1, 0)), Verdict::Agreed);
         assert_eq!(order.see(10, 0, name(0, 0)), Verdict::Unknown);
         assert_eq!(order.see(9, 0, name(0, 0)), Verdict::Unknown);
