@@ -41,9 +41,7 @@ impl RateWindow {
     /// Admits `cost` at `now` if the limit still holds with it; what is refused does not count.
     /// Time does not run backwards.
     pub fn admit(&mut self, limit: &RateLimit, now: Tick, cost: u32) -> bool {
-        self.forget(limit, now);
-        let admitted: u32 = self.parts.iter().map(|part| part.admitted).sum();
-        if limit.count.saturating_sub(admitted) < cost {
+        if !self.has_room(limit, now, cost) {
             return false;
         }
         let span = limit.window.div_ceil(RATE_PARTS);
@@ -55,6 +53,13 @@ impl RateWindow {
             _ => self.parts.push(Part { first: now, last: now, admitted: cost }),
         }
         true
+    }
+
+    /// Whether `cost` would be admitted at `now`.
+    pub fn has_room(&mut self, limit: &RateLimit, now: Tick, cost: u32) -> bool {
+        self.forget(limit, now);
+        let admitted: u32 = self.parts.iter().map(|part| part.admitted).sum();
+        limit.count.saturating_sub(admitted) >= cost
     }
 
     /// Forgets what no longer counts, and gives its memory back when nothing does.

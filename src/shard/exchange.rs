@@ -149,7 +149,10 @@ impl Exchange {
         let counters = self.counters();
         counters.messages_sent.add(outcome.replies);
         counters.rate_limited.add(outcome.rate_limited);
-        let busy = outcome.question.and_then(|question| self.ask(key, question).err());
+        let is_over = outcome.verdict.is_some() || !slot.connection.is_open();
+        // Nobody waits for the answer to who has gone, and many of those would keep others out.
+        let question = outcome.question.filter(|_| !is_over);
+        let busy = question.and_then(|question| self.ask(key, question).err());
         if let Some(verdict) = outcome.verdict.or(busy) {
             pass(verdict, now.tick, slot, &mut self.reply);
         }

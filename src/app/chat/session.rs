@@ -140,21 +140,23 @@ impl Session {
         Some(now.tick.wrapping_add(left))
     }
 
-    /// Counts a message against the rates.
+    /// Counts a message against the rates. What exceeds one of them does not count for the other.
     pub(super) fn pace(&mut self, rates: &Rates, now: Tick, bytes: usize) -> Pace {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let over = |limit: &Option<RateLimit>, window: &mut RateWindow, cost| {
-            limit.filter(|limit| !window.admit(limit, now, cost))
+        let has_room = rates.bytes.is_none_or(|limit| self.bytes.has_room(&limit, now, bytes));
+        let exceeded = if has_room {
+            rates.messages.filter(|limit| !self.messages.admit(limit, now, 1))
+        } else {
+            rates.bytes
         };
-        let exceeded = over(&rates.bytes, &mut self.bytes, bytes)
-            .or_else(|| over(&rates.messages, &mut self.messages, 1));
-        match exceeded {
-            None => Pace::Fine,
-            Some(RateLimit { window, .. }) => {
-                let limit = RateLimit { count: RATE_REFUSALS_MAX, window };
-                if self.refusals.admit(&limit, now, 1) { Pace::TooFast } else { Pace::Abuse }
-            }
+        if let Some(RateLimit { window, .. }) = exceeded {
+            let limit = RateLimit { count: RATE_REFUSALS_MAX, window };
+            return if self.refusals.admit(&limit, now, 1) { Pace::TooFast } else { Pace::Abuse };
         }
+        if let Some(limit) = &rates.bytes {
+            self.bytes.admit(limit, now, bytes);
+        }
+        Pace::Fine
     }
 }
 
@@ -210,5 +212,24 @@ mod tests {
         let rates = Rates { messages: None, bytes: limit };
         assert_eq!(session.pace(&rates, 5, 100), Pace::Fine);
         assert_eq!(session.pace(&rates, 5, usize::MAX), Pace::Abuse);
+    }
+
+    #[test]
+    fn what_exceeds_one_rate_does_not_count_for_the_other() {
+        let limit = |count| Some(RateLimit { count, window: 600 });
+        let rates = Rates { messages: limit(3), bytes: limit(10) };
+        let mut session = Session::default();
+        for (bytes, pace) in [
+            (8, Pace::Fine),
+            (3, Pace::TooFast),
+            (1, Pace::Fine),
+            (2, Pace::TooFast),
+            (0, Pace::Fine),
+            (1, Pace::TooFast),
+        ] {
+            assert_eq!(session.pace(&rates, 5, bytes), pace);
+        }
+        let more = Rates { messages: limit(4), ..rates };
+        assert_eq!(session.pace(&more, 5, 1), Pace::Fine);
     }
 }
