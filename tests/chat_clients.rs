@@ -46,7 +46,7 @@ fn node_ws_on_three_shards() {
 /// whether it came to its end.
 fn converse(interpreter: &Path, program: &str, shards: &str) {
     /// Both programs make the same.
-    const CHECKS: u32 = 425;
+    const CHECKS: u32 = 427;
     let server = Server::start(&["--app", "chat", "--shards", shards]);
     let output = Command::new("timeout")
         .args(["--kill-after=5", CLIENT_SECONDS].map(OsStr::new))

@@ -125,9 +125,12 @@ impl Desk {
         self.connections.set(count);
     }
 
-    /// Moves all adoptions to `adoptions`.
-    pub fn take_adopted(&self, adoptions: &mut Vec<Adoption>) {
-        adoptions.append(&mut self.adopted.borrow_mut());
+    /// Moves the `max` oldest adoptions to `adoptions`; says whether there are more.
+    pub fn take_adopted(&self, max: usize, adoptions: &mut Vec<Adoption>) -> bool {
+        let mut adopted = self.adopted.borrow_mut();
+        let count = adopted.len().min(max);
+        adoptions.extend(adopted.drain(..count));
+        !adopted.is_empty()
     }
 
     /// Lets nobody in any more, and ends the handshakes in progress.

@@ -5,6 +5,9 @@ use std::collections::VecDeque;
 use crate::collections::Tick;
 use crate::limits::HISTORY_BYTES_MAX;
 
+/// Bytes below which it does not pay to give memory back.
+const SMALL: usize = 1024;
+
 /// How much a room remembers, beside [`HISTORY_BYTES_MAX`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HistoryLimits {
@@ -60,11 +63,15 @@ impl History {
     /// Adds a message behind all others; it has the next offset. What exceeds the limits is gone.
     pub fn push(&mut self, now: Tick, id: u64, frame: &[u8], limits: &HistoryLimits) {
         self.offset += 1;
-        self.frames.extend(frame);
         let bytes = u32::try_from(frame.len()).expect("a message is shorter than 4 GiB");
-        self.messages.push_back(Entry { bytes, published: now, id });
-        while self.messages.len() > limits.messages || self.frames.len() > HISTORY_BYTES_MAX {
+        while !self.is_empty()
+            && (self.len() >= limits.messages || self.bytes() + frame.len() > HISTORY_BYTES_MAX)
+        {
             self.forget_oldest();
+        }
+        if limits.messages > 0 {
+            self.frames.extend(frame);
+            self.messages.push_back(Entry { bytes, published: now, id });
         }
     }
 
@@ -72,6 +79,11 @@ impl History {
     pub fn forget_oldest(&mut self) {
         if let Some(entry) = self.messages.pop_front() {
             self.frames.drain(..entry.bytes as usize);
+        }
+        // What was a long history does not keep its memory as a short one.
+        if self.frames.capacity() / 4 > self.frames.len().max(SMALL) {
+            self.frames.shrink_to(2 * self.frames.len());
+            self.messages.shrink_to(2 * self.messages.len());
         }
     }
 
@@ -178,6 +190,19 @@ mod tests {
         assert_eq!(history.len(), 8);
         history.forget_old(50, &limits);
         assert_eq!((history.len(), history.bytes(), history.offset()), (0, 0, 20));
+    }
+
+    #[test]
+    fn a_history_that_has_become_short_keeps_little_memory() {
+        let mut history = History::default();
+        let limits = HistoryLimits { messages: usize::MAX, age: 50 };
+        for number in 0..400 {
+            history.push(0, 0, &frame(number, 1000), &limits);
+        }
+        history.push(40, 0, b"last", &limits);
+        history.forget_old(50, &limits);
+        assert_eq!((history.len(), history.bytes()), (1, 4));
+        assert!(history.frames.capacity() <= 4 * SMALL, "{}", history.frames.capacity());
     }
 
     #[test]

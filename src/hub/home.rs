@@ -14,7 +14,9 @@ use super::history::{History, HistoryLimits};
 use super::road::{Notice, Request, Requests, RoomName, Ticket};
 use super::{Batch, Epoch, Joined, Position, Wording};
 use crate::collections::{Tick, Wheel};
-use crate::limits::{HISTORIES_BYTES_MAX, HISTORY_EXPIRIES_PER_TURN, HISTORY_WHEEL_SLOTS};
+use crate::limits::{
+    HISTORIES_BYTES_MAX, HISTORY_EXCESS_STEPS, HISTORY_EXPIRIES_PER_TURN, HISTORY_WHEEL_SLOTS,
+};
 use crate::protocol::{OpCode, encode_frame};
 
 /// The time of a turn.
@@ -44,6 +46,8 @@ pub struct Home<W> {
     members: u64,
     messages: usize,
     bytes: usize,
+    /// The room that is looked at next when all remember too much.
+    hand: usize,
     /// One payload.
     payload: Vec<u8>,
 }
@@ -53,12 +57,21 @@ struct Room {
     name: RoomName,
     epoch: Epoch,
     members: u64,
-    /// Shards with members, and how many.
-    shards: Vec<(u32, u32)>,
+    shares: Vec<Share>,
     history: History,
     /// What happened and was not passed on: frames, and how many.
     unsent: Vec<u8>,
     unsent_count: u32,
+}
+
+/// The members of a room on one shard.
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    shard: u32,
+    members: u32,
+    /// How much of what was not passed on this shard has been told, or need not hear.
+    told: usize,
+    told_count: u32,
 }
 
 impl<W: Wording> Home<W> {
@@ -79,6 +92,7 @@ impl<W: Wording> Home<W> {
             members: 0,
             messages: 0,
             bytes: 0,
+            hand: 0,
             payload: Vec::new(),
         }
     }
@@ -132,7 +146,9 @@ impl<W: Wording> Home<W> {
         self.answer_bytes = 0;
         for number in std::mem::take(&mut self.unsent) {
             // The room may be gone, and even be another.
-            if let Some(room) = self.rooms.get_mut(number) {
+            if let Some(room) = self.rooms.get_mut(number)
+                && room.unsent_count > 0
+            {
                 room.pass_on(&mut self.notices);
             }
         }
@@ -181,10 +197,12 @@ impl<W: Wording> Home<W> {
             if room.members > 1 {
                 let (wording, users) = (&self.wording, room.members);
                 let append = |out: &mut Vec<u8>| wording.user_joined(out, &name, users);
-                room.append(&mut self.payload, append);
+                if room.append(&mut self.payload, append) {
+                    self.unsent.push(number);
+                }
             }
         }
-        room.pass_on(&mut self.notices);
+        room.tell(from, &mut self.notices);
         if !again {
             room.count_in(from);
         }
@@ -236,7 +254,7 @@ impl<W: Wording> Home<W> {
         if id == 0 || !room.history.find(id, &mut frame) {
             return false;
         }
-        room.pass_on(&mut self.notices);
+        room.tell(from, &mut self.notices);
         self.answer_bytes += frame.len();
         self.notices[from].push(Notice::Answer {
             room: name.clone(),
@@ -259,19 +277,35 @@ impl<W: Wording> Home<W> {
         }
         let frame = &room.unsent[start..];
         let limits = &self.limits;
-        let others = self.bytes - room.history.bytes();
         account(&mut self.messages, &mut self.bytes, &mut room.history, |history| {
             history.push(now.tick, id, frame, limits);
-            // The room that speaks pays when all rooms together remember too much.
-            while others + history.bytes() > HISTORIES_BYTES_MAX && !history.is_empty() {
-                history.forget_oldest();
-            }
         });
         let index = number as u32;
         if !self.expiries.is_armed(index)
             && let Some(expiry) = room.history.expiry(limits)
         {
             self.expiries.arm(index, expiry);
+        }
+        self.forget_excess(number);
+    }
+
+    /// When all rooms together remember too much, those with more than their share forget, room by
+    /// room: so none can take from others what is theirs. What was just said, in `speaker`, stays.
+    fn forget_excess(&mut self, speaker: usize) {
+        for _ in 0..HISTORY_EXCESS_STEPS {
+            if self.bytes <= HISTORIES_BYTES_MAX {
+                return;
+            }
+            let share = HISTORIES_BYTES_MAX / self.rooms.len();
+            let kept = |number| usize::from(number == speaker);
+            match self.rooms.get_mut(self.hand) {
+                Some(Room { history, .. })
+                    if history.bytes() > share && history.len() > kept(self.hand) =>
+                {
+                    account(&mut self.messages, &mut self.bytes, history, History::forget_oldest);
+                }
+                _ => self.hand = (self.hand + 1) % self.rooms.capacity(),
+            }
         }
     }
 
@@ -284,7 +318,7 @@ impl<W: Wording> Home<W> {
             name: name.clone(),
             epoch: self.epoch,
             members: 0,
-            shards: Vec::new(),
+            shares: Vec::new(),
             history: History::default(),
             unsent: Vec::new(),
             unsent_count: 0,
@@ -319,31 +353,52 @@ impl Room {
 
     /// Hands what has happened to the shards that have members: encoded once for all.
     fn pass_on(&mut self, notices: &mut [Vec<Notice>]) {
-        if self.unsent.is_empty() {
-            return;
-        }
         let frames = Bytes::from(std::mem::take(&mut self.unsent));
         let count = std::mem::take(&mut self.unsent_count);
-        for &(shard, _) in &self.shards {
-            let batch = Batch { frames: frames.clone(), count };
-            notices[shard as usize].push(Notice::Deliver { room: self.name.clone(), batch });
+        for share in &mut self.shares {
+            let batch =
+                Batch { frames: frames.slice(share.told..), count: count - share.told_count };
+            (share.told, share.told_count) = (0, 0);
+            if batch.count > 0 {
+                let room = self.name.clone();
+                notices[share.shard as usize].push(Notice::Deliver { room, batch });
+            }
+        }
+    }
+
+    /// Hands one shard what has happened so far: an answer is to come behind it.
+    fn tell(&mut self, shard: usize, notices: &mut [Vec<Notice>]) {
+        let Some(share) = self.shares.iter_mut().find(|share| share.shard == shard as u32) else {
+            return;
+        };
+        let frames = &self.unsent[share.told..];
+        if !frames.is_empty() {
+            let frames = Bytes::copy_from_slice(frames);
+            let batch = Batch { frames, count: self.unsent_count - share.told_count };
+            notices[shard].push(Notice::Deliver { room: self.name.clone(), batch });
+            (share.told, share.told_count) = (self.unsent.len(), self.unsent_count);
         }
     }
 
     fn count_in(&mut self, shard: usize) {
         let shard = shard as u32;
-        match self.shards.iter_mut().find(|(number, _)| *number == shard) {
-            Some((_, members)) => *members += 1,
-            None => self.shards.push((shard, 1)),
+        match self.shares.iter_mut().find(|share| share.shard == shard) {
+            Some(share) => share.members += 1,
+            None => self.shares.push(Share {
+                shard,
+                members: 1,
+                told: self.unsent.len(),
+                told_count: self.unsent_count,
+            }),
         }
     }
 
     fn count_out(&mut self, shard: usize) {
-        let place = self.shards.iter().position(|(number, _)| *number == shard as u32);
+        let place = self.shares.iter().position(|share| share.shard == shard as u32);
         let place = place.expect("only a shard with members says that one has left");
-        self.shards[place].1 -= 1;
-        if self.shards[place].1 == 0 {
-            self.shards.swap_remove(place);
+        self.shares[place].members -= 1;
+        if self.shares[place].members == 0 {
+            self.shares.swap_remove(place);
         }
     }
 }

@@ -38,7 +38,7 @@ pub struct Rooms {
     rooms: Slab<Room>,
     /// Of each connection, by its index: the one joined last is the last.
     memberships: Vec<Vec<Membership>>,
-    /// Rooms with something to send, each once, in turn.
+    /// Rooms with something to send, in turn, and some that are gone or have nothing any more.
     turns: VecDeque<u32>,
     /// Rooms whose round has been handed out to its last member.
     served: Vec<u32>,
@@ -104,6 +104,12 @@ impl Rooms {
     #[must_use]
     pub const fn requested_bytes(&self) -> usize {
         self.requested_bytes
+    }
+
+    /// Whether anything is asked that was not taken yet.
+    #[must_use]
+    pub const fn has_requests(&self) -> bool {
+        self.requested_bytes > 0
     }
 
     /// Connections that hear broadcasts.
@@ -248,14 +254,18 @@ impl Rooms {
     /// When the next send is due. `None`: there is nothing to send.
     #[must_use]
     pub fn due(&self) -> Option<Duration> {
-        self.turns.iter().filter_map(|&room| self.rooms[room as usize].audience.due()).min()
+        self.dues().min()
     }
 
     /// Whether something is to be sent at `now`.
     #[must_use]
     pub fn is_due(&self, now: Duration) -> bool {
-        let mut dues = self.turns.iter().map(|&room| self.rooms[room as usize].audience.due());
-        dues.any(|due| due.is_some_and(|due| due <= now))
+        self.dues().any(|due| due <= now)
+    }
+
+    fn dues(&self) -> impl Iterator<Item = Duration> {
+        let rooms = self.turns.iter().filter_map(|&number| self.rooms.get(number as usize));
+        rooms.filter_map(|room| room.audience.due())
     }
 
     /// Takes up to `max` sends that are due at `now`, rooms in turn, so that a large one does not
@@ -267,7 +277,7 @@ impl Rooms {
         while waiting > 0 && sends.len() < max {
             let number = self.turns.pop_front().expect("so many wait");
             waiting -= 1;
-            let room = &mut self.rooms[number as usize];
+            let Some(room) = self.rooms.get_mut(number as usize) else { continue };
             let gathered = room.audience.gathered_bytes();
             let before = sends.len();
             let quantum = FANOUT_QUANTUM.min(max - before);
@@ -374,7 +384,8 @@ impl Rooms {
     /// The end of a membership that was taken from its connection.
     fn end(&mut self, membership: Membership) {
         let number = membership.room as usize;
-        let Self { rooms, memberships, requests, gathered_bytes, turns, names, .. } = self;
+        let Self { rooms, memberships, requests, requested_bytes, gathered_bytes, names, .. } =
+            self;
         let room = &mut rooms[number];
         room.memberships -= 1;
         if membership.seat != NO_SEAT {
@@ -388,11 +399,9 @@ impl Rooms {
             return;
         }
         requests[room.home].list.push(Request::Leave { room: room.name.clone() });
+        *requested_bytes += size_of::<Request>();
         if room.memberships == 0 {
             *gathered_bytes -= room.audience.gathered_bytes();
-            if room.takes_turns {
-                turns.retain(|&listed| listed as usize != number);
-            }
             names.remove(&room.name);
             rooms.remove(number);
         }

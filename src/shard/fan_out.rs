@@ -37,6 +37,6 @@ impl Shard {
 
     /// Whether connections or other shards wait for this turn to end.
     fn is_wanted(&mut self) -> bool {
-        self.ring.has_news() || self.mesh.waits(self.number)
+        self.ring.has_news() || (!self.is_holding_back() && self.mesh.waits(self.number))
     }
 }

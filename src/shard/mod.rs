@@ -40,7 +40,8 @@ use crate::connection::Connection;
 use crate::handshake::{Adoption, Desk};
 use crate::hub::{Batch, Home, Notice, Now, Requests, Rooms};
 use crate::limits::{
-    COMPLETIONS_PER_TURN, READ_BYTES, READS_PER_TURN, TICK_MILLISECONDS, WHEEL_SLOTS,
+    ADOPTIONS_PER_TURN, COMPLETIONS_PER_TURN, READ_BYTES, READS_PER_TURN, TICK_MILLISECONDS,
+    WHEEL_SLOTS,
 };
 use crate::mesh::{Envelope, Mesh};
 use crate::observe::ShardCounters;
@@ -185,9 +186,7 @@ impl Shard {
         self.counters().turns.add(1);
         self.heed_drain();
         self.outboxes.send_waiting(&self.mesh);
-        if self.takes_publications() {
-            self.adopt();
-        }
+        let more_adoptions = self.takes_publications() && self.adopt();
         self.ring.submit()?;
         let more_completions = self.take_completions();
         self.read_readable();
@@ -199,11 +198,13 @@ impl Shard {
         self.start_timers(more_sends);
         let more_submitted = self.ring.submit_if_queued()?;
         self.publish_gauges();
-        Ok(more_completions
+        Ok(more_adoptions
+            || more_completions
             || more_envelopes
             || more_timers
             || more_sends
             || more_submitted
+            || self.exchange.rooms.has_requests()
             || (were_held_back && !self.is_holding_back())
             || (!self.readable.is_empty() && self.takes_publications()))
     }
@@ -226,6 +227,7 @@ impl Shard {
             && !self.has_ended
             && self.slots.is_empty()
             && self.desk.is_empty()
+            && !self.exchange.rooms.has_requests()
             && self.outboxes.is_empty()
         {
             self.has_ended = true;
@@ -234,13 +236,15 @@ impl Shard {
         self.has_ended && self.mesh.has_ended()
     }
 
-    fn adopt(&mut self) {
+    /// Makes connections of finished handshakes; says whether there are more.
+    fn adopt(&mut self) -> bool {
         let mut adoptions = std::mem::take(&mut self.adoptions);
-        self.desk.take_adopted(&mut adoptions);
+        let more = self.desk.take_adopted(ADOPTIONS_PER_TURN, &mut adoptions);
         for adoption in adoptions.drain(..) {
             self.adopt_one(adoption);
         }
         self.adoptions = adoptions;
+        more
     }
 
     fn adopt_one(&mut self, adoption: Adoption) {

@@ -16,8 +16,9 @@ use crate::limits::{
 };
 use crate::mesh::{Envelope, Lane, Mesh};
 
-/// Envelopes that found their inbox full, in order for each inbox. Nothing is published while there
-/// are any, and who leaves can say so once for each of its rooms: that bounds them.
+/// Envelopes that found their inbox full, in order for each inbox. Nothing is read while there are
+/// any, and who leaves says so once for each of its rooms: that, and what one turn has asked for,
+/// bounds them.
 #[derive(Debug)]
 pub(super) struct Outboxes {
     waiting: Box<[[VecDeque<Envelope>; 2]]>,
@@ -149,7 +150,10 @@ impl Shard {
     pub(super) fn take_home_envelopes(&mut self) -> bool {
         let mut envelopes = std::mem::take(&mut self.envelopes);
         let (mut more, mut taken) = (true, 0);
-        while more && taken < ENVELOPES_PER_TURN && self.home.answer_bytes() < ANSWER_BYTES_PER_TURN
+        while more
+            && taken < ENVELOPES_PER_TURN
+            && self.takes_requests()
+            && self.home.answer_bytes() < ANSWER_BYTES_PER_TURN
         {
             more = self.mesh.take(self.number, Lane::Home, 1, &mut envelopes);
             match envelopes.pop() {
@@ -170,17 +174,24 @@ impl Shard {
     /// Hears what waits in the inbox of the members here; says whether there is more.
     pub(super) fn take_member_envelopes(&mut self) -> bool {
         let mut envelopes = std::mem::take(&mut self.envelopes);
-        let more = self.mesh.take(self.number, Lane::Members, ENVELOPES_PER_TURN, &mut envelopes);
-        for envelope in envelopes.drain(..) {
-            match envelope {
-                Envelope::Deliver(batch) => self.exchange.rooms.broadcast(self.clock.now, batch),
-                Envelope::Notices(told) => {
+        let (mut more, mut taken) = (true, 0);
+        while more && taken < ENVELOPES_PER_TURN && self.has_room_for_members() {
+            more = self.mesh.take(self.number, Lane::Members, 1, &mut envelopes);
+            match envelopes.pop() {
+                Some(Envelope::Deliver(batch)) => {
+                    self.exchange.rooms.broadcast(self.clock.now, batch);
+                }
+                Some(Envelope::Notices(told)) => {
                     self.notices = told;
                     self.hear();
                 }
-                Envelope::PasswordChecked(key, identity) => self.on_password_checked(key, identity),
-                Envelope::Publish(_) | Envelope::Requests(..) => unreachable!("they are for homes"),
+                Some(Envelope::PasswordChecked(key, identity)) => {
+                    self.on_password_checked(key, identity);
+                }
+                Some(_) => unreachable!("it is for homes"),
+                None => break,
             }
+            taken += 1;
         }
         self.envelopes = envelopes;
         more

@@ -152,11 +152,12 @@ async def messages_come_to_all(room, ada, bob, eve):
     await bob.say("chat_message", roomId=room, text=longest)
     messages.append(await all_hear(everybody, room, bob.name, longest, 2))
 
-    # An id that was there is not said again, and nothing is answered.
+    # What is said again with its id is not published again: its sender alone gets it.
     known_by = secrets.token_hex(16)
     for _ in range(2):
         await eve.say("chat_message", text="once", id=known_by)
     messages.append(await all_hear(everybody, room, eve.name, "once", 3, id=known_by))
+    same(await eve.hear(), messages[-1])
     await eve.say("chat_message", text="another", id="😀")
     another = await all_hear(everybody, room, eve.name, "another", 4, id="😀")
     return messages + [another]

@@ -115,7 +115,8 @@ impl Chat {
                 }
             },
             Credentials::Password { username, password: Some(password) }
-                if self.access.passwords().is_some() =>
+                if self.access.passwords().is_some()
+                    && peer.session.as_ref().is_some_and(|session| session.is_guest()) =>
             {
                 peer.session.get_or_insert_default().await_check();
                 effects.outcome.question = Some(PasswordQuestion {
@@ -164,12 +165,12 @@ impl App for Chat {
         if session.is_expired(effects.now) {
             return end(effects, TOKEN_EXPIRED);
         }
+        let is_guest = session.is_guest();
+        let is_awaiting = session.is_awaiting_check();
+        let is_last = !is_awaiting && session.count_guest_message() == 0;
         if !self.passes(session, message.payload.len(), effects) {
             return;
         }
-        let is_guest = session.is_guest();
-        let is_last = session.count_guest_message() == 0;
-        let is_awaiting = session.is_awaiting_check();
         let command = match message.kind {
             MessageKind::Text => parse(message.payload),
             MessageKind::Binary => Err(CommandError::Format),
