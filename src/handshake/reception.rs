@@ -20,7 +20,7 @@ use crate::web;
 /// What a request gets.
 enum Verdict {
     Upgrade(Grant),
-    Answer { bytes: Vec<u8>, result: HandshakeResult },
+    Answer { head: Vec<u8>, body: &'static str, result: HandshakeResult },
 }
 
 /// What an upgrade gets. Its ticket must not be lost.
@@ -51,8 +51,12 @@ pub(super) async fn receive_guest(socket: OwnedFd, desk: Rc<Desk>) {
             desk.release(grant.ticket);
             HandshakeResult::Timeout
         }
-        Some((Verdict::Answer { bytes, result }, _)) => {
-            answer(&socket, &bytes).await;
+        Some((Verdict::Answer { head, body, result }, _)) => {
+            let is_sent = send_all(&socket, &head).await;
+            drop(head);
+            if is_sent && send_all(&socket, body.as_bytes()).await {
+                await_end(&socket, &desk).await;
+            }
             result
         }
         _ if desk.is_late(key) => HandshakeResult::Timeout,
@@ -104,7 +108,11 @@ fn read_part(guest: &Guest<'_>, scanner: &mut HeadScanner, earlier: &mut Vec<u8>
     match scanner.end_of_head(bytes) {
         Ok(Some(end)) => {
             let (head, leftover) = bytes.split_at(end);
-            Part::Whole(judge(head, guest), leftover.to_vec())
+            match judge(head, guest) {
+                verdict @ Verdict::Upgrade(_) => Part::Whole(verdict, leftover.to_vec()),
+                // Who gets an answer may take its time, but nothing of ours with it.
+                verdict @ Verdict::Answer { .. } => Part::Whole(verdict, Vec::new()),
+            }
         }
         Ok(None) => {
             if !in_parts {
@@ -164,9 +172,16 @@ fn static_page(method: &str, path: &str) -> Verdict {
         _ => return refused(&Refusal::Method),
     };
     let Some(asset) = web::asset(path) else {
-        return refused(&Refusal::NotFound);
+        let mut verdict = refused(&Refusal::NotFound);
+        if let Verdict::Answer { head, .. } = &mut verdict
+            && !with_body
+            && let Some(end) = head.windows(4).position(|bytes| bytes == b"\r\n\r\n")
+        {
+            head.truncate(end + 4);
+        }
+        return verdict;
     };
-    let mut answer = format!(
+    let head = format!(
         "HTTP/1.1 200 OK\r\n\
          Connection: close\r\n\
          Content-Type: {}\r\n\
@@ -176,36 +191,39 @@ fn static_page(method: &str, path: &str) -> Verdict {
         asset.body.len(),
         web::HEADER_LINES,
     );
-    if with_body {
-        answer.push_str(asset.body);
-    }
-    Verdict::Answer { bytes: answer.into_bytes(), result: HandshakeResult::Static }
+    let body = if with_body { asset.body } else { "" };
+    Verdict::Answer { head: head.into_bytes(), body, result: HandshakeResult::Static }
 }
 
 fn refused(refusal: &Refusal) -> Verdict {
-    let mut bytes = Vec::new();
-    refuse(&mut bytes, refusal);
-    Verdict::Answer { bytes, result: HandshakeResult::Refused }
+    let mut head = Vec::new();
+    refuse(&mut head, refusal);
+    Verdict::Answer { head, body: "", result: HandshakeResult::Refused }
 }
 
-/// Sends the answer and waits for the peer to close, so that unread bytes of its request do not
-/// reset the connection under the answer. The desk's deadline bounds it all.
-async fn answer(socket: &OwnedFd, mut bytes: &[u8]) {
+/// Sends all of `bytes`; says whether the peer is still there. The desk's deadline bounds it.
+async fn send_all(socket: &OwnedFd, mut bytes: &[u8]) -> bool {
     while !bytes.is_empty() {
         match socket::send(socket, bytes) {
             Sent::Bytes(0) => {
                 if poll_once(socket, Interest::Write).await.is_err() {
-                    return;
+                    return false;
                 }
             }
             Sent::Bytes(count) => bytes = &bytes[count..],
-            Sent::Broken => return,
+            Sent::Broken => return false,
         }
     }
+    true
+}
+
+/// Waits for the peer to close behind an answer, so that unread bytes of its request do not reset
+/// the connection under it. The desk's deadline bounds it.
+async fn await_end(socket: &OwnedFd, desk: &Desk) {
     socket::shut_down(socket, Shutdown::Write);
-    let mut ignored = [0; 1024];
     loop {
-        match socket::receive(socket, &mut ignored) {
+        let ignored = socket::receive(socket, &mut desk.received().borrow_mut());
+        match ignored {
             Received::Bytes(_) => tokio::task::yield_now().await,
             Received::Nothing => {
                 if poll_once(socket, Interest::Read).await.is_err() {
