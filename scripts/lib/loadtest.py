@@ -32,7 +32,7 @@ class Loadtest:
             command.append(f"--cpus={','.join(map(str, self.cpus))}")
         if self.niceness:
             # Says so and goes on where that takes a right that we do not have.
-            command = ["nice", f"--adjustment={self.niceness}", *command]
+            command = ["chrt", "--fifo", "1", *command]
         return Run(command, out)
 
     def run(self, scenario, url, out, flags, seconds):
