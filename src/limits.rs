@@ -231,8 +231,8 @@ pub const JSON_LEVELS_MAX: usize = 16;
 pub const USER_CHARACTERS_MAX: usize = 50;
 
 /// Bytes of a token: half of what a request head may have. With many claims and a long signature,
-/// JWTs stay under 2 KiB.
-pub const TOKEN_BYTES_MAX: usize = 4096;
+/// JWTs stay under 2 KiB. With its wrapping it fits [`GUEST_MESSAGE_BYTES_MAX`].
+pub const TOKEN_BYTES_MAX: usize = 4000;
 
 /// Bytes of an HS256 secret: as many as its hash has (RFC 7518 section 3.2).
 pub const SECRET_BYTES_MIN: usize = 32;
