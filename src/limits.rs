@@ -158,11 +158,20 @@ pub const LISTEN_BACKLOG: i32 = 65_535;
 pub const ACCEPTS_PER_TURN: usize = 64;
 
 /// Handshakes in progress on a shard. A silent one costs about 1 KiB. When a newcomer finds it
-/// full, the oldest, which has had its time, is ended.
+/// full, the oldest is ended, however long it has been here: at 1,600 a second that stay silent all
+/// have their 10 s. Where one address may send so many, only `--handshake-rate` keeps it from this.
 pub const HANDSHAKES_MAX: usize = 16 * 1024;
 
 /// Seconds from accept to the end of the handshake, whatever the peer sends meanwhile.
 pub const HANDSHAKE_SECONDS: u64 = 10;
+
+/// The same for connections past `--handshake-rate`, which have places of their own: none of them
+/// takes one of others. A 429 takes a round trip.
+pub const REFUSED_HANDSHAKES_MAX: usize = 1024;
+
+/// Seconds that those have.
+pub const REFUSED_HANDSHAKE_SECONDS: u64 = 1;
+
 /// Bytes that `--max-message` may ask for. A message is assembled whole in memory, so one peer may
 /// hold this much; larger transfers belong in several messages.
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
