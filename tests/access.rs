@@ -366,6 +366,27 @@ fn handshakes_of_one_address_are_bounded_in_time() {
     assert_eq!(come(2, &request("/none", "")), 404, "what is wrong comes before the share");
     assert_eq!(come(2, b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"), 200, "pages are not refused");
     assert_eq!(come(3, &upgrade), 101, "another address has a share of its own");
+    for _ in 0..20 {
+        assert_eq!(come(4, b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"), 200);
+        assert_eq!(come(4, b"GET /favicon.ico HTTP/1.1\r\nHost: a\r\n\r\n"), 404);
+    }
+    for number in 0..10 {
+        let expected = if number < 5 { 101 } else { 429 };
+        assert_eq!(come(4, &upgrade), expected, "who asks for pages keeps its share");
+    }
+}
+
+#[test]
+fn who_had_its_share_of_handshakes_is_kept_for_less_time() {
+    let server = Server::start(&["--shards", "1", "--handshake-rate", "1/1h"]);
+    let come = |host: u8| RawClient::connect_from([127, 0, 0, host], server.address());
+    let mut slow = come(3);
+    assert_eq!(status_of(&mut come(2), &request("/echo", "")), 101);
+    let refused: Vec<RawClient> = (0..3).map(|_| come(2)).collect();
+    for mut client in refused {
+        assert_eq!(client.read_rest().1, End::Fin, "past the rate, and silent");
+    }
+    assert_eq!(status_of(&mut slow, &request("/echo", "")), 101, "it came before those");
 }
 
 #[test]

@@ -148,6 +148,11 @@ impl ChatConfig {
 
 fn origins(settings: &Settings) -> Result<Origins, String> {
     let list = settings.allow_origin.as_deref().unwrap_or_default();
+    if settings.allow_origin.is_some() && list.is_empty() {
+        return Err(
+            "allow-origin is an empty list: name the origins, or leave it out for any".into()
+        );
+    }
     let required = settings.require_origin.unwrap_or(false);
     Origins::new(list, required)
         .map_err(|(index, error)| format!("allow-origin {:?}: {error}", list[index]))

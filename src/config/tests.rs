@@ -249,6 +249,15 @@ fn settings_of_access_must_fit_together() {
 }
 
 #[test]
+fn an_empty_list_of_origins_is_not_taken_for_all_of_them() {
+    for (name, require) in [("none", ""), ("none-required", "\nrequire-origin = true")] {
+        let file = File::new(name, &format!("allow-origin = []{require}"));
+        let message = refusal(&["--config", file.path()]);
+        assert!(message.contains("allow-origin is an empty list"), "{message}");
+    }
+}
+
+#[test]
 fn an_empty_list_of_listeners_is_refused() {
     let file = File::new("silent", "listen = []");
     assert!(refusal(&["--config", file.path()]).contains("listen needs"));

@@ -12,8 +12,11 @@ use tokio::sync::Notify;
 
 use super::clock::host_tick;
 use crate::app::Endpoint;
-use crate::collections::{GenerationalSlab, Key};
-use crate::limits::{ACCEPTS_PER_TURN, HANDSHAKE_SECONDS, HANDSHAKES_MAX, READ_BYTES};
+use crate::collections::{GenerationalSlab, Key, Tick};
+use crate::limits::{
+    ACCEPTS_PER_TURN, HANDSHAKE_SECONDS, HANDSHAKES_MAX, READ_BYTES, REFUSED_HANDSHAKE_SECONDS,
+    REFUSED_HANDSHAKES_MAX,
+};
 use crate::mesh::Mesh;
 use crate::observe::{HandshakeResult, ShardCounters};
 use crate::ring::socket;
@@ -23,6 +26,8 @@ use crate::security::{Access, Identity, Network, Refused, Ticket};
 const SWEEP: Duration = Duration::from_millis(250);
 
 const HANDSHAKE_TIME: Duration = Duration::from_secs(HANDSHAKE_SECONDS);
+
+const REFUSED_TIME: Duration = Duration::from_secs(REFUSED_HANDSHAKE_SECONDS);
 
 /// The time that every guest has, even when others need its descriptor.
 const ROOM_AFTER: Duration = Duration::from_secs(1);
@@ -49,10 +54,17 @@ pub struct Adoption {
 pub(super) enum Standing {
     /// Nobody is counted.
     Uncounted,
-    /// Its handshake is one that its network may have.
-    Counted(Network),
+    /// Its handshake is one that its network may have, counted at this tick.
+    Counted(Network, Tick),
     /// Its network had its share of handshakes, or is not known.
     Refused,
+}
+
+/// Where a guest is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    key: Key,
+    is_refused: bool,
 }
 
 /// What a desk needs to know.
@@ -77,6 +89,8 @@ pub struct DeskPlan {
 pub struct Desk {
     plan: DeskPlan,
     guests: RefCell<Guests>,
+    /// Those past the rate of their network: apart, for less time, and the first to go.
+    refused: RefCell<Guests>,
     adopted: RefCell<Vec<Adoption>>,
     /// Established connections, as of the shard's last turn.
     connections: Cell<usize>,
@@ -91,6 +105,8 @@ pub struct Desk {
 /// Handshakes in progress, the oldest first.
 #[derive(Debug)]
 struct Guests {
+    /// What each of them has, from accept to its end.
+    time: Duration,
     sockets: GenerationalSlab<Rc<OwnedFd>>,
     deadlines: VecDeque<(Instant, Key)>,
 }
@@ -101,10 +117,8 @@ impl Desk {
     pub fn new(plan: DeskPlan) -> Self {
         Self {
             plan,
-            guests: RefCell::new(Guests {
-                sockets: GenerationalSlab::with_capacity(HANDSHAKES_MAX),
-                deadlines: VecDeque::new(),
-            }),
+            guests: RefCell::new(Guests::new(HANDSHAKES_MAX, HANDSHAKE_TIME)),
+            refused: RefCell::new(Guests::new(REFUSED_HANDSHAKES_MAX, REFUSED_TIME)),
             adopted: RefCell::default(),
             connections: Cell::new(0),
             closed: Cell::new(false),
@@ -117,7 +131,7 @@ impl Desk {
     /// Whether no handshake is in progress and none waits for adoption.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.guests.borrow().sockets.is_empty() && self.adopted.borrow().is_empty()
+        self.guests_here() == 0 && self.adopted.borrow().is_empty()
     }
 
     /// Tells how many connections are established.
@@ -137,25 +151,23 @@ impl Desk {
     pub fn close(&self) {
         self.closed.set(true);
         self.closing.notify_waiters();
-        for (_, socket) in self.guests.borrow().sockets.iter() {
-            socket::shut_down(&**socket, Shutdown::Both);
+        for guests in [&self.guests, &self.refused] {
+            for (_, socket) in guests.borrow().sockets.iter() {
+                socket::shut_down(&**socket, Shutdown::Both);
+            }
         }
     }
 
     /// Ends handshakes whose time is up, for as long as the shard lives.
     pub async fn sweep(self: Rc<Self>) {
         loop {
-            if self.guests.borrow().deadlines.is_empty() {
+            let all = [&self.guests, &self.refused];
+            if all.iter().all(|guests| guests.borrow().deadlines.is_empty()) {
                 self.arrived.notified().await;
             }
             tokio::time::sleep(SWEEP).await;
-            let mut guests = self.guests.borrow_mut();
-            let now = Instant::now();
-            while let Some((deadline, key)) = guests.deadlines.front().copied()
-                && deadline <= now
-            {
-                guests.deadlines.pop_front();
-                guests.end(key);
+            for guests in all {
+                guests.borrow_mut().end_until(Instant::now(), usize::MAX);
             }
         }
     }
@@ -195,9 +207,18 @@ impl Desk {
         }
         let Some(address) = socket::peer_address(socket) else { return Standing::Refused };
         let network = Network::from(address);
-        match self.access().begin_handshake(network, host_tick()) {
-            Ok(()) => Standing::Counted(network),
+        let now = host_tick();
+        match self.access().begin_handshake(network, now) {
+            Ok(()) => Standing::Counted(network, now),
             Err(_) => Standing::Refused,
+        }
+    }
+
+    /// Counts a handshake no more: its request is no upgrade. A browser asks for a page and its
+    /// parts over several connections, and everybody behind one address does.
+    pub(super) fn forgive(&self, standing: Standing) {
+        if let Standing::Counted(network, then) = standing {
+            self.access().refund_handshake(network, then);
         }
     }
 
@@ -206,7 +227,7 @@ impl Desk {
     pub(super) fn admit(&self, standing: Standing) -> Result<Option<Ticket>, Refused> {
         match standing {
             Standing::Uncounted => Ok(None),
-            Standing::Counted(network) => self.access().admit(network, host_tick()),
+            Standing::Counted(network, _) => self.access().admit(network, host_tick()),
             Standing::Refused => Err(Refused::Handshakes),
         }
     }
@@ -221,59 +242,54 @@ impl Desk {
         &self.received
     }
 
-    /// Registers a socket that was just accepted. When too many are here, the oldest has had its
-    /// time.
-    pub(super) fn arrive(&self, socket: OwnedFd) -> (Key, Rc<OwnedFd>) {
+    /// Registers a socket that was just accepted. When too many of its kind are here, the oldest
+    /// of them is ended.
+    pub(super) fn arrive(&self, socket: OwnedFd, standing: Standing) -> (Place, Rc<OwnedFd>) {
         let socket = Rc::new(socket);
-        let mut guests = self.guests.borrow_mut();
-        if guests.deadlines.is_empty() {
-            self.arrived.notify_one();
-        }
-        let deadline = Instant::now() + HANDSHAKE_TIME;
-        let key = loop {
-            match guests.sockets.insert(Rc::clone(&socket)) {
-                Ok(key) => break key,
-                Err(_) => guests.end_oldest(),
+        let is_refused = matches!(standing, Standing::Refused);
+        let key = {
+            let mut guests = self.guests_of(is_refused).borrow_mut();
+            if guests.deadlines.is_empty() {
+                self.arrived.notify_one();
             }
+            guests.arrive(&socket)
         };
-        guests.deadlines.push_back((deadline, key));
-        self.counters().handshakes_in_progress.set(guests.sockets.len() as u64);
-        (key, socket)
+        self.counters().handshakes_in_progress.set(self.guests_here());
+        (Place { key, is_refused }, socket)
     }
 
-    /// Ends guests that had a second, to make room for newcomers; says whether there were any.
+    /// Ends guests to make room for newcomers: the refused, then those that had a second. Says
+    /// whether there were any.
     pub(super) fn make_room(&self) -> bool {
-        let mut guests = self.guests.borrow_mut();
-        let latest = Instant::now() + HANDSHAKE_TIME - ROOM_AFTER;
-        let mut ended = 0;
-        while ended < ACCEPTS_PER_TURN
-            && let Some((deadline, key)) = guests.deadlines.front().copied()
-            && deadline <= latest
-        {
-            guests.deadlines.pop_front();
-            ended += usize::from(guests.end(key));
-        }
-        ended > 0
+        let now = Instant::now();
+        let refused = self.refused.borrow_mut().end_until(now + REFUSED_TIME, ACCEPTS_PER_TURN);
+        let latest = now + HANDSHAKE_TIME - ROOM_AFTER;
+        let slow = self.guests.borrow_mut().end_until(latest, ACCEPTS_PER_TURN - refused);
+        refused + slow > 0
     }
 
     /// Whether the guest's time ran out.
-    pub(super) fn is_late(&self, key: Key) -> bool {
-        !self.guests.borrow().sockets.contains(key)
+    pub(super) fn is_late(&self, place: Place) -> bool {
+        !self.guests_of(place.is_refused).borrow().sockets.contains(place.key)
     }
 
     /// Counts the end of a handshake and forgets the guest.
-    pub(super) fn leave(&self, key: Key, result: HandshakeResult) {
-        let mut guests = self.guests.borrow_mut();
-        guests.sockets.remove(key);
-        while guests.deadlines.front().is_some_and(|(_, key)| !guests.sockets.contains(*key)) {
-            guests.deadlines.pop_front();
-        }
-        self.counters().handshakes_in_progress.set(guests.sockets.len() as u64);
+    pub(super) fn leave(&self, place: Place, result: HandshakeResult) {
+        self.guests_of(place.is_refused).borrow_mut().leave(place.key);
+        self.counters().handshakes_in_progress.set(self.guests_here());
         self.counters().count_handshake(result);
         if self.closed.get() {
             // The shard may be waiting for the last guest to leave.
             self.plan.mesh.wake(self.plan.shard).ring();
         }
+    }
+
+    const fn guests_of(&self, is_refused: bool) -> &RefCell<Guests> {
+        if is_refused { &self.refused } else { &self.guests }
+    }
+
+    fn guests_here(&self) -> u64 {
+        (self.guests.borrow().sockets.len() + self.refused.borrow().sockets.len()) as u64
     }
 
     pub(super) fn adopt(&self, adoption: Adoption) {
@@ -286,13 +302,43 @@ impl Desk {
 }
 
 impl Guests {
-    /// Ends the guest that has been here longest.
-    fn end_oldest(&mut self) {
-        while let Some((_, key)) = self.deadlines.pop_front() {
-            if self.end(key) {
-                return;
-            }
+    fn new(most: usize, time: Duration) -> Self {
+        let sockets = GenerationalSlab::with_capacity(most);
+        Self { time, sockets, deadlines: VecDeque::new() }
+    }
+
+    /// Takes a guest in, instead of the oldest where there is no place.
+    fn arrive(&mut self, socket: &Rc<OwnedFd>) -> Key {
+        let deadline = Instant::now() + self.time;
+        let key = loop {
+            match self.sockets.insert(Rc::clone(socket)) {
+                Ok(key) => break key,
+                Err(_) => self.end_until(deadline, 1),
+            };
+        };
+        self.deadlines.push_back((deadline, key));
+        key
+    }
+
+    fn leave(&mut self, key: Key) {
+        self.sockets.remove(key);
+        while self.deadlines.front().is_some_and(|(_, key)| !self.sockets.contains(*key)) {
+            self.deadlines.pop_front();
         }
+    }
+
+    /// Ends the oldest guests, those whose time is up at `latest` and `most` of them; says how many
+    /// these were.
+    fn end_until(&mut self, latest: Instant, most: usize) -> usize {
+        let mut ended = 0;
+        while ended < most
+            && let Some((deadline, key)) = self.deadlines.front().copied()
+            && deadline <= latest
+        {
+            self.deadlines.pop_front();
+            ended += usize::from(self.end(key));
+        }
+        ended
     }
 
     /// Shuts a guest down, unless it has left; its task sees the end of the stream and leaves.

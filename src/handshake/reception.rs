@@ -5,9 +5,8 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use super::clock::unix_time;
-use super::desk::{Adoption, Desk, Standing};
+use super::desk::{Adoption, Desk, Place, Standing};
 use crate::app::Endpoint;
-use crate::collections::Key;
 use crate::observe::HandshakeResult;
 use crate::protocol::upgrade::{
     HeadScanner, Refusal, Request, UpgradeRequest, accept, parse_request, refuse,
@@ -41,11 +40,11 @@ struct Guest<'a> {
 /// The whole handshake of one connection.
 pub(super) async fn receive_guest(socket: OwnedFd, desk: Rc<Desk>) {
     let standing = desk.begin_handshake(&socket);
-    let (key, socket) = desk.arrive(socket);
+    let (place, socket) = desk.arrive(socket, standing);
     let guest = Guest { socket: &socket, standing, desk: &desk };
     let result = match read_request(&guest).await {
-        Some((Verdict::Upgrade(grant), leftover)) if !desk.is_late(key) => {
-            return hand_over(socket, key, &desk, grant, leftover);
+        Some((Verdict::Upgrade(grant), leftover)) if !desk.is_late(place) => {
+            return hand_over(socket, place, &desk, grant, leftover);
         }
         Some((Verdict::Upgrade(grant), _)) => {
             desk.release(grant.ticket);
@@ -59,15 +58,15 @@ pub(super) async fn receive_guest(socket: OwnedFd, desk: Rc<Desk>) {
             }
             result
         }
-        _ if desk.is_late(key) => HandshakeResult::Timeout,
+        _ if desk.is_late(place) => HandshakeResult::Timeout,
         _ => HandshakeResult::Failed,
     };
-    desk.leave(key, result);
+    desk.leave(place, result);
 }
 
 /// Gives the socket to the shard. The desk lets go of it first, so that nobody else shuts it down.
-fn hand_over(socket: Rc<OwnedFd>, key: Key, desk: &Desk, grant: Grant, leftover: Vec<u8>) {
-    desk.leave(key, HandshakeResult::Accepted);
+fn hand_over(socket: Rc<OwnedFd>, place: Place, desk: &Desk, grant: Grant, leftover: Vec<u8>) {
+    desk.leave(place, HandshakeResult::Accepted);
     let socket = Rc::into_inner(socket).expect("the desk held the only other reference");
     let Grant { endpoint, response, identity, ticket } = grant;
     desk.adopt(Adoption { socket, endpoint, response, leftover, identity, ticket });
@@ -130,7 +129,10 @@ fn judge(head: &[u8], guest: &Guest<'_>) -> Verdict {
             Ok(grant) => Verdict::Upgrade(grant),
             Err(refusal) => refused(&refusal),
         },
-        Ok(Request::Plain { method, path, .. }) => static_page(method, path),
+        Ok(Request::Plain { method, path, .. }) => {
+            guest.desk.forgive(guest.standing);
+            static_page(method, path)
+        }
         Err(refusal) => refused(&refusal),
     }
 }

@@ -133,6 +133,13 @@ impl Access {
         self.admission().map_or(Ok(()), |mut admission| admission.begin_handshake(network, now))
     }
 
+    /// Counts the handshake of a network that began at `then` no more.
+    pub fn refund_handshake(&self, network: Network, then: Tick) {
+        if let Some(mut admission) = self.admission() {
+            admission.refund_handshake(network, then);
+        }
+    }
+
     /// Counts a connection until its ticket is released. There is none where connections are not
     /// limited.
     ///

@@ -107,6 +107,13 @@ impl Admission {
         admitted.then_some(()).ok_or(Refused::Handshakes)
     }
 
+    /// Counts the handshake of a network that began at `then` no more.
+    pub fn refund_handshake(&mut self, network: Network, then: Tick) {
+        if let Some(place) = self.places.get(&network) {
+            self.counts[*place as usize].handshakes.refund(then, 1);
+        }
+    }
+
     /// Counts a connection, until its ticket is given back. There is none, and nothing is counted,
     /// where connections are not limited.
     ///
@@ -261,6 +268,19 @@ mod tests {
             assert_eq!(admission.begin_handshake(network(9), 300).is_ok(), number < 3);
         }
         assert_eq!(admission.len(), 1);
+    }
+
+    #[test]
+    fn a_handshake_that_was_none_gives_its_place_back() {
+        let mut admission = Admission::new(limits(0, 2));
+        for now in 0..50 {
+            assert_eq!(admission.begin_handshake(network(1), now), Ok(()));
+            admission.refund_handshake(network(1), now);
+        }
+        assert_eq!(admission.begin_handshake(network(1), 50), Ok(()));
+        assert_eq!(admission.begin_handshake(network(1), 51), Ok(()));
+        admission.refund_handshake(network(2), 51);
+        assert_eq!(admission.begin_handshake(network(1), 52), Err(Refused::Handshakes));
     }
 
     #[test]

@@ -4,16 +4,15 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::{Algorithm, DecodingKey};
 
-use crate::limits::{RSA_BITS, SECRET_BYTES_MIN};
+use super::der::{self, INTEGER, SEQUENCE};
+use super::secret::read_secret;
+use crate::limits::RSA_BITS;
 
 /// The `SubjectPublicKeyInfo` of a P-256 key up to its uncompressed point (RFC 5480 section 2).
 const P256_PREFIX: [u8; 27] = [
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
     0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04,
 ];
-
-const SEQUENCE: u8 = 0x30;
-const INTEGER: u8 = 0x02;
 
 /// Reads a key file: a PEM public key, or a raw HS256 secret. The kind of key decides the
 /// algorithm, so that no token can choose how it is verified.
@@ -32,7 +31,7 @@ pub(super) fn read_key(file: &[u8]) -> Result<(Algorithm, DecodingKey), String> 
                                     (openssl x509 -in FILE -pubkey -noout)"
             .to_owned()),
         Some(_) => Err("is a PEM file, but not a PUBLIC KEY".to_owned()),
-        None => secret(file),
+        None => Ok((Algorithm::HS256, DecodingKey::from_secret(read_secret(file)?))),
     }
 }
 
@@ -87,51 +86,8 @@ fn pem_body(file: &[u8]) -> Option<Vec<u8>> {
 
 /// The length of the modulus in an `RSAPublicKey` (RFC 8017 appendix A.1.1).
 fn rsa_bits(der: &[u8]) -> Option<usize> {
-    let (SEQUENCE, content, []) = der_element(der)? else { return None };
-    let (INTEGER, modulus, _) = der_element(content)? else { return None };
+    let (SEQUENCE, content, []) = der::element(der)? else { return None };
+    let (INTEGER, modulus, _) = der::element(content)? else { return None };
     let modulus = &modulus[modulus.iter().position(|&byte| byte != 0)?..];
     Some(modulus.len() * 8 - modulus[0].leading_zeros() as usize)
-}
-
-/// Splits `der` behind its first element: tag, content, rest.
-fn der_element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
-    let (&[tag, short], rest) = der.split_first_chunk()?;
-    let (length, rest) = match short {
-        0..=0x7f => (usize::from(short), rest),
-        0x81 => (usize::from(*rest.first()?), &rest[1..]),
-        0x82 => {
-            let (length, rest) = rest.split_first_chunk()?;
-            (usize::from(u16::from_be_bytes(*length)), rest)
-        }
-        _ => return None,
-    };
-    let (content, rest) = rest.split_at_checked(length)?;
-    Some((tag, content, rest))
-}
-
-fn secret(file: &[u8]) -> Result<(Algorithm, DecodingKey), String> {
-    let secret = file.strip_suffix(b"\n").unwrap_or(file);
-    let secret = secret.strip_suffix(b"\r").unwrap_or(secret);
-    if secret.is_empty() {
-        return Err("is empty".to_owned());
-    }
-    if is_der(file) {
-        return Err("looks like a key in DER: convert it to PEM \
-                    (openssl pkey -pubin -inform DER -in FILE)"
-            .to_owned());
-    }
-    if secret.len() < SECRET_BYTES_MIN {
-        return Err(format!(
-            "holds an HS256 secret of {} bytes: it needs {SECRET_BYTES_MIN} or more \
-             (RFC 7518 section 3.2), such as from: openssl rand -hex 32",
-            secret.len()
-        ));
-    }
-    Ok((Algorithm::HS256, DecodingKey::from_secret(secret)))
-}
-
-/// Whether this is a key in DER. What everybody knows must not pass for a secret.
-fn is_der(file: &[u8]) -> bool {
-    let Some((SEQUENCE, content, [])) = der_element(file) else { return false };
-    matches!(der_element(content), Some((SEQUENCE | INTEGER, ..)))
 }

@@ -7,11 +7,13 @@
 mod access;
 mod admission;
 mod credentials;
+mod der;
 mod identity;
 mod key;
 mod origin;
 mod password;
 mod rate;
+mod secret;
 mod token;
 
 pub use access::{Access, AuthMode, Unauthenticated};

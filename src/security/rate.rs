@@ -15,8 +15,8 @@ pub struct RateLimit {
 /// What was admitted within the last window, in at most [`RATE_PARTS`] + 2 parts.
 ///
 /// Each part is forgotten as a whole, a window behind its last admission: never too early, and at
-/// most `window / RATE_PARTS` and one tick late. 24 bytes; it has memory on the heap (12 bytes for
-/// each part) only while it counts something.
+/// most `window / RATE_PARTS` and one tick late. 24 bytes, and 12 on the heap for each part, which
+/// come back when a call finds that nothing counts any more: see [`forget`](RateWindow::forget).
 #[derive(Clone, Default, Debug)]
 pub struct RateWindow {
     parts: Vec<Part>,
@@ -39,15 +39,17 @@ impl RateWindow {
     }
 
     /// Admits `cost` at `now` if the limit still holds with it; what is refused does not count.
-    /// Time does not run backwards.
+    ///
+    /// A `now` before an earlier one, as from threads that read the clock and then wait for a lock,
+    /// counts as that earlier one.
     pub fn admit(&mut self, limit: &RateLimit, now: Tick, cost: u32) -> bool {
         if !self.has_room(limit, now, cost) {
             return false;
         }
         let span = limit.window.div_ceil(RATE_PARTS);
         match self.parts.last_mut() {
-            Some(part) if now.wrapping_sub(part.first) < span => {
-                part.last = now;
+            Some(part) if age(part.first, now) < span => {
+                part.last = part.last.wrapping_add(age(part.last, now));
                 part.admitted += cost;
             }
             _ => self.parts.push(Part { first: now, last: now, admitted: cost }),
@@ -62,11 +64,19 @@ impl RateWindow {
         limit.count.saturating_sub(admitted) >= cost
     }
 
+    /// Takes back a `cost` that was admitted at `then`, unless it is forgotten already.
+    pub fn refund(&mut self, then: Tick, cost: u32) {
+        let holds = |part: &&mut Part| age(then, part.first) == 0 && age(part.last, then) == 0;
+        if let Some(part) = self.parts.iter_mut().find(holds) {
+            part.admitted = part.admitted.saturating_sub(cost);
+        }
+    }
+
     /// Forgets what no longer counts, and gives its memory back when nothing does.
     pub fn forget(&mut self, limit: &RateLimit, now: Tick) {
         // The tick of an admission has begun up to a tick before it, so a window has passed for
         // sure only when the distance exceeds it.
-        let is_past = |part: &Part| now.wrapping_sub(part.last) > limit.window;
+        let is_past = |part: &Part| age(part.last, now) > limit.window;
         let past = self.parts.iter().take_while(|part| is_past(part)).count();
         if past == self.parts.len() {
             self.parts = Vec::new();
@@ -80,6 +90,11 @@ impl RateWindow {
     pub const fn is_empty(&self) -> bool {
         self.parts.is_empty()
     }
+}
+
+/// Ticks from `then` to `now`; none where `then` lies ahead.
+fn age(then: Tick, now: Tick) -> Tick {
+    now.wrapping_sub(then).cast_signed().max(0).cast_unsigned()
 }
 
 #[cfg(test)]
@@ -112,6 +127,36 @@ mod tests {
         assert!(window.admit(&limit, 5, 1) && window.admit(&limit, 5, 0));
         assert!(!window.admit(&limit, 10, 1) && window.admit(&limit, 11, u32::MAX - 1));
         assert!(!window.admit(&RateLimit { count: 3, window: 10 }, 100, 4));
+    }
+
+    #[test]
+    fn a_clock_that_is_read_late_wipes_nothing() {
+        let limit = RateLimit { count: 3, window: 10 };
+        for start in [1000_u32, 2, 0] {
+            let mut window = RateWindow::new();
+            for distance in [3, 0, 2] {
+                assert!(window.admit(&limit, start + distance, 1));
+            }
+            assert!(!window.admit(&limit, start.wrapping_sub(5), 1));
+            assert!(!window.has_room(&limit, start + 13, 1), "{start}");
+            assert!(window.has_room(&limit, start + 14, 3), "{start}");
+        }
+    }
+
+    #[test]
+    fn a_refund_gives_back_only_what_still_counts() {
+        let limit = RateLimit { count: 2, window: 100 };
+        let mut window = RateWindow::new();
+        assert!(window.admit(&limit, 10, 1) && window.admit(&limit, 60, 1));
+        window.refund(9, 1);
+        window.refund(30, 1);
+        window.refund(61, 1);
+        assert!(!window.admit(&limit, 70, 1), "nothing was admitted then");
+        window.refund(60, 1);
+        assert!(window.admit(&limit, 70, 1) && !window.admit(&limit, 70, 1));
+        assert!(window.admit(&limit, 111, 1), "the first is forgotten");
+        window.refund(10, 1);
+        assert!(!window.has_room(&limit, 111, 1), "and cannot be given back any more");
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub enum Command<'a> {
 /// What shows who a client is.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Credentials<'a> {
-    /// A token: 1 to 4,096 bytes.
+    /// A token: 1 to 4,000 bytes.
     Token(Cow<'a, str>),
     /// A name, and its password where one is asked for.
     Password {

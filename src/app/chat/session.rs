@@ -158,6 +158,21 @@ impl Session {
         }
         Pace::Fine
     }
+
+    /// Gives back the memory of what no longer counts against the rates. To be called now and then:
+    /// nothing else does while the connection is silent.
+    pub fn forget_old(&mut self, rates: &Rates, now: Tick) {
+        let windows = [(rates.bytes, &mut self.bytes), (rates.messages, &mut self.messages)];
+        for (limit, window) in windows {
+            if let Some(limit) = limit {
+                window.forget(&limit, now);
+            }
+        }
+        let limits = [rates.bytes, rates.messages].into_iter().flatten();
+        if let Some(longest) = limits.max_by_key(|limit| limit.window) {
+            self.refusals.forget(&longest, now);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -231,5 +246,20 @@ mod tests {
         }
         let more = Rates { messages: limit(4), ..rates };
         assert_eq!(session.pace(&more, 5, 1), Pace::Fine);
+    }
+
+    #[test]
+    fn silence_gives_the_memory_back() {
+        let limit = |count, window| Some(RateLimit { count, window });
+        let rates = Rates { messages: limit(1, 100), bytes: limit(100, 1000) };
+        let mut session = Session::default();
+        assert_eq!(session.pace(&rates, 0, 10), Pace::Fine);
+        assert_eq!(session.pace(&rates, 0, 10), Pace::TooFast);
+        session.forget_old(&rates, 101);
+        assert!(session.messages.is_empty() && !session.bytes.is_empty());
+        assert!(!session.refusals.is_empty(), "they are kept as long as the longer window");
+        session.forget_old(&rates, 1001);
+        assert!(session.bytes.is_empty() && session.refusals.is_empty());
+        session.forget_old(&Rates { messages: None, bytes: None }, 2000);
     }
 }
