@@ -123,8 +123,8 @@ pub const HISTORY_BYTES_MAX: usize = 512 * 1024;
 /// forget.
 pub const HISTORIES_BYTES_MAX: usize = 256 * 1024 * 1024;
 
-/// Rooms looked at, or messages forgotten, for each message past that: more than a message needs, so
-/// that the excess stays small, and few enough not to be felt.
+/// Rooms looked at, or messages forgotten, for each message past that: more than a message needs,
+/// so that the excess stays small, and few enough not to be felt.
 pub const HISTORY_EXCESS_STEPS: usize = 64;
 
 /// What a join that asks for what it missed weighs beside publications, in bytes: 16 of them make a
@@ -240,7 +240,7 @@ pub const JSON_LEVELS_MAX: usize = 16;
 pub const USER_CHARACTERS_MAX: usize = 50;
 
 /// Bytes of a token: half of what a request head may have. With many claims and a long signature,
-/// JWTs stay under 2 KiB. With its wrapping it fits [`GUEST_MESSAGE_BYTES_MAX`].
+/// JWTs stay under 2 KiB. With its wrapping it fits [`STRANGER_MESSAGE_BYTES_MAX`].
 pub const TOKEN_BYTES_MAX: usize = 4000;
 
 /// Bytes of an HS256 secret: as many as its hash has (RFC 7518 section 3.2).
@@ -305,7 +305,7 @@ pub const AUTH_MESSAGES_MAX: u8 = 8;
 pub const AUTH_TICKS_MAX: u32 = 10 * TICKS_PER_SECOND;
 
 /// Bytes of a message of somebody who has yet to say who it is: a long token and its wrapping.
-pub const GUEST_MESSAGE_BYTES_MAX: usize = 4096;
+pub const STRANGER_MESSAGE_BYTES_MAX: usize = 4096;
 
 /// Messages of one connection and window that are answered with `Rate limit exceeded`. With one
 /// more it is closed.

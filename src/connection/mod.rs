@@ -27,8 +27,8 @@ pub use reason::CloseReason;
 
 use crate::collections::Tick;
 use crate::limits::{
-    CLOSE_TICKS_MAX, GUEST_MESSAGE_BYTES_MAX, MESSAGE_TICKS_MAX, REPLIES_KEPT_BYTES_MAX,
-    STALL_TICKS_MAX,
+    CLOSE_TICKS_MAX, MESSAGE_TICKS_MAX, REPLIES_KEPT_BYTES_MAX, STALL_TICKS_MAX,
+    STRANGER_MESSAGE_BYTES_MAX,
 };
 use crate::protocol::{
     AssemblyPool, CloseCode, Decoder, Event, Input, Limits, MessageKind, OpCode, Role,
@@ -407,7 +407,7 @@ impl Connection {
 
     fn limits(&self, limits: &Limits) -> Limits {
         let bytes = limits.message_bytes_max;
-        let most = if self.is_trusted { bytes } else { bytes.min(GUEST_MESSAGE_BYTES_MAX) };
+        let most = if self.is_trusted { bytes } else { bytes.min(STRANGER_MESSAGE_BYTES_MAX) };
         Limits { message_bytes_max: most, ..*limits }
     }
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use slab::Slab;
 
 use super::history::{History, HistoryLimits};
-use super::road::{Notice, Request, Requests, RoomName, Ticket};
+use super::road::{MemberTicket, Notice, Request, Requests, RoomName};
 use super::{Batch, Epoch, Joined, Position, Wording};
 use crate::collections::{Tick, Wheel};
 use crate::limits::{
@@ -185,7 +185,7 @@ impl<W: Wording> Home<W> {
         &mut self,
         from: usize,
         name: RoomName,
-        ticket: Ticket,
+        ticket: MemberTicket,
         since: Option<Position>,
         again: bool,
     ) {
@@ -247,7 +247,7 @@ impl<W: Wording> Home<W> {
 
     /// Gives a member the message with this id, if the room remembers one: it does not know that it
     /// was published.
-    fn repeat(&mut self, from: usize, name: &RoomName, ticket: Ticket, id: u64) -> bool {
+    fn repeat(&mut self, from: usize, name: &RoomName, ticket: MemberTicket, id: u64) -> bool {
         let number = self.number_of(name);
         let room = &mut self.rooms[number];
         let mut frame = Vec::new();

@@ -17,7 +17,7 @@ mod wording;
 pub use audience::{Audience, Batch, Seat};
 pub use history::{History, HistoryLimits};
 pub use home::{Home, Now};
-pub use road::{Notice, Request, Requests, RoomName, Ticket};
+pub use road::{MemberTicket, Notice, Request, Requests, RoomName};
 pub use rooms::{RoomError, Rooms};
 pub use wording::{Epoch, Joined, Position, Wording};
 

@@ -13,7 +13,7 @@ pub type RoomName = Arc<str>;
 /// One membership of one connection. The connection may have left again, and even have joined anew,
 /// when an answer comes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Ticket {
+pub struct MemberTicket {
     /// The connection.
     pub key: Key,
     /// Different for every membership of a shard.
@@ -28,7 +28,7 @@ pub enum Request {
         /// Of this room.
         room: RoomName,
         /// Who asks.
-        ticket: Ticket,
+        ticket: MemberTicket,
         /// What it has already heard.
         since: Option<Position>,
         /// It is a member, or has asked before: it is not counted again.
@@ -44,7 +44,7 @@ pub enum Request {
         /// In this room.
         room: RoomName,
         /// Who says it.
-        ticket: Ticket,
+        ticket: MemberTicket,
         /// The next so many bytes of the heads of the batch.
         head: u32,
         /// What the sender calls it, hashed: published once, however often it is said. 0: nothing.
@@ -91,7 +91,7 @@ pub enum Notice {
         /// The room.
         room: RoomName,
         /// Who asked.
-        ticket: Ticket,
+        ticket: MemberTicket,
         /// The answer, and what was missed behind it.
         frames: Bytes,
         /// How many.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use slab::Slab;
 
-use super::road::{Notice, Request, Requests, RoomName, Ticket};
+use super::road::{MemberTicket, Notice, Request, Requests, RoomName};
 use super::{Audience, Batch, Position, Seat};
 use crate::collections::Key;
 use crate::limits::{FANOUT_QUANTUM, REPLAY_COST, ROOMS_OF_CONNECTION_MAX, ROOMS_OF_SHARD_MAX};
@@ -99,8 +99,8 @@ impl Rooms {
         self.gathered_bytes
     }
 
-    /// What the requests that were not taken by [`take_requests`](Self::take_requests) yet weigh, in
-    /// bytes.
+    /// What the requests weigh, in bytes, that were not taken by
+    /// [`take_requests`](Self::take_requests) yet.
     #[must_use]
     pub const fn requested_bytes(&self) -> usize {
         self.requested_bytes
@@ -164,7 +164,7 @@ impl Rooms {
             }
         };
         let Room { name, home, .. } = &self.rooms[room];
-        let ticket = Ticket { key, number };
+        let ticket = MemberTicket { key, number };
         self.requested_bytes += if since.is_some() { REPLAY_COST } else { size_of::<Request>() };
         let request = Request::Join { room: name.clone(), ticket, since, again };
         self.requests[*home].list.push(request);
@@ -207,7 +207,7 @@ impl Rooms {
         let place = self.find(key, name)?;
         let Membership { room, ticket: number, .. } = self.memberships_of(key)[place];
         let Room { name, home, .. } = &self.rooms[room as usize];
-        let ticket = Ticket { key, number };
+        let ticket = MemberTicket { key, number };
         let id = id.map_or(0, |id| self.hasher.hash_one(id).max(1));
         let requests = &mut self.requests[*home];
         let start = requests.heads.len();
@@ -359,7 +359,7 @@ impl Rooms {
     fn seat(
         &mut self,
         name: &RoomName,
-        ticket: Ticket,
+        ticket: MemberTicket,
         recovered: bool,
         pending: &mut Vec<u8>,
     ) -> u32 {

@@ -118,8 +118,8 @@ impl Exchange {
         farewell: impl FnOnce(&mut Slot, &mut Vec<u8>),
     ) {
         farewell(slot, &mut self.reply);
-        let session = slot.session.as_ref();
-        if let Some(verdict) = session.and_then(|session| self.chat.on_deadline(session, now)) {
+        let session = slot.session.as_mut();
+        if let Some(verdict) = session.and_then(|session| self.chat.on_timer(session, now)) {
             pass(verdict, now.tick, slot, &mut self.reply);
         }
         slot.connection.on_timer(now.tick, &self.workshop, &mut self.reply);
@@ -194,7 +194,7 @@ fn pass(verdict: Verdict, now: Tick, slot: &mut Slot, reply: &mut Vec<u8>) {
 }
 
 fn is_trusted(session: &Option<Box<Session>>) -> bool {
-    session.as_ref().is_none_or(|session| !session.is_guest())
+    session.as_ref().is_none_or(|session| !session.is_stranger())
 }
 
 fn app(endpoint: Endpoint, chat: &Chat) -> &dyn App {

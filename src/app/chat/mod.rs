@@ -11,7 +11,7 @@ pub use answer::ChatWording;
 pub use command::{Command, CommandError, Credentials, Since, parse};
 pub use session::{Rates, Session};
 
-use self::session::Pace;
+use self::session::RateVerdict;
 use super::{App, Effects, PasswordQuestion, Peer, Verdict};
 use crate::collections::Key;
 use crate::connection::{CloseReason, Message};
@@ -48,9 +48,10 @@ impl Chat {
         }
     }
 
-    /// Why the time of a session is over at `now`, if it is.
+    /// The timer of a connection has fired: why the time of its session is over, if it is.
     #[must_use]
-    pub fn on_deadline(&self, session: &Session, now: Now) -> Option<Verdict> {
+    pub fn on_timer(&self, session: &mut Session, now: Now) -> Option<Verdict> {
+        session.forget_old(&self.rates, now.tick);
         if session.is_expired(now) {
             return Some(TOKEN_EXPIRED);
         }
@@ -116,7 +117,7 @@ impl Chat {
             },
             Credentials::Password { username, password: Some(password) }
                 if self.access.passwords().is_some()
-                    && peer.session.as_ref().is_some_and(|session| session.is_guest()) =>
+                    && peer.session.as_ref().is_some_and(|session| session.is_stranger()) =>
             {
                 peer.session.get_or_insert_default().await_check();
                 effects.outcome.question = Some(PasswordQuestion {
@@ -139,11 +140,11 @@ impl Chat {
 
     /// Whether the rates let a message pass; answers it if not.
     fn passes(&self, session: &mut Session, bytes: usize, effects: &mut Effects<'_>) -> bool {
-        let pace = session.pace(&self.rates, effects.now.tick, bytes);
-        match pace {
-            Pace::Fine => return true,
-            Pace::TooFast => complain(effects, answer::RATE_LIMIT_EXCEEDED),
-            Pace::Abuse => end(effects, TOO_FAST),
+        let verdict = session.judge_rate(&self.rates, effects.now.tick, bytes);
+        match verdict {
+            RateVerdict::Fine => return true,
+            RateVerdict::TooFast => complain(effects, answer::RATE_LIMIT_EXCEEDED),
+            RateVerdict::Abuse => end(effects, TOO_FAST),
         }
         effects.outcome.rate_limited += 1;
         false
@@ -153,7 +154,7 @@ impl Chat {
 impl App for Chat {
     fn on_open(&self, peer: &mut Peer<'_>, effects: &mut Effects<'_>) {
         if self.access.mode() == AuthMode::Message && peer.session.is_none() {
-            *peer.session = Some(Box::new(Session::of_guest(effects.now.tick)));
+            *peer.session = Some(Box::new(Session::of_stranger(effects.now.tick)));
         }
         let timestamp = effects.now.unix_milliseconds;
         let id = self.connection_id(peer.key);
@@ -165,9 +166,9 @@ impl App for Chat {
         if session.is_expired(effects.now) {
             return end(effects, TOKEN_EXPIRED);
         }
-        let is_guest = session.is_guest();
+        let is_stranger = session.is_stranger();
         let is_awaiting = session.is_awaiting_check();
-        let is_last = !is_awaiting && session.count_guest_message() == 0;
+        let is_last = !is_awaiting && session.count_stranger_message() == 0;
         if !self.passes(session, message.payload.len(), effects) {
             return;
         }
@@ -177,8 +178,8 @@ impl App for Chat {
         };
         match command {
             Ok(command @ Command::Auth(_)) if !is_awaiting => self.obey(peer, command, effects),
-            _ if is_guest && is_last => end(effects, AUTHENTICATION_FAILED),
-            _ if is_guest => complain(effects, answer::NOT_AUTHENTICATED),
+            _ if is_stranger && is_last => end(effects, AUTHENTICATION_FAILED),
+            _ if is_stranger => complain(effects, answer::NOT_AUTHENTICATED),
             Ok(Command::Auth(_)) => complain(effects, answer::NOT_AUTHENTICATED),
             Ok(command) => self.obey(peer, command, effects),
             Err(CommandError::Json) => complain(effects, answer::INVALID_JSON),

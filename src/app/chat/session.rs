@@ -17,7 +17,7 @@ pub struct Session {
     user: Option<Box<str>>,
     /// In seconds of Unix time.
     expires: Option<u64>,
-    guest: Option<Guest>,
+    stranger: Option<Stranger>,
     /// A password of it is being checked.
     is_awaiting_check: bool,
     messages: RateWindow,
@@ -28,7 +28,7 @@ pub struct Session {
 
 /// Somebody who has not said yet who it is, and must.
 #[derive(Clone, Copy, Debug)]
-struct Guest {
+struct Stranger {
     until: Tick,
     messages_left: u8,
 }
@@ -44,7 +44,7 @@ pub struct Rates {
 
 /// How a message stands to the rates.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Pace {
+pub(super) enum RateVerdict {
     /// Within them.
     Fine,
     /// Over one of them.
@@ -62,10 +62,10 @@ impl Session {
     }
 
     /// Of somebody who has to say who it is.
-    pub(super) fn of_guest(now: Tick) -> Self {
+    pub(super) fn of_stranger(now: Tick) -> Self {
         let until = now.wrapping_add(AUTH_TICKS_MAX);
-        let guest = Some(Guest { until, messages_left: AUTH_MESSAGES_MAX });
-        Self { guest, ..Self::default() }
+        let stranger = Some(Stranger { until, messages_left: AUTH_MESSAGES_MAX });
+        Self { stranger, ..Self::default() }
     }
 
     /// The name of the user; without one it has the name of its connection.
@@ -76,8 +76,8 @@ impl Session {
 
     /// Whether it has yet to say who it is.
     #[must_use]
-    pub const fn is_guest(&self) -> bool {
-        self.guest.is_some()
+    pub const fn is_stranger(&self) -> bool {
+        self.stranger.is_some()
     }
 
     /// The connection goes by this name from now on.
@@ -92,15 +92,15 @@ impl Session {
         }
         self.user = Some(identity.user);
         self.expires = identity.expires;
-        self.guest = None;
+        self.stranger = None;
         true
     }
 
     /// Counts a message of somebody who has to say who it is; says how many more it may have.
-    pub(super) fn count_guest_message(&mut self) -> u8 {
-        let Some(guest) = &mut self.guest else { return u8::MAX };
-        guest.messages_left = guest.messages_left.saturating_sub(1);
-        guest.messages_left
+    pub(super) fn count_stranger_message(&mut self) -> u8 {
+        let Some(stranger) = &mut self.stranger else { return u8::MAX };
+        stranger.messages_left = stranger.messages_left.saturating_sub(1);
+        stranger.messages_left
     }
 
     /// A password is being checked from now on.
@@ -125,14 +125,14 @@ impl Session {
 
     /// Whether the time to say who it is has passed.
     pub(super) fn is_late(&self, now: Tick) -> bool {
-        self.guest.is_some_and(|guest| guest.until.wrapping_sub(now).cast_signed() <= 0)
+        self.stranger.is_some_and(|stranger| stranger.until.wrapping_sub(now).cast_signed() <= 0)
     }
 
     /// When [`is_expired`](Self::is_expired) or [`is_late`](Self::is_late) is to be asked.
     #[must_use]
     pub fn deadline(&self, now: Now) -> Option<Tick> {
-        if let Some(guest) = self.guest {
-            return Some(guest.until);
+        if let Some(stranger) = self.stranger {
+            return Some(stranger.until);
         }
         let expires = self.expires?.saturating_mul(1000);
         let left = expires.saturating_sub(now.unix_milliseconds).div_ceil(TICK_MILLISECONDS);
@@ -141,7 +141,7 @@ impl Session {
     }
 
     /// Counts a message against the rates. What exceeds one of them does not count for the other.
-    pub(super) fn pace(&mut self, rates: &Rates, now: Tick, bytes: usize) -> Pace {
+    pub(super) fn judge_rate(&mut self, rates: &Rates, now: Tick, bytes: usize) -> RateVerdict {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let has_room = rates.bytes.is_none_or(|limit| self.bytes.has_room(&limit, now, bytes));
         let exceeded = if has_room {
@@ -151,12 +151,16 @@ impl Session {
         };
         if let Some(RateLimit { window, .. }) = exceeded {
             let limit = RateLimit { count: RATE_REFUSALS_MAX, window };
-            return if self.refusals.admit(&limit, now, 1) { Pace::TooFast } else { Pace::Abuse };
+            return if self.refusals.admit(&limit, now, 1) {
+                RateVerdict::TooFast
+            } else {
+                RateVerdict::Abuse
+            };
         }
         if let Some(limit) = &rates.bytes {
             self.bytes.admit(limit, now, bytes);
         }
-        Pace::Fine
+        RateVerdict::Fine
     }
 
     /// Gives back the memory of what no longer counts against the rates. To be called now and then:
@@ -202,17 +206,17 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_has_so_many_messages_and_so_much_time() {
-        let mut session = Session::of_guest(u32::MAX - 5);
+    fn a_stranger_has_so_many_messages_and_so_much_time() {
+        let mut session = Session::of_stranger(u32::MAX - 5);
         let until = AUTH_TICKS_MAX - 6;
         assert_eq!(session.deadline(at(0, 0)), Some(until));
         assert!(!session.is_late(until - 1) && session.is_late(until));
         for left in (0..AUTH_MESSAGES_MAX).rev() {
-            assert_eq!(session.count_guest_message(), left);
+            assert_eq!(session.count_stranger_message(), left);
         }
-        assert_eq!(session.count_guest_message(), 0);
-        assert!(session.identify(identity("ada", None)) && !session.is_guest());
-        assert!(session.count_guest_message() > 0 && !session.is_late(until));
+        assert_eq!(session.count_stranger_message(), 0);
+        assert!(session.identify(identity("ada", None)) && !session.is_stranger());
+        assert!(session.count_stranger_message() > 0 && !session.is_late(until));
     }
 
     #[test]
@@ -220,13 +224,13 @@ mod tests {
         let limit = Some(RateLimit { count: 100, window: 600 });
         let rates = Rates { messages: limit, bytes: None };
         let mut session = Session::default();
-        let paces: Vec<Pace> = (0..201).map(|_| session.pace(&rates, 5, 10)).collect();
-        assert!(paces[..100].iter().all(|pace| *pace == Pace::Fine));
-        assert!(paces[100..200].iter().all(|pace| *pace == Pace::TooFast));
-        assert_eq!(paces[200], Pace::Abuse);
+        let paces: Vec<RateVerdict> = (0..201).map(|_| session.judge_rate(&rates, 5, 10)).collect();
+        assert!(paces[..100].iter().all(|pace| *pace == RateVerdict::Fine));
+        assert!(paces[100..200].iter().all(|pace| *pace == RateVerdict::TooFast));
+        assert_eq!(paces[200], RateVerdict::Abuse);
         let rates = Rates { messages: None, bytes: limit };
-        assert_eq!(session.pace(&rates, 5, 100), Pace::Fine);
-        assert_eq!(session.pace(&rates, 5, usize::MAX), Pace::Abuse);
+        assert_eq!(session.judge_rate(&rates, 5, 100), RateVerdict::Fine);
+        assert_eq!(session.judge_rate(&rates, 5, usize::MAX), RateVerdict::Abuse);
     }
 
     #[test]
@@ -235,17 +239,17 @@ mod tests {
         let rates = Rates { messages: limit(3), bytes: limit(10) };
         let mut session = Session::default();
         for (bytes, pace) in [
-            (8, Pace::Fine),
-            (3, Pace::TooFast),
-            (1, Pace::Fine),
-            (2, Pace::TooFast),
-            (0, Pace::Fine),
-            (1, Pace::TooFast),
+            (8, RateVerdict::Fine),
+            (3, RateVerdict::TooFast),
+            (1, RateVerdict::Fine),
+            (2, RateVerdict::TooFast),
+            (0, RateVerdict::Fine),
+            (1, RateVerdict::TooFast),
         ] {
-            assert_eq!(session.pace(&rates, 5, bytes), pace);
+            assert_eq!(session.judge_rate(&rates, 5, bytes), pace);
         }
         let more = Rates { messages: limit(4), ..rates };
-        assert_eq!(session.pace(&more, 5, 1), Pace::Fine);
+        assert_eq!(session.judge_rate(&more, 5, 1), RateVerdict::Fine);
     }
 
     #[test]
@@ -253,8 +257,8 @@ mod tests {
         let limit = |count, window| Some(RateLimit { count, window });
         let rates = Rates { messages: limit(1, 100), bytes: limit(100, 1000) };
         let mut session = Session::default();
-        assert_eq!(session.pace(&rates, 0, 10), Pace::Fine);
-        assert_eq!(session.pace(&rates, 0, 10), Pace::TooFast);
+        assert_eq!(session.judge_rate(&rates, 0, 10), RateVerdict::Fine);
+        assert_eq!(session.judge_rate(&rates, 0, 10), RateVerdict::TooFast);
         session.forget_old(&rates, 101);
         assert!(session.messages.is_empty() && !session.bytes.is_empty());
         assert!(!session.refusals.is_empty(), "they are kept as long as the longer window");

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use crate::collections::Tick;
 use crate::hub::{Epoch, HistoryLimits, Joined, Position, Request, Requests, RoomName, Wording};
-use crate::hub::{Now, Ticket};
+use crate::hub::{MemberTicket, Now};
 use crate::limits::HISTORY_BYTES_MAX;
 use crate::protocol::{OpCode, encode_frame};
 
@@ -59,7 +59,7 @@ pub(super) struct Cursor {
 
 /// The answer to a join, or to a message that the room has already.
 pub(super) struct Expected {
-    pub(super) ticket: Ticket,
+    pub(super) ticket: MemberTicket,
     pub(super) room: RoomName,
     pub(super) again: bool,
     pub(super) frames: Vec<u8>,
@@ -145,7 +145,7 @@ impl Truth {
         &mut self,
         home: usize,
         name: &RoomName,
-        ticket: Ticket,
+        ticket: MemberTicket,
         since: Option<Position>,
         again: bool,
     ) -> Expected {
@@ -191,7 +191,7 @@ impl Truth {
     }
 
     /// The message that the room has with this id, for its sender alone.
-    fn repeat(&self, name: &RoomName, ticket: Ticket, id: u64) -> Option<Expected> {
+    fn repeat(&self, name: &RoomName, ticket: MemberTicket, id: u64) -> Option<Expected> {
         let (_, room) = self.rooms.get(name).expect("only members publish");
         let (place, ..) = room.kept.iter().find(|(_, kept, _)| id != 0 && *kept == id)?;
         let log = &self.logs[room.log];

@@ -4,7 +4,7 @@ use super::super::answer::message_head;
 use super::CommandError::{Format, Json};
 use super::*;
 use crate::collections::random::Random;
-use crate::limits::{GUEST_MESSAGE_BYTES_MAX, JSON_LEVELS_MAX};
+use crate::limits::{JSON_LEVELS_MAX, STRANGER_MESSAGE_BYTES_MAX};
 use serde_json::{Value as Document, json};
 
 /// Payloads of all commands, and what they say.
@@ -256,7 +256,7 @@ fn lengths_are_counted_in_characters() {
     let with_token =
         |bytes: usize| json!({"type": "auth", "token": "é".repeat(bytes / 2)}).to_string();
     let longest = with_token(4000);
-    assert!(read_text(&longest).is_ok() && longest.len() <= GUEST_MESSAGE_BYTES_MAX);
+    assert!(read_text(&longest).is_ok() && longest.len() <= STRANGER_MESSAGE_BYTES_MAX);
     assert_eq!(read_text(&with_token(4002)), Err(Format));
 }
 
