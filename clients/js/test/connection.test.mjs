@@ -168,7 +168,7 @@ for (const [name, options] of [
   });
 }
 
-test("an expired token is replaced; one that is refused from the start is the end", async (context) => {
+test("an expired token is replaced, one refused from the start is the end", async (context) => {
   let count = 0;
   const fake = fakeClient(context, { token: () => `t${++count}`, tokenIn: "message" });
   await fake.connect();
@@ -185,7 +185,8 @@ test("an expired token is replaced; one that is refused from the start is the en
 
 test("who we are is not remembered for the next connection", async (context) => {
   const names = ["ada", "bob"];
-  const token = () => `h.${Buffer.from(JSON.stringify({ sub: names.shift() })).toString("base64")}.s`;
+  const claims = () => JSON.stringify({ sub: names.shift() });
+  const token = () => `h.${Buffer.from(claims()).toString("base64url")}.s`;
   const fake = fakeClient(context, { token });
   await fake.connect();
   assert.equal(fake.client.userId, "ada");
@@ -372,7 +373,8 @@ test("a new token that is refused for the rate is sent again", async (context) =
 });
 
 test("times that no timer can wait are long, not short", async (context) => {
-  const fake = fakeClient(context, { connectTimeout: 2 ** 40, backoff: { base: 2 ** 50, cap: 2 ** 60 } });
+  const backoff = { base: 2 ** 50, cap: 2 ** 60 };
+  const fake = fakeClient(context, { connectTimeout: 2 ** 40, backoff });
   fake.client.connect();
   await fake.tick(100_000);
   assert.equal(fake.client.state, "connecting");

@@ -222,7 +222,7 @@ test("too many rooms: several at once", async (context) => {
   await assert.rejects(third, /Too many rooms/);
 });
 
-test("a leave that is refused for the rate is sent again, unless joined meanwhile", async (context) => {
+test("a leave refused for the rate is sent again, unless joined meanwhile", async (context) => {
   const fake = fakeClient(context, { heartbeat: { interval: Infinity } });
   const rooms = ["a", "b", "c"];
   for (const room of rooms) fake.client.join(room);
@@ -264,7 +264,8 @@ test("a room that was left is silent and not joined again", async (context) => {
 
 test("room ids are checked as the server checks them", async (context) => {
   const { client } = fakeClient(context);
-  const bad = ["", "x".repeat(51), 5, undefined, "half \ud83d", " ", "\u3000\u00a0", "a\nb", "\x7f"];
+  const bad = ["", "x".repeat(51), 5, undefined, "half \ud83d"];
+  bad.push(" ", "\u3000\u00a0", "a\nb", "\x7f");
   for (const roomId of bad) await assert.rejects(client.join(roomId), RangeError);
   const places = [null, 5, {}, { epoch: EPOCH }, { epoch: "", offset: 1 }, { epoch: 5, offset: 1 }];
   for (const offset of [-1, 0.5, 2 ** 53, "1"]) places.push({ epoch: EPOCH, offset });
