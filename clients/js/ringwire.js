@@ -509,7 +509,7 @@ export class RingwireClient {
     if (this.#state !== "open") return;
     const { refusals, joins } = this.#line;
     if (refusals.length === 0 || refusals.length < joins.size + this.#outbox.inFlight) return;
-    const error = new Error(`the server refused it: ${[...new Set(refusals)].join(", ")}`);
+    const error = new Error([...new Set(refusals)].join(", "));
     for (const roomId of joins) {
       const room = this.#rooms.get(roomId);
       if (room) this.#forget(room, error);
