@@ -8,5 +8,5 @@ mod program;
 fn two_people_chat_through_a_cut_line_and_a_killed_server() {
     let server = [env!("CARGO_BIN_EXE_ringwire"), "--shards", "2", "--admin", "off"];
     let checks = program::run_in_chromium("chromium_chat.mjs", &server);
-    assert_eq!(checks, 13);
+    assert_eq!(checks, 15);
 }

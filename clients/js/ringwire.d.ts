@@ -134,7 +134,7 @@ export interface ClientOptions {
   /** What send() does while not open. Default: "throw". */
   sendOffline?: "throw" | "queue";
   heartbeat?: {
-    /** Milliseconds between pings; Infinity: none. Default: 15,000. */
+    /** Milliseconds between pings, the first once open; Infinity: none. Default: 15,000. */
     interval?: number;
     /** Milliseconds without any message after a ping until the line is dead. Default: 5,000. */
     timeout?: number;
@@ -143,8 +143,11 @@ export interface ClientOptions {
   connectTimeout?: number;
   /** Messages said and not confirmed at one time. Default: 1, which keeps order in any case. */
   inFlight?: number;
-  /** Default: every code but 1000 and 4001. */
-  reconnectOn?: (code: number) => boolean;
+  /**
+   * Default: every code but 1000 and 4001, and 4001 too if `canRenew`: the connection had been open,
+   * and there is a token function to ask for a new token.
+   */
+  reconnectOn?: (code: number, canRenew: boolean) => boolean;
   /** Default: Math.random. */
   random?: () => number;
   /** Milliseconds since 1970. Default: Date.now. */

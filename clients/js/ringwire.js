@@ -28,9 +28,19 @@ const DEFAULTS = {
   heartbeat: { interval: 15_000, timeout: 5_000 },
   connectTimeout: 10_000,
   inFlight: 1,
-  reconnectOn: (code) => code !== NORMAL_CLOSURE && code !== UNAUTHORIZED,
+  reconnectOn: (code, canRenew) =>
+    code !== NORMAL_CLOSURE && (code !== UNAUTHORIZED || canRenew),
   random: () => Math.random(),
   now: () => Date.now(),
+};
+
+/** What would silently break things below it; other numbers may be 0. */
+const LEAST = {
+  connectTimeout: 1,
+  inFlight: 1,
+  "heartbeat.interval": 1,
+  "heartbeat.timeout": 1,
+  "queue.size": 1,
 };
 
 const CHOICES = {
@@ -43,9 +53,15 @@ const NORMAL_CLOSURE = 1000;
 const NO_CLOSE_FRAME = 1006;
 const UNAUTHORIZED = 4001;
 
-/** The server's bounds, in Unicode scalar values. */
+/** The server's bounds, in Unicode scalar values; of the token in bytes. */
 const ROOM_ID_MAX = 50;
 const TEXT_MAX = 1000;
+const USERNAME_MAX = 50;
+const PASSWORD_MAX = 128;
+const EPOCH_MAX = 64;
+const TOKEN_MAX = 4096;
+/** What a close frame can carry (RFC 6455, 5.5), in bytes. */
+const CLOSE_REASON_MAX = 123;
 
 /** How long the server may owe the answer to a join or a message before it is asked again. */
 const ANSWER_TIMEOUT = 10_000;
@@ -90,6 +106,7 @@ export class RingwireClient {
    */
   constructor(url, options = {}) {
     this.#options = settle(options);
+    checkCredentials(this.#options);
     this.#options.WebSocket ??= globalThis.WebSocket;
     if (typeof this.#options.WebSocket !== "function") {
       throw new TypeError(
@@ -157,8 +174,11 @@ export class RingwireClient {
 
   /** Ends the connection for good, until connect() is called. What is pending is rejected. */
   close(code = NORMAL_CLOSURE, reason = "") {
-    if (code !== NORMAL_CLOSURE && !(code >= 3000 && code <= 4999)) {
+    if (code !== NORMAL_CLOSURE && !(Number.isInteger(code) && code >= 3000 && code <= 4999)) {
       throw new RangeError(`close code ${code}: must be 1000, or 3000 to 4999`);
+    }
+    if (byteLength(reason) > CLOSE_REASON_MAX) {
+      throw new RangeError(`the reason of a close has at most ${CLOSE_REASON_MAX} bytes`);
     }
     if (this.#state === "closed") return;
     this.#line?.close(code, reason);
@@ -174,8 +194,11 @@ export class RingwireClient {
    * @returns {Promise<JoinResult>}
    */
   join(roomId, { since } = {}) {
-    const fault = textFault(roomId, ROOM_ID_MAX);
+    const fault = nameFault(roomId, ROOM_ID_MAX);
     if (fault) return rejected(new RangeError(`the room id ${fault}`));
+    if (since !== undefined && !isPosition(since)) {
+      return rejected(new RangeError("since must be {epoch, offset}, as the server told them"));
+    }
     if (this.#state === "closed") return rejected(new Error("the client is closed"));
     let room = this.#rooms.get(roomId);
     if (!room) {
@@ -191,7 +214,9 @@ export class RingwireClient {
     const room = this.#rooms.get(roomId);
     if (!room) return;
     this.#forget(room, new Error(`left the room ${roomId}`));
-    if (this.#state === "open") this.#line.send({ type: "leave_room", roomId });
+    if (this.#state !== "open") return;
+    this.#line.toLeave.add(roomId);
+    this.#sendLeaves();
   }
 
   /**
@@ -202,7 +227,7 @@ export class RingwireClient {
    * @returns {Promise<ChatMessage> & {id?: string}} the message as the server published it
    */
   say(roomId, text) {
-    const fault = textFault(text, TEXT_MAX);
+    const fault = textFault(text, TEXT_MAX, /[^\P{Cc}\n\t]/u);
     if (fault) return rejected(new RangeError(`the text ${fault}`));
     if (this.#state === "closed") return rejected(new Error("the client is closed"));
     if (!this.#rooms.has(roomId)) return rejected(new Error(`not in room ${roomId}: join() first`));
@@ -243,13 +268,15 @@ export class RingwireClient {
     this.#timers.set("connect", this.#options.connectTimeout, () => {
       this.#drop(`not connected within ${this.#options.connectTimeout} ms`);
     });
+    this.#userId = undefined;
     this.#setState("connecting");
+    if (line !== this.#line) return;
     try {
       await this.#fetchToken(line);
     } catch (cause) {
       if (line !== this.#line) return;
       this.#report("token", `the token function failed: ${cause?.message ?? cause}`, cause);
-      this.#drop("no token");
+      if (line === this.#line) this.#drop("no token");
       return;
     }
     if (line !== this.#line) return;
@@ -262,7 +289,7 @@ export class RingwireClient {
       });
     } catch (cause) {
       this.#report("network", `the WebSocket cannot be made: ${cause.message}`, cause);
-      this.#drop("no WebSocket");
+      if (line === this.#line) this.#drop("no WebSocket");
     }
   }
 
@@ -270,7 +297,8 @@ export class RingwireClient {
     const { token } = this.#options;
     if (token === undefined) return;
     const value = typeof token === "function" ? await token() : token;
-    if (typeof value !== "string" || value === "") throw new TypeError("the token is no string");
+    const fault = tokenFault(value);
+    if (fault) throw new TypeError(`the token ${fault}`);
     line.token = value;
   }
 
@@ -304,9 +332,10 @@ export class RingwireClient {
     this.#setState("open");
     if (line === this.#line) this.#emit("open", { userId: this.#userId });
     if (line !== this.#line) return;
+    // The first ping goes ahead of everything, so that the latency is soon known.
+    if (this.#options.heartbeat.interval !== Infinity) this.#ping();
     for (const message of this.#unsent.splice(0)) line.sendForeign(message);
     for (const room of this.#rooms.values()) this.#ask(room);
-    this.#schedulePing();
     this.#scheduleRefresh(line);
   }
 
@@ -317,18 +346,24 @@ export class RingwireClient {
   }
 
   #lost(code, reason) {
-    const { backoff, attempts, reconnectOn, random, now } = this.#options;
-    if (now() - this.#line.openedAt >= backoff.stable) this.#attempt = 0;
-    if (!reconnectOn(code) || this.#attempt >= attempts) {
+    const { backoff, attempts, reconnectOn, random, now, token } = this.#options;
+    const { openedAt } = this.#line;
+    if (now() - openedAt >= backoff.stable) this.#attempt = 0;
+    // A token that was good may have expired in our sleep; one refused from the start is wrong.
+    const canRenew = typeof token === "function" && !Number.isNaN(openedAt);
+    if (!reconnectOn(code, canRenew) || this.#attempt >= attempts) {
       this.#end(code, reason);
       return;
     }
     this.#disconnect();
-    const ceiling = Math.min(backoff.cap, backoff.base * 2 ** this.#attempt);
+    const doubled = backoff.base * 2 ** Math.min(this.#attempt, 30);
+    const ceiling = Math.min(backoff.cap, doubled, TIMER_MAX);
     const delay = random() * ceiling;
     const attempt = ++this.#attempt;
     this.#timers.set("retry", delay, () => this.#dial());
     this.#setState("waiting");
+    // A handler may have ended it: then the end was told, and there is nothing to come.
+    if (this.#state === "closed" || this.#attempt !== attempt) return;
     this.#emit("close", { code, reason, willReconnect: true });
     if (this.#state === "waiting" && this.#attempt === attempt) {
       this.#emit("reconnecting", { attempt, delay });
@@ -386,6 +421,7 @@ export class RingwireClient {
       case "auth_success":
         line.authenticating = false;
         this.#userId = message.userId;
+        if (this.#state === "open") this.#scheduleRefresh(line);
         break;
       case "pong":
         this.#pong(line);
@@ -399,68 +435,87 @@ export class RingwireClient {
 
   #chat(line, message) {
     const room = this.#rooms.get(message.roomId);
-    const verdict = room?.accept(message);
+    const verdict = room?.accept(message, this.#outbox.has(message));
     if (verdict === "gap") {
       this.#report("protocol", `${room.id}: ${message.offset} came after ${room.offset}`);
       if (line !== this.#line) return;
       if (room.phase === "joined") {
-        room.phase = "away";
+        this.#goAway(room);
         this.#ask(room);
         return;
       }
       // The replay itself has a hole, so asking again would not fill it.
       room.skipTo(message);
-    } else if (verdict !== "next") {
+    } else if (verdict !== "next" && verdict !== "known") {
       return;
     }
     const confirm = this.#outbox.confirm(message);
-    this.#emit("message", message);
+    if (verdict !== "known") this.#emit("message", message);
     confirm?.(message);
     if (line !== this.#line) return;
     if (confirm) line.setbacks = 0;
     this.#settleIfComplete(room);
-    if (confirm) this.#pump();
+    if (!confirm) return;
+    this.#blame();
+    this.#pump();
   }
 
   #joined(line, message) {
     const room = this.#rooms.get(message.roomId);
+    line.joins.delete(message.roomId);
     room?.answer(message);
     this.#emit("message", message);
-    if (room && line === this.#line) this.#settleIfComplete(room);
+    if (line !== this.#line) return;
+    if (room) this.#settleIfComplete(room);
+    this.#blame();
   }
 
   /** A room is settled when the replay is through: now it is known what has to be sent again. */
   #settleIfComplete(room) {
+    if (room.phase !== "replaying") return;
     const rejoined = room.settle();
     if (rejoined) this.#emit("recovered", rejoined);
     if (room.phase === "joined") this.#pump();
+    else this.#expectAnswers();
   }
 
-  /** The server does not say which message it refused: only what we wait for can be meant. */
   #refused(line, reason) {
-    this.#report("server", reason);
+    // Of a room left twice, because the first time may have been refused.
+    const isNoNews = reason === "Not in room" && this.#outbox.inFlight === 0 && line.hasLeftAgain;
+    if (!isNoNews) this.#report("server", reason);
     if (line !== this.#line || this.#state !== "open") return;
     if (reason === "Rate limit exceeded") {
+      // What has no answer may be what was refused.
+      line.leaveAgain();
       if (!this.#timers.has("hold")) this.#hold(Math.min(HOLD_MIN * 2 ** line.setbacks, HOLD_MAX));
-      return;
-    }
-    if (reason === "Not in room" && this.#outbox.inFlight > 0) {
+    } else if (reason === "Not in room" && this.#outbox.inFlight > 0) {
       // At once for the first time, then slowly: the server may go on denying it.
       this.#hold(line.setbacks && Math.min(HOLD_MIN * 2 ** (line.setbacks - 1), HOLD_MAX));
-      for (const roomId of this.#outbox.roomsInFlight()) this.#rooms.get(roomId).phase = "away";
-    } else if (reason === "Too many rooms") {
-      this.#tooManyRooms(new Error(reason));
-    } else if (reason === "Invalid message format" && !line.hasForeign) {
-      this.#outbox.rejectSuspect(new Error(`the server refused the message: ${reason}`));
-      this.#pump();
+      for (const roomId of this.#outbox.roomsInFlight()) this.#goAway(this.#rooms.get(roomId));
+    } else if (
+      reason === "Too many rooms" ||
+      (reason === "Invalid message format" && !line.hasForeign)
+    ) {
+      line.refusals.push(reason);
+      this.#blame();
     }
   }
 
-  /** Rooms are granted in the order they were asked for: the latest ones are refused. */
-  #tooManyRooms(error) {
-    const unanswered = [...this.#rooms.values()].filter((room) => room.phase === "away");
-    const latest = unanswered.reduce((a, b) => (b.askedAs > (a?.askedAs ?? 0) ? b : a), undefined);
-    if (latest) this.#forget(latest, error);
+  /**
+   * The server does not say what it refused. But each join and each message has one answer: when
+   * as many were refused as are unanswered, it was these. Nothing else is asked until then.
+   */
+  #blame() {
+    if (this.#state !== "open") return;
+    const { refusals, joins } = this.#line;
+    if (refusals.length === 0 || refusals.length < joins.size + this.#outbox.inFlight) return;
+    const error = new Error([...new Set(refusals)].join(", "));
+    for (const roomId of joins) {
+      const room = this.#rooms.get(roomId);
+      if (room) this.#forget(room, error);
+    }
+    this.#outbox.rejectInFlight(error);
+    this.#askAgain();
   }
 
   #forget(room, error) {
@@ -470,23 +525,43 @@ export class RingwireClient {
     this.#pump();
   }
 
+  /** The room has to be joined again; what it owes us is not waited for, and said again then. */
+  #goAway(room) {
+    room.phase = "away";
+    this.#outbox.recall(room.id);
+  }
+
   // --- Asking, sending, and asking again.
 
+  /** Not while the server wants to be left alone, or before it is clear what it refused. */
+  #mayAsk() {
+    if (this.#state !== "open" || this.#timers.has("hold")) return false;
+    return this.#line.refusals.length === 0;
+  }
+
   #ask(room) {
-    if (this.#state === "open" && !this.#timers.has("hold")) {
-      room.askedAs = ++this.#line.asked;
+    if (this.#state === "open") this.#line.stay(room.id);
+    if (this.#mayAsk()) {
+      this.#line.joins.add(room.id);
       this.#line.send({ type: "join_room", roomId: room.id, since: room.since() });
     }
     this.#expectAnswers();
   }
 
   #pump() {
-    if (this.#state !== "open") return;
-    if (!this.#timers.has("hold")) {
+    if (this.#mayAsk()) {
       const isReady = (roomId) => this.#rooms.get(roomId).phase === "joined";
       for (const message of this.#outbox.take(isReady)) this.#line.send(message);
     }
     this.#expectAnswers();
+  }
+
+  /** A leave has no answer: it counts as heard if no refusal follows it for a while. */
+  #sendLeaves() {
+    const line = this.#line;
+    if (this.#timers.has("hold") || line.toLeave.size === 0) return;
+    line.sendLeaves();
+    this.#timers.set("left", ANSWER_TIMEOUT, () => line.left.clear());
   }
 
   /** Sends nothing but pings for a while, then asks again for all that is unanswered. */
@@ -497,7 +572,12 @@ export class RingwireClient {
   }
 
   #askAgain() {
+    const line = this.#line;
+    line.refusals = [];
+    line.joins.clear();
     this.#outbox.recall();
+    if (line.authenticating) line.authenticate({ token: line.token });
+    this.#sendLeaves();
     for (const room of this.#rooms.values()) if (room.phase !== "joined") this.#ask(room);
     this.#pump();
   }
@@ -506,13 +586,18 @@ export class RingwireClient {
   #expectAnswers() {
     if (this.#state !== "open" || this.#timers.has("hold")) return;
     const isOwed = (room) => room.phase !== "joined";
-    if (this.#outbox.inFlight === 0 && ![...this.#rooms.values()].some(isOwed)) {
+    const { authenticating } = this.#line;
+    const isWaiting = authenticating || this.#outbox.inFlight > 0;
+    if (!isWaiting && ![...this.#rooms.values()].some(isOwed)) {
       this.#timers.clear("answer");
       return;
     }
     this.#timers.set("answer", ANSWER_TIMEOUT, () => {
       this.#report("protocol", `no answer within ${ANSWER_TIMEOUT} ms: asking again`);
-      for (const roomId of this.#outbox.roomsInFlight()) this.#rooms.get(roomId).phase = "away";
+      if (this.#state !== "open") return;
+      // By now the user's own messages have their answers.
+      this.#line.hasForeign = false;
+      for (const roomId of this.#outbox.roomsInFlight()) this.#goAway(this.#rooms.get(roomId));
       this.#askAgain();
     });
   }
@@ -525,12 +610,13 @@ export class RingwireClient {
 
   /** Any message counts as an answer. */
   #ping() {
-    if (this.#state !== "open" || this.#timers.has("pong")) return;
+    if (this.#state !== "open") return;
+    this.#schedulePing();
+    if (this.#timers.has("pong")) return;
     const { timeout } = this.#options.heartbeat;
     const sentAt = this.#options.now();
     this.#line.pingedAt = sentAt;
     this.#line.send({ type: "ping" });
-    this.#schedulePing();
     this.#timers.set("pong", timeout, () => {
       // A timer that is very late tells of a sleeping machine: the answer may be in the next event.
       const hasSlept = this.#options.now() - sentAt > 2 * timeout;
@@ -566,17 +652,20 @@ export class RingwireClient {
     });
   }
 
+  /** The server's consent brings on the next one; until it comes the token is sent again. */
   async #refresh(line) {
     try {
       await this.#fetchToken(line);
-      if (line !== this.#line) return;
-      line.send({ type: "auth", token: line.token });
     } catch (cause) {
       if (line !== this.#line) return;
       this.#report("token", `the token function failed: ${cause?.message ?? cause}`, cause);
-      if (line !== this.#line) return;
+      if (line === this.#line) this.#scheduleRefresh(line);
+      return;
     }
-    this.#scheduleRefresh(line);
+    if (line !== this.#line) return;
+    if (this.#timers.has("hold")) line.authenticating = true;
+    else line.authenticate({ token: line.token });
+    this.#expectAnswers();
   }
 
   // --- Telling the user.
@@ -610,8 +699,6 @@ export class RingwireClient {
 class Room {
   /** "away": not joined on this line; "replaying": joined, hears what it missed; "joined". */
   phase = "away";
-  /** The order in which joins were sent on this line. */
-  askedAs = 0;
   userCount = 0;
   epoch;
   /** The offset of the last message delivered. */
@@ -641,7 +728,7 @@ class Room {
 
   /** A promise of the result of the join that is under way, or of the last one. */
   result() {
-    if (this.phase === "joined") return Promise.resolve({ ...this.#answer, ...this.view() });
+    if (this.phase === "joined") return Promise.resolve(this.#joinResult(this.offset));
     const promise = new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }));
     promise.catch(() => {});
     return promise;
@@ -649,6 +736,11 @@ class Room {
 
   reject(error) {
     for (const { reject } of this.#waiting.splice(0)) reject(error);
+  }
+
+  #joinResult(offset) {
+    const { roomId, recovered } = this.#answer;
+    return { roomId, userCount: this.userCount, epoch: this.epoch, offset, recovered };
   }
 
   /** The server's `room_joined`: says where its stream goes on for us. */
@@ -669,12 +761,17 @@ class Room {
     if (this.phase === "away") this.phase = "replaying";
   }
 
-  /** "next" if the message is to be delivered, "gap" if others are missing before it. */
-  accept({ offset, id }) {
+  /**
+   * "next" if the message is to be delivered, "known" if it was, "gap" if others are missing before
+   * it, "early" if it cannot be told. `isMine`: it is what we wait for; then it may be an old one,
+   * said again and published the first time, in what we missed for good.
+   */
+  accept({ offset, id }, isMine) {
     // Without an answer on this line the epoch is unknown; the replay will bring it again.
-    if (this.phase === "away" || offset <= this.offset) return "known";
-    if (offset !== this.offset + 1) return "gap";
-    this.offset = offset;
+    if (this.phase === "away") return "early";
+    if (offset > this.offset + 1) return "gap";
+    if (offset <= this.offset && !isMine) return "known";
+    this.offset = Math.max(this.offset, offset);
     return this.#isNew(id) ? "next" : "known";
   }
 
@@ -685,12 +782,10 @@ class Room {
 
   /** Ends the replay if it is complete; returns the `recovered` event if this was a re-join. */
   settle() {
-    if (this.phase !== "replaying" || this.offset < this.#answer.offset) return undefined;
+    if (this.offset < this.#answer.offset) return undefined;
     this.phase = "joined";
     const { roomId, recovered, epochChanged, offset, missed } = this.#answer;
-    for (const { resolve } of this.#waiting.splice(0)) {
-      resolve({ roomId, userCount: this.userCount, epoch: this.epoch, offset, recovered });
-    }
+    for (const { resolve } of this.#waiting.splice(0)) resolve(this.#joinResult(offset));
     const rejoined = this.#wasJoined;
     this.#wasJoined = true;
     return rejoined ? { roomId, recovered, epochChanged, offset, missed } : undefined;
@@ -758,29 +853,34 @@ class Outbox {
     }
   }
 
-  /** What is in flight has to be sent again, with the same ids. */
-  recall() {
-    for (const said of this.#messages.values()) said.isInFlight = false;
-    this.inFlight = 0;
+  /** What is in flight, in one room or in all, has to be sent again, with the same ids. */
+  recall(roomId) {
+    for (const said of this.#inFlight()) {
+      if (roomId !== undefined && said.roomId !== roomId) continue;
+      said.isInFlight = false;
+      this.inFlight -= 1;
+    }
   }
 
   roomsInFlight() {
-    const inFlight = [...this.#messages.values()].filter((said) => said.isInFlight);
-    return new Set(inFlight.map((said) => said.roomId));
+    return new Set(this.#inFlight().map((said) => said.roomId));
+  }
+
+  /** Whether this message is one that waits for its confirmation. */
+  has({ id, roomId }) {
+    return this.#messages.get(id)?.roomId === roomId;
   }
 
   /** Takes the message out that this one confirms; returns what resolves its promise. */
   confirm({ id, roomId }) {
+    if (!this.has({ id, roomId })) return undefined;
     const said = this.#messages.get(id);
-    if (said?.roomId !== roomId) return undefined;
     this.#remove(said);
     return said.resolve;
   }
 
-  /** Rejects the message the server has just refused, if it can only be one. */
-  rejectSuspect(error) {
-    const inFlight = [...this.#messages.values()].filter((said) => said.isInFlight);
-    if (inFlight.length === 1) this.#reject(inFlight[0], error);
+  rejectInFlight(error) {
+    for (const said of this.#inFlight()) this.#reject(said, error);
   }
 
   rejectRoom(roomId, error) {
@@ -791,6 +891,10 @@ class Outbox {
 
   rejectAll(error) {
     for (const said of [...this.#messages.values()]) this.#reject(said, error);
+  }
+
+  #inFlight() {
+    return [...this.#messages.values()].filter((said) => said.isInFlight);
   }
 
   #reject(said, error) {
@@ -812,8 +916,14 @@ class Line {
   authenticating = false;
   openedAt = NaN;
   pingedAt;
-  /** Joins sent so far. */
-  asked = 0;
+  /** The rooms of the joins that are unanswered. */
+  joins = new Set();
+  /** Refusals of which it is not clear yet what they mean. */
+  refusals = [];
+  /** The rooms that are still to be left, and those that were a short while ago. */
+  toLeave = new Set();
+  left = new Set();
+  hasLeftAgain = false;
   /** Refusals in a row. */
   setbacks = 0;
   /** The user has sent messages of which we do not know what the server makes of them. */
@@ -842,6 +952,27 @@ class Line {
   authenticate(credentials) {
     this.authenticating = true;
     this.send({ type: "auth", ...credentials });
+  }
+
+  sendLeaves() {
+    for (const roomId of this.toLeave) {
+      this.send({ type: "leave_room", roomId });
+      this.left.add(roomId);
+    }
+    this.toLeave.clear();
+  }
+
+  /** The rooms just left are to be left once more. */
+  leaveAgain() {
+    if (this.left.size > 0) this.hasLeftAgain = true;
+    for (const roomId of this.left) this.toLeave.add(roomId);
+    this.left.clear();
+  }
+
+  /** The room is not to be left after all. */
+  stay(roomId) {
+    this.toLeave.delete(roomId);
+    this.left.delete(roomId);
   }
 
   send(message) {
@@ -881,7 +1012,7 @@ class Timers {
       this.#handles.delete(name);
       action();
     };
-    this.#handles.set(name, setTimeout(fire, milliseconds));
+    this.#handles.set(name, setTimeout(fire, Math.min(milliseconds, TIMER_MAX)));
   }
 
   clear(name) {
@@ -924,12 +1055,16 @@ function settle(options, defaults = DEFAULTS, path = "") {
     if (!Object.hasOwn(defaults, key)) throw new TypeError(`there is no option ${name}`);
     if (value === undefined) continue;
     const standard = defaults[key];
-    if (standard !== null && typeof standard === "object") {
+    if (typeof standard === "object") {
+      if (value === null || typeof value !== "object") {
+        throw new TypeError(`the option ${name} must be an object`);
+      }
       settled[key] = settle(value, standard, `${name}.`);
       continue;
     }
-    if (typeof standard === "number" && !(value >= 0)) {
-      throw new RangeError(`the option ${name} must be a number, 0 or more`);
+    const least = LEAST[name] ?? 0;
+    if (typeof standard === "number" && !(typeof value === "number" && value >= least)) {
+      throw new RangeError(`the option ${name} must be a number, ${least} or more`);
     }
     if (typeof standard === "function" && typeof value !== "function") {
       throw new TypeError(`the option ${name} must be a function`);
@@ -950,12 +1085,46 @@ function webSocketUrl(address) {
   return url;
 }
 
+/** What the server would refuse for its form at every attempt is refused here, once. */
+function checkCredentials({ token, username, password }) {
+  const isFixed = token !== undefined && typeof token !== "function";
+  const faults = {
+    token: isFixed ? tokenFault(token) : undefined,
+    username: username === undefined ? undefined : nameFault(username, USERNAME_MAX),
+    password: password === undefined ? undefined : textFault(password, PASSWORD_MAX),
+  };
+  for (const [name, fault] of Object.entries(faults)) {
+    if (fault) throw new RangeError(`the option ${name} ${fault}`);
+  }
+}
+
 /** What is wrong with a text that must have 1 to `max` Unicode scalar values, if anything. */
-function textFault(text, max) {
+function textFault(text, max, forbidden) {
   if (typeof text !== "string") return "must be a string";
   if (/\p{Surrogate}/u.test(text)) return "has half of a surrogate pair";
+  if (forbidden?.test(text)) return "has a control character";
   const count = text.length > 2 * max ? Infinity : [...text].length;
   return count >= 1 && count <= max ? undefined : `must have 1 to ${max} characters`;
+}
+
+/** The same of the name of a room or a user: it must not be blank either. */
+function nameFault(name, max) {
+  const fault = textFault(name, max, /\p{Cc}/u);
+  return fault ?? (/^\p{White_Space}*$/u.test(name) ? "is blank" : undefined);
+}
+
+function tokenFault(token) {
+  if (typeof token !== "string" || token === "") return "is no string, or empty";
+  return byteLength(token) > TOKEN_MAX ? `has more than ${TOKEN_MAX} bytes` : undefined;
+}
+
+function isPosition(value) {
+  const { epoch, offset } = value ?? {};
+  return !textFault(epoch, EPOCH_MAX) && Number.isSafeInteger(offset) && offset >= 0;
+}
+
+function byteLength(text) {
+  return new TextEncoder().encode(text).length;
 }
 
 /** A rejected promise that is no uncaught error if nobody looks at it. */

@@ -43,7 +43,11 @@ let retryAt = null;
 function readAddress() {
   const hash = new URLSearchParams(location.hash.slice(1));
   const query = new URLSearchParams(location.search);
-  const found = { room: hash.get("room"), token: hash.get("token") ?? query.get("token") };
+  const name = hash.get("room")?.trim() ?? "";
+  const found = {
+    room: nameFault(name) === "" ? name : null,
+    token: hash.get("token") ?? query.get("token"),
+  };
   if (found.token !== null) {
     // A secret in the address bar is soon in a screenshot or a bookmark.
     remember("token", found.token);
@@ -75,16 +79,13 @@ function remember(key, value) {
 async function enter(name, next, password) {
   disconnect();
   const token = recall("token");
-  const mine = new RingwireClient(ENDPOINT, {
-    username: name,
-    ...(password && { password }),
-    ...(token && { token }),
-    // The network of a person changes more often than it is overloaded.
-    backoff: { base: 500, cap: 10_000 },
-    heartbeat: { interval: 5000, timeout: 5000 },
-    // `Date.now()` has no fractions of a millisecond.
-    now: () => performance.timeOrigin + performance.now(),
-  });
+  let mine;
+  try {
+    mine = makeClient({ username: name, ...(password && { password }), ...(token && { token }) });
+  } catch (error) {
+    showStart(error.message);
+    return;
+  }
   [client, wanted, wasOpen, retryAt] = [mine, next, false, null];
   listen(mine);
   part.join.disabled = true;
@@ -99,6 +100,24 @@ async function enter(name, next, password) {
   } catch (error) {
     if (client === mine) showStart(advice(error.message));
   }
+}
+
+function makeClient(credentials) {
+  return new RingwireClient(ENDPOINT, {
+    ...credentials,
+    // The network of a person changes more often than it is overloaded.
+    backoff: { base: 500, cap: 10_000 },
+    heartbeat: { interval: 5000, timeout: 5000 },
+    // `Date.now()` has no fractions of a millisecond.
+    now: () => performance.timeOrigin + performance.now(),
+  });
+}
+
+/** What is dropped with a room or a connection is not dropped in silence. */
+function dropNews() {
+  const count = client?.pending.length ?? 0;
+  if (count === 0) return "";
+  return `${count === 1 ? "1 message" : `${count} messages`} may not have been sent`;
 }
 
 function disconnect() {
@@ -159,8 +178,10 @@ async function changeRoom(next) {
       mine.leave(next);
       return;
     }
+    const news = dropNews();
     mine.leave(room);
     showRoom(next, joined);
+    if (news) showNotice(news);
   } catch (error) {
     if (client !== mine || wanted !== next) return;
     wanted = room;
@@ -302,9 +323,10 @@ function say(text) {
   line.querySelector(".when").textContent = "waiting";
   part.log.append(line);
   group(line);
+  prune();
   isAtEnd = true;
   const said = mine.say(room, text);
-  own.set(said.id, line);
+  if (said.id !== undefined) own.set(said.id, line);
   said.catch((error) => {
     own.delete(said.id);
     line.classList.replace("pending", "failed");
@@ -365,6 +387,10 @@ function addEvent(text) {
 function insertLine(line) {
   part.log.insertBefore(line, part.log.querySelector(":scope > .pending"));
   group(line);
+  prune();
+}
+
+function prune() {
   while (part.log.childElementCount > LINES_MAX) part.log.firstElementChild.remove();
 }
 
@@ -486,11 +512,15 @@ function growField() {
   part.text.style.height = `${part.text.scrollHeight + 2}px`;
 }
 
+/** What is wrong with the name of a person or a room, wherever it comes from; "" if nothing. */
+function nameFault(name) {
+  if (name.trim() === "") return "Please fill in this field.";
+  if (/\p{Cc}|\p{Surrogate}/u.test(name)) return "Please use visible characters only.";
+  return characters(name) <= NAME_CHARACTERS_MAX ? "" : "At most 50 characters.";
+}
+
 function requireName(input) {
-  const value = input.value.trim();
-  const fault = value === "" ? "Please fill in this field." : "At most 50 characters.";
-  const isGood = value !== "" && characters(value) <= NAME_CHARACTERS_MAX;
-  input.setCustomValidity(isGood ? "" : fault);
+  input.setCustomValidity(nameFault(input.value.trim()));
   return input.reportValidity();
 }
 
@@ -524,8 +554,9 @@ part.text.addEventListener("keydown", (event) => {
 
 part.leave.addEventListener("click", () => {
   part.room.value = room;
+  const news = dropNews();
   client.leave(room);
-  showStart();
+  showStart(news);
 });
 
 part.change.addEventListener("click", () => {
@@ -546,7 +577,12 @@ for (const input of [part.name, part.room, part["next-room"]]) {
 
 window.addEventListener("popstate", () => {
   const next = readAddress().room;
-  if (next === null) return;
+  if (next === null) {
+    // No room has such a name: the address says again where we are.
+    const here = `#${new URLSearchParams({ room })}`;
+    if (room !== null && location.hash !== "") history.replaceState(null, "", here);
+    return;
+  }
   if (room !== null) changeRoom(next);
   else part.room.value = next;
 });
@@ -571,7 +607,7 @@ part.name.value = recall("name");
 part.token.value = recall("token");
 part.room.value = address.room ?? (recall("room") || "lobby");
 showLength();
-if (recall("joined") && part.name.value) {
+if (recall("joined") && !nameFault(part.name.value) && !nameFault(part.room.value)) {
   enter(part.name.value, part.room.value, "");
 } else {
   (part.name.value ? part.room : part.name).focus();

@@ -130,6 +130,8 @@ async function chat() {
     ["the line is cut", () => survivesCut(ada, grace)],
     ["the server is killed", () => survivesKill(ada, grace)],
     ["change of the room", () => changesRoom(ada, grace)],
+    ["a bad address", () => refusesAddress(ada)],
+    ["a long log", () => prunes(ada)],
     ["reload", () => reloads(ada, grace)],
     ["leave", () => leaves(ada, grace)],
     ["nothing foreign", () => staysClean(both)],
@@ -337,6 +339,24 @@ async function changesRoom(ada, grace) {
   for (const page of [ada, grace]) await page.getByText("2 here", { exact: true }).waitFor();
 }
 
+async function refusesAddress(page) {
+  for (const room of ["%20", "a%0Ab", "x".repeat(51)]) {
+    await page.evaluate((name) => (location.hash = `room=${name}`), room);
+    await page.waitForFunction(() => location.hash === "#room=lobby");
+    await page.getByRole("heading", { name: "lobby" }).waitFor();
+  }
+}
+
+async function prunes(page) {
+  await page.evaluate(() => {
+    const lines = Array.from({ length: 3000 }, () => document.createElement("p"));
+    document.getElementById("log").prepend(...lines);
+  });
+  await say(page, "only I talk");
+  await sees(page, "only I talk");
+  assert.equal(await page.locator("#log > *").count(), 2000);
+}
+
 async function reloads(ada, grace) {
   await ada.reload();
   for (const page of [ada, grace]) await page.getByText("2 here", { exact: true }).waitFor();
@@ -347,8 +367,13 @@ async function reloads(ada, grace) {
 }
 
 async function leaves(ada, grace) {
+  await line.cut();
+  await ada.getByText("Reconnecting", { exact: true }).waitFor();
+  await say(ada, "too late");
+  await ada.getByText(/\b1 waiting/).waitFor();
   await ada.getByRole("button", { name: "Leave" }).click();
   await ada.getByRole("heading", { name: "Join a room" }).waitFor();
+  await ada.getByText("1 message may not have been sent").waitFor();
   await grace.getByText("1 here", { exact: true }).waitFor();
   assert.equal(await ada.getByLabel("Your name").inputValue(), "Ada");
 }

@@ -135,6 +135,68 @@ test("close() while waiting, or in a handler, leaves nothing to come", async (co
   assert.deepEqual(fake.of("reconnecting"), []);
 });
 
+test("close() in the handler of a state is told once", async (context) => {
+  const fake = fakeClient(context);
+  await fake.connect();
+  fake.client.on("state", ({ state }) => state === "waiting" && fake.client.close());
+  fake.socket.lose();
+  assert.deepEqual(fake.of("close").map(({ willReconnect }) => willReconnect), [false]);
+  assert.deepEqual(fake.of("reconnecting"), []);
+});
+
+for (const [name, options] of [
+  ["the token function", { token: () => Promise.reject(new Error("no network")) }],
+  [
+    "the WebSocket",
+    {
+      WebSocket: class {
+        constructor() {
+          throw new Error("not allowed");
+        }
+      },
+    },
+  ],
+]) {
+  test(`close() in a handler after ${name} has failed`, async (context) => {
+    const fake = fakeClient(context, options);
+    fake.client.on("error", () => fake.client.close());
+    // An unhandled rejection would fail this test.
+    fake.client.connect();
+    await settled();
+    assert.equal(fake.client.state, "closed");
+    assert.equal(fake.of("close").length, 1);
+  });
+}
+
+test("an expired token is replaced, one refused from the start is the end", async (context) => {
+  let count = 0;
+  const fake = fakeClient(context, { token: () => `t${++count}`, tokenIn: "message" });
+  await fake.connect();
+  fake.socket.receive({ type: "auth_success", userId: "ada" });
+  fake.socket.lose(4001, "Token expired");
+  assert.equal(fake.client.state, "waiting");
+  await fake.tick(500);
+  fake.socket.open();
+  assert.deepEqual(fake.socket.takeSent(), [{ type: "auth", token: "t2" }]);
+  fake.socket.lose(4001, "Authentication failed");
+  assert.equal(fake.client.state, "closed");
+  assert.deepEqual(fake.of("close").map(({ willReconnect }) => willReconnect), [true, false]);
+});
+
+test("who we are is not remembered for the next connection", async (context) => {
+  const names = ["ada", "bob"];
+  const claims = () => JSON.stringify({ sub: names.shift() });
+  const token = () => `h.${Buffer.from(claims()).toString("base64url")}.s`;
+  const fake = fakeClient(context, { token });
+  await fake.connect();
+  assert.equal(fake.client.userId, "ada");
+  fake.client.close();
+  await fake.connect();
+  assert.equal(fake.client.userId, "bob");
+  fake.socket.receive({ type: "auth_success", userId: "Robert" });
+  assert.equal(fake.client.userId, "Robert");
+});
+
 test("a connection that does not open in time is dropped", async (context) => {
   const fake = fakeClient(context, { connectTimeout: 3_000 });
   fake.client.connect();
@@ -150,7 +212,11 @@ test("a connection that does not open in time is dropped", async (context) => {
 test("a line that answers no ping is dropped without waiting", async (context) => {
   const fake = fakeClient(context, { heartbeat: { interval: 1_000, timeout: 400 } });
   await fake.connect();
-  await fake.tick(1_000);
+  assert.deepEqual(fake.socket.sent.splice(0), [{ type: "ping" }]);
+  await fake.tick(10);
+  fake.socket.receive({ type: "pong" });
+  assert.equal(fake.client.latency, 10);
+  await fake.tick(990);
   assert.deepEqual(fake.socket.sent, [{ type: "ping" }]);
   await fake.tick(25);
   fake.socket.receive({ type: "pong" });
@@ -164,10 +230,23 @@ test("a line that answers no ping is dropped without waiting", async (context) =
   assert.deepEqual([code, willReconnect], [1006, true]);
 });
 
+test("the heart goes on beating when the timeout is longer than the interval", async (context) => {
+  const fake = fakeClient(context, { heartbeat: { interval: 100, timeout: 400 } });
+  await fake.connect();
+  for (let beat = 1; beat <= 3; beat += 1) {
+    assert.equal(fake.socket.sent.splice(0).length, 1, `beat ${beat}`);
+    for (let beats = 1; beats <= 3; beats += 1) await fake.tick(100);
+    assert.equal(fake.socket.sent.length, 0);
+    fake.socket.receive({ type: "pong" });
+    await fake.tick(100);
+  }
+  await fake.tick(400);
+  assert.equal(fake.client.state, "waiting");
+});
+
 test("any message is a sign of life", async (context) => {
   const fake = fakeClient(context, { heartbeat: { interval: 1_000, timeout: 400 } });
   await fake.connect();
-  await fake.tick(1_000);
   fake.socket.receive({ type: "user_joined", roomId: "x", userCount: 1 });
   await fake.tick(500);
   assert.equal(fake.client.state, "open");
@@ -178,7 +257,6 @@ test("a late timer asks again: the machine may have slept", async (context) => {
   const now = () => Date.now() + slept;
   const fake = fakeClient(context, { heartbeat: { interval: 1_000, timeout: 400 }, now });
   await fake.connect();
-  await fake.tick(1_000);
   slept = 3_600_000;
   await fake.tick(400);
   assert.equal(fake.client.state, "open");
@@ -195,7 +273,7 @@ test("the token is fetched before every connect, and escaped", async (context) =
   assert.equal(fake.socket.url, "ws://chat.test/?token=a%26b+1");
   await fake.reconnect();
   assert.equal(fake.socket.url, "ws://chat.test/?token=a%26b+2");
-  assert.deepEqual(fake.socket.sent, []);
+  assert.deepEqual(fake.socket.takeSent(), []);
 });
 
 test("a token function that fails is tried again", async (context) => {
@@ -272,6 +350,50 @@ test("a new token is sent before the old one expires, by the server's clock", as
   assert.deepEqual(fake.socket.takeSent(), [{ type: "auth", token: tokens[1] }]);
 });
 
+test("a new token that is refused for the rate is sent again", async (context) => {
+  const jwt = (exp) => `h.${Buffer.from(JSON.stringify({ exp })).toString("base64url")}.s`;
+  const token = () => jwt(Date.now() / 1000 + 600);
+  const fake = fakeClient(context, { token, heartbeat: { interval: Infinity } });
+  await fake.connect();
+  await fake.tick(540_000);
+  const [first] = fake.socket.takeSent();
+  fake.socket.error("Rate limit exceeded");
+  await fake.tick(999);
+  assert.deepEqual(fake.socket.takeSent(), []);
+  await fake.tick(1);
+  assert.deepEqual(fake.socket.takeSent(), [first]);
+  // No answer at all: again, too.
+  await fake.tick(10_000);
+  assert.deepEqual(fake.socket.takeSent(), [first]);
+  fake.socket.receive({ type: "auth_success", userId: "ada" });
+  await fake.tick(500_000);
+  assert.deepEqual(fake.socket.takeSent(), []);
+  await fake.tick(40_000);
+  assert.equal(fake.socket.takeSent()[0].type, "auth");
+});
+
+test("times that no timer can wait are long, not short", async (context) => {
+  const backoff = { base: 2 ** 50, cap: 2 ** 60 };
+  const fake = fakeClient(context, { connectTimeout: 2 ** 40, backoff });
+  fake.client.connect();
+  await fake.tick(100_000);
+  assert.equal(fake.client.state, "connecting");
+  fake.socket.lose();
+  await fake.tick(100_000);
+  assert.equal(fake.client.state, "waiting");
+});
+
+test("close() refuses what no close frame can carry, and changes nothing", async (context) => {
+  const fake = fakeClient(context);
+  await fake.enter();
+  for (const [code, reason] of [[1000, "é".repeat(62)], [3000.5, ""], [5000, ""]]) {
+    assert.throws(() => fake.client.close(code, reason), RangeError);
+  }
+  assert.equal(fake.client.state, "open");
+  fake.client.close(1000, "é".repeat(61));
+  assert.equal(fake.client.state, "closed");
+});
+
 test("other messages are sent while open, and refused or kept otherwise", async (context) => {
   const strict = fakeClient(context);
   assert.throws(() => strict.client.send({ type: "ping" }), /cannot send while idle/);
@@ -283,7 +405,7 @@ test("other messages are sent while open, and refused or kept otherwise", async 
   });
   for (const n of [1, 2, 3]) patient.client.send({ type: "custom", n });
   await patient.connect();
-  assert.deepEqual(patient.socket.sent.map(({ n }) => n), [2, 3]);
+  assert.deepEqual(patient.socket.takeSent().map(({ n }) => n), [2, 3]);
 });
 
 test("handlers can be ended, and one that throws disturbs no other", async (context) => {
@@ -315,6 +437,8 @@ test("the browser's hints are followed while connected, and only then", async (c
   });
   const fake = fakeClient(context);
   await fake.connect();
+  fake.socket.receive({ type: "pong" });
+  fake.socket.sent.length = 0;
   page.dispatchEvent(new Event("visibilitychange"));
   assert.deepEqual(fake.socket.sent, [{ type: "ping" }]);
   fake.socket.receive({ type: "pong" });
@@ -339,7 +463,19 @@ test("wrong options and addresses are refused with a word", () => {
   assert.throws(make({ heartBeat: {} }), /no option heartBeat/);
   assert.throws(make({ backoff: { max: 1 } }), /no option backoff\.max/);
   assert.throws(make({ tokenIn: "header" }), /tokenIn must be one of: query, message/);
-  assert.throws(make({ inFlight: -1 }), RangeError);
+  assert.throws(make({ inFlight: 0 }), /inFlight must be a number, 1 or more/);
+  assert.throws(make({ inFlight: "2" }), RangeError);
+  for (const name of ["interval", "timeout"]) {
+    assert.throws(make({ heartbeat: { [name]: 0 } }), RangeError);
+  }
+  assert.throws(make({ connectTimeout: 0 }), RangeError);
+  assert.throws(make({ queue: { size: 0 } }), RangeError);
+  assert.throws(make({ backoff: 5 }), /backoff must be an object/);
+  for (const username of ["", " \u00a0", "x".repeat(51), "a\u0085b"]) {
+    assert.throws(make({ username }), RangeError);
+  }
+  assert.throws(make({ username: "Ada", password: "" }), RangeError);
+  for (const token of ["", "x".repeat(4_097)]) assert.throws(make({ token }), RangeError);
   assert.throws(make({ now: 5 }), TypeError);
   assert.throws(make({}, "ftp://x/"), SyntaxError);
   assert.throws(make({}, "no address"), TypeError);

@@ -121,6 +121,27 @@ test("a rate limit delays, and loses and exchanges nothing", async (context) => 
   assert.deepEqual(adaHears.texts, texts);
 });
 
+test("what was lost for good is confirmed by the server's memory", async (context) => {
+  const server = await serverFor(context);
+  const proxy = await FaultProxy.start({ host: "127.0.0.1", port: server.port });
+  context.after(() => proxy.stop());
+  const [ada, bob] = clients(context, [`ws://127.0.0.1:${proxy.port}/`], [server.url]);
+  await Promise.all([ada.join("lobby"), bob.join("lobby")]);
+  const bobHears = hearing(bob);
+  proxy.cutAfter(1, "down", "reset");
+  proxy.refuse = true;
+  const saying = ada.say("lobby", "mine");
+  await bobHears.until(1);
+  // More was said than the server can replay from where Ada was.
+  const room = server.room("lobby");
+  room.missed = () => undefined;
+  await bob.say("lobby", "another's");
+  proxy.refuse = false;
+  assert.equal((await next(ada, "recovered")).recovered, false);
+  assert.equal((await saying).offset, 1);
+  assert.equal(server.heard, 3);
+});
+
 test("wrong credentials are the end", async (context) => {
   const authenticate = ({ password }) => (password === "right" ? "ada" : undefined);
   const server = await serverFor(context, { authenticate });

@@ -18,8 +18,9 @@ test("join waits for the connection and tells where the room stands", async (con
   assert.deepEqual([...fake.client.rooms], [["lobby", place]]);
   fake.socket.receive({ type: "user_left", roomId: "lobby", userCount: 2 });
   assert.equal(fake.client.rooms.get("lobby").userCount, 2);
-  // A second join asks nobody.
-  assert.equal((await fake.client.join("lobby")).userCount, 2);
+  // A second join asks nobody, and has no more to say than the first.
+  const again = { roomId: "lobby", recovered: false, ...place, userCount: 2 };
+  assert.deepEqual(await fake.client.join("lobby"), again);
   assert.deepEqual(fake.socket.takeSent(), []);
   assert.deepEqual(fake.of("recovered"), []);
 });
@@ -131,6 +132,30 @@ test("a gap in the replay is reported, and does not stop the room", async (conte
   assert.equal(fake.of("error").length, 1);
 });
 
+test("a replay that ends with a message shown before is complete", async (context) => {
+  const fake = fakeClient(context);
+  await fake.enter("lobby", 5);
+  fake.socket.chat("lobby", 6, { id: "a" });
+  await fake.reconnect();
+  fake.socket.joined("lobby", 7, { recovered: true });
+  fake.socket.chat("lobby", 7, { id: "a" });
+  assert.equal(fake.of("recovered").length, 1);
+});
+
+test("a long replay is not asked for again while it comes", async (context) => {
+  const fake = fakeClient(context, { heartbeat: { interval: Infinity } });
+  await fake.enter();
+  await fake.reconnect();
+  fake.socket.joined("lobby", 3, { recovered: true });
+  fake.socket.takeSent();
+  for (const offset of [1, 2, 3]) {
+    await fake.tick(9_000);
+    fake.socket.chat("lobby", offset);
+  }
+  assert.deepEqual(fake.socket.takeSent(), []);
+  assert.equal(fake.of("recovered").length, 1);
+});
+
 test("the memory of ids is bounded", async (context) => {
   const fake = fakeClient(context);
   await fake.enter();
@@ -165,7 +190,27 @@ test("a join without an answer is asked again", async (context) => {
   assert.deepEqual(fake.socket.takeSent(), [{ type: "join_room", roomId: "lobby" }]);
 });
 
-test("too many rooms: the latest ones are refused and forgotten", async (context) => {
+test("too many rooms: those are refused that have no other answer", async (context) => {
+  const fake = fakeClient(context);
+  await fake.connect();
+  const joining = Object.fromEntries(["a", "b", "c"].map((room) => [room, fake.client.join(room)]));
+  // Which of the three is meant? Another question would make it no clearer.
+  fake.socket.error("Too many rooms");
+  fake.socket.takeSent();
+  const later = fake.client.join("d");
+  fake.socket.joined("c", 0);
+  assert.deepEqual(fake.socket.takeSent(), []);
+  fake.socket.joined("b", 0);
+  await assert.rejects(joining.a, /Too many rooms/);
+  await Promise.all([joining.b, joining.c]);
+  assert.deepEqual(fake.socket.takeSent().map(({ roomId }) => roomId), ["d"]);
+  fake.socket.joined("d", 0);
+  await later;
+  await fake.reconnect();
+  assert.deepEqual(fake.socket.takeSent().map(({ roomId }) => roomId), ["b", "c", "d"]);
+});
+
+test("too many rooms: several at once", async (context) => {
   const fake = fakeClient(context);
   await fake.connect();
   const [first, second, third] = ["a", "b", "c"].map((room) => fake.client.join(room));
@@ -175,8 +220,34 @@ test("too many rooms: the latest ones are refused and forgotten", async (context
   await first;
   await assert.rejects(second, /Too many rooms/);
   await assert.rejects(third, /Too many rooms/);
-  await fake.reconnect();
-  assert.deepEqual(fake.socket.takeSent().map(({ roomId }) => roomId), ["a"]);
+});
+
+test("a leave refused for the rate is sent again, unless joined meanwhile", async (context) => {
+  const fake = fakeClient(context, { heartbeat: { interval: Infinity } });
+  const rooms = ["a", "b", "c"];
+  for (const room of rooms) fake.client.join(room);
+  await fake.connect();
+  for (const room of rooms) fake.socket.joined(room, 0);
+  fake.socket.takeSent();
+  fake.client.leave("a");
+  assert.deepEqual(fake.socket.takeSent(), [{ type: "leave_room", roomId: "a" }]);
+  fake.socket.error("Rate limit exceeded");
+  for (const room of ["b", "c"]) fake.client.leave(room);
+  fake.client.join("c");
+  assert.deepEqual(fake.socket.takeSent(), []);
+  await fake.tick(1_000);
+  const sent = fake.socket.takeSent().map(({ type, roomId }) => `${type} ${roomId}`);
+  assert.deepEqual(sent, ["leave_room a", "leave_room b", "join_room c"]);
+  fake.socket.joined("c", 0);
+  // It had been left the first time: nobody needs to know.
+  const count = fake.of("error").length;
+  fake.socket.error("Not in room");
+  assert.equal(fake.of("error").length, count);
+  // A refusal long after it means something else.
+  await fake.tick(10_000);
+  fake.socket.error("Rate limit exceeded");
+  await fake.tick(10_000);
+  assert.deepEqual(fake.socket.takeSent(), []);
 });
 
 test("a room that was left is silent and not joined again", async (context) => {
@@ -193,9 +264,13 @@ test("a room that was left is silent and not joined again", async (context) => {
 
 test("room ids are checked as the server checks them", async (context) => {
   const { client } = fakeClient(context);
-  for (const roomId of ["", "x".repeat(51), 5, undefined, "half \ud83d"]) {
-    await assert.rejects(client.join(roomId), RangeError);
-  }
+  const bad = ["", "x".repeat(51), 5, undefined, "half \ud83d"];
+  bad.push(" ", "\u3000\u00a0", "a\nb", "\x7f");
+  for (const roomId of bad) await assert.rejects(client.join(roomId), RangeError);
+  const places = [null, 5, {}, { epoch: EPOCH }, { epoch: "", offset: 1 }, { epoch: 5, offset: 1 }];
+  for (const offset of [-1, 0.5, 2 ** 53, "1"]) places.push({ epoch: EPOCH, offset });
+  for (const since of places) await assert.rejects(client.join("lobby", { since }), RangeError);
+  assert.equal(client.rooms.size, 0);
   client.join("😀".repeat(50));
   await settled();
 });

@@ -62,6 +62,51 @@ test("after a reconnect the replay confirms; the rest goes out with its ids", as
   assert.equal((await promises[0]).offset, 1);
 });
 
+test("said again after a gap: the old message is the confirmation", async (context) => {
+  const fake = fakeClient(context);
+  await fake.enter("lobby", 5);
+  const saying = fake.client.say("lobby", "a");
+  const [sent] = sentChats(fake);
+  await fake.reconnect();
+  // It was published as 7, and the server can no longer replay that.
+  fake.socket.joined("lobby", 2_000);
+  assert.deepEqual(sentChats(fake), [sent]);
+  fake.socket.chat("lobby", 7, sent);
+  assert.equal((await saying).offset, 7);
+  assert.deepEqual(fake.texts(), ["a"]);
+  assert.equal(fake.client.rooms.get("lobby").offset, 2_000);
+  // Once is enough, and the room goes on where it was.
+  fake.socket.chat("lobby", 7, sent);
+  fake.socket.chat("lobby", 2_001);
+  assert.deepEqual(fake.texts(), ["a", "text 2001"]);
+  assert.deepEqual(fake.of("error"), []);
+});
+
+test("what was under way when a gap was noticed is said again", async (context) => {
+  const fake = fakeClient(context);
+  await fake.enter("lobby", 5);
+  fake.client.say("lobby", "a");
+  const [sent] = sentChats(fake);
+  fake.socket.chat("lobby", 8);
+  fake.socket.chat("lobby", 9, sent);
+  fake.socket.joined("lobby", 9);
+  assert.deepEqual(sentChats(fake), [sent]);
+  fake.socket.chat("lobby", 9, sent);
+  assert.deepEqual(fake.client.pending, []);
+});
+
+test("the talk of others does not put off the question what became of mine", async (context) => {
+  const fake = fakeClient(context, { heartbeat: { interval: Infinity } });
+  await fake.enter();
+  fake.client.say("lobby", "a");
+  fake.socket.takeSent();
+  for (const offset of [1, 2]) {
+    await fake.tick(5_000);
+    fake.socket.chat("lobby", offset);
+  }
+  assert.deepEqual(fake.socket.takeSent().map(({ type }) => type), ["join_room"]);
+});
+
 test("a room that is not joined yet holds up no other", async (context) => {
   const fake = fakeClient(context);
   await fake.enter("slow");
@@ -135,6 +180,49 @@ test("a message whose form is refused is rejected and blocks no other", async (c
   assert.deepEqual(texts(sentChats(fake)), ["b"]);
 });
 
+test("with several in flight, the one without an answer is the refused one", async (context) => {
+  const fake = fakeClient(context, { inFlight: 2 });
+  await fake.enter();
+  const said = ["a", "b", "c"].map((text) => fake.client.say("lobby", text));
+  const [, second] = sentChats(fake);
+  fake.socket.error("Invalid message format");
+  fake.socket.chat("lobby", 1, second);
+  await assert.rejects(said[0], /Invalid message format/);
+  await said[1];
+  const [third] = sentChats(fake);
+  assert.equal(third.text, "c");
+  fake.socket.chat("lobby", 2, third);
+  await said[2];
+});
+
+test("a join whose form is refused is not blamed on a message, and ends", async (context) => {
+  const fake = fakeClient(context);
+  await fake.enter();
+  const joining = fake.client.join("other");
+  const saying = fake.client.say("lobby", "a");
+  const [sent] = sentChats(fake);
+  fake.socket.error("Invalid message format");
+  assert.equal(fake.client.pending.length, 1);
+  fake.socket.chat("lobby", 1, sent);
+  await saying;
+  await assert.rejects(joining, /Invalid message format/);
+  assert.deepEqual([...fake.client.rooms.keys()], ["lobby"]);
+});
+
+test("a refused message is found out in spite of other messages of the user", async (context) => {
+  const fake = fakeClient(context, { heartbeat: { interval: Infinity } });
+  await fake.enter();
+  fake.client.send({ type: "custom" });
+  const saying = fake.client.say("lobby", "a");
+  fake.socket.error("Invalid message format");
+  fake.socket.error("Invalid message format");
+  assert.equal(fake.client.pending.length, 1);
+  await fake.tick(10_000);
+  fake.socket.joined("lobby", 0, { recovered: true });
+  fake.socket.error("Invalid message format");
+  await assert.rejects(saying, /Invalid message format/);
+});
+
 for (const [policy, kept] of [
   ["reject", ["a", "b", "c"]],
   ["drop-oldest", ["a", "c", "d"]],
@@ -156,9 +244,10 @@ test("rejected at once: no room, no text, left", async (context) => {
   const fake = fakeClient(context);
   await fake.enter();
   await assert.rejects(fake.client.say("elsewhere", "x"), /not in room elsewhere/);
-  for (const text of ["", "x".repeat(1_001), 5, "\udc00"]) {
+  for (const text of ["", "x".repeat(1_001), 5, "\udc00", "a\r\nb", "\0", "\u0085"]) {
     await assert.rejects(fake.client.say("lobby", text), RangeError);
   }
+  fake.client.say("lobby", "\n\t");
   fake.client.say("lobby", "😀".repeat(1_000));
   const waiting = fake.client.say("lobby", "x");
   fake.client.leave("lobby");

@@ -101,7 +101,7 @@ class Room {
     this.epoch = randomBytes(8).toString("hex");
     this.offset = 0;
     this.history = [];
-    this.ids = new Set();
+    this.byId = new Map();
   }
 
   /** Everything after `since`, or undefined if some of it is gone. */
@@ -133,15 +133,17 @@ class Room {
     }
   }
 
-  publish(username, text, id) {
-    if (id !== undefined && this.ids.has(id)) return;
+  /** Publishes an id once: who says it again is told what was published. */
+  publish(visitor, username, text, id) {
+    const known = this.byId.get(id);
+    if (known) return visitor.tell(known);
     this.offset += 1;
     const { id: roomId, offset } = this;
     const timestamp = Date.now();
     const message = { type: "chat_message", roomId, username, text, timestamp, offset, id };
-    this.ids.add(id);
+    if (id !== undefined) this.byId.set(id, message);
     this.history.push(message);
-    if (this.history.length > HISTORY_MESSAGES) this.ids.delete(this.history.shift().id);
+    if (this.history.length > HISTORY_MESSAGES) this.byId.delete(this.history.shift().id);
     for (const member of this.members) member.tell(message);
   }
 }
@@ -215,7 +217,7 @@ class Visitor {
     if (type === "leave_room") return room ? this.#leave(room) : this.#fail("Not in room");
     if (type === "chat_message" && has(text, 1000) && (id === undefined || has(id, 64))) {
       this.#server.heard += 1;
-      return room ? room.publish(this.#userId, text, id) : this.#fail("Not in room");
+      return room ? room.publish(this, this.#userId, text, id) : this.#fail("Not in room");
     }
     return this.#fail("Invalid message format");
   }
