@@ -272,6 +272,13 @@ pub const PASSWORD_LANES_MAX: u32 = 16;
 /// the 10 s that a client has to authenticate.
 pub const PASSWORD_CHECKS_MAX: usize = 32;
 
+/// Attempts to bring a shard the answer to a password, and the pause between two: 10 s in all,
+/// which is as long as its connection waits.
+pub const PASSWORD_ANSWER_ATTEMPTS: u32 = 1000;
+
+/// See [`PASSWORD_ANSWER_ATTEMPTS`].
+pub const PASSWORD_ANSWER_PAUSE: Duration = Duration::from_millis(10);
+
 /// Parts of a rate window: how late a place comes back, and the memory that one takes.
 pub const RATE_PARTS: u32 = 64;
 

@@ -22,7 +22,10 @@ use crate::check::EXIT_CANNOT_RUN;
 use crate::config::{Config, DefaultApp};
 use crate::connection::Workshop;
 use crate::hub::{Epoch, HistoryLimits};
-use crate::limits::{ASSEMBLY_BYTES_MAX, DESCRIPTOR_RESERVE, FRAGMENTS_MAX, TICK_MILLISECONDS};
+use crate::limits::{
+    ASSEMBLY_BYTES_MAX, DESCRIPTOR_RESERVE, FRAGMENTS_MAX, PASSWORD_ANSWER_ATTEMPTS,
+    PASSWORD_ANSWER_PAUSE, TICK_MILLISECONDS,
+};
 use crate::mesh::{Envelope, Mesh};
 use crate::observe::{self, ShardCounters};
 use crate::password_checker::PasswordChecker;
@@ -297,8 +300,16 @@ fn passwords(access: &Access, mesh: &Arc<Mesh>) -> io::Result<Option<Arc<Passwor
     let Some(file) = access.passwords() else { return Ok(None) };
     let mesh = Arc::clone(mesh);
     let checker = PasswordChecker::start(Arc::clone(file), move |(shard, key), identity| {
-        // A connection whose answer finds no room has until its time to authenticate is over.
-        let _ = mesh.send(shard, Envelope::PasswordChecked(key, identity));
+        let mut answer = Envelope::PasswordChecked(key, identity);
+        // A full inbox is emptied soon, and this thread may wait for it.
+        for _ in 0..PASSWORD_ANSWER_ATTEMPTS {
+            match mesh.send(shard, answer) {
+                Ok(()) => return,
+                Err(refused) => answer = refused,
+            }
+            thread::sleep(PASSWORD_ANSWER_PAUSE);
+        }
+        tracing::warn!("shard {shard} takes no answers: a password was checked in vain");
     })?;
     Ok(Some(Arc::new(checker)))
 }

@@ -116,8 +116,7 @@ impl Chat {
                 }
             },
             Credentials::Password { username, password: Some(password) }
-                if self.access.passwords().is_some()
-                    && peer.session.as_ref().is_some_and(|session| session.is_stranger()) =>
+                if self.access.passwords().is_some() =>
             {
                 peer.session.get_or_insert_default().await_check();
                 effects.outcome.question = Some(PasswordQuestion {
@@ -168,7 +167,7 @@ impl App for Chat {
         }
         let is_stranger = session.is_stranger();
         let is_awaiting = session.is_awaiting_check();
-        let is_last = !is_awaiting && session.count_stranger_message() == 0;
+        let is_last = session.count_stranger_message() == 0;
         if !self.passes(session, message.payload.len(), effects) {
             return;
         }
