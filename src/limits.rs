@@ -71,8 +71,8 @@ pub const TIMERS_PER_TURN: usize = 1024;
 /// Slots of the timer wheel: 409 s of ticks; later deadlines are looked at once on the way.
 pub const WHEEL_SLOTS: usize = 4096;
 
-/// Sends of a fan-out in one go: at 4 µs each with their receivers awake, a quarter of a millisecond
-/// until it is seen that others want the turn.
+/// Sends of a fan-out in one go: at 4 µs each, a quarter of a millisecond until it is seen that
+/// others want the turn.
 pub const FANOUT_SENDS_PER_PART: usize = 64;
 
 /// Such goes in one turn, as long as nobody else wants it.

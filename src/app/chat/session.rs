@@ -128,7 +128,7 @@ impl Session {
         self.stranger.is_some_and(|stranger| stranger.until.wrapping_sub(now).cast_signed() <= 0)
     }
 
-    /// When [`is_expired`](Self::is_expired) or [`is_late`](Self::is_late) is to be asked.
+    /// When its time may be over: a connection whose timer fires then is asked.
     #[must_use]
     pub fn deadline(&self, now: Now) -> Option<Tick> {
         if let Some(stranger) = self.stranger {
