@@ -23,8 +23,8 @@ use crate::config::{Config, DefaultApp};
 use crate::connection::Workshop;
 use crate::hub::{Epoch, HistoryLimits};
 use crate::limits::{
-    ASSEMBLY_BYTES_MAX, DESCRIPTOR_RESERVE, FRAGMENTS_MAX, PASSWORD_ANSWER_ATTEMPTS,
-    PASSWORD_ANSWER_PAUSE, TICK_MILLISECONDS,
+    ASSEMBLY_BYTES_MAX, DESCRIPTOR_RESERVE, FRAGMENTS_MAX, HISTORIES_BYTES_MAX,
+    PASSWORD_ANSWER_ATTEMPTS, PASSWORD_ANSWER_PAUSE, TICK_MILLISECONDS,
 };
 use crate::mesh::{Envelope, Mesh};
 use crate::observe::{self, ShardCounters};
@@ -292,7 +292,7 @@ fn workshop(config: &Config) -> Workshop {
 fn history(config: &Config) -> HistoryLimits {
     let age = config.chat.history_age.as_millis() as u64 / TICK_MILLISECONDS;
     let age = u32::try_from(age).expect("the age is at most a day");
-    HistoryLimits { messages: config.chat.history_messages, age }
+    HistoryLimits { messages: config.chat.history_messages, age, home_bytes: HISTORIES_BYTES_MAX }
 }
 
 /// The thread that checks passwords, if there are any.

@@ -15,6 +15,8 @@ pub struct HistoryLimits {
     pub messages: usize,
     /// Ticks from the publication of a message.
     pub age: Tick,
+    /// Bytes of all rooms of a home together.
+    pub home_bytes: usize,
 }
 
 /// The newest messages of one epoch of a room, without a gap.
@@ -140,7 +142,7 @@ mod tests {
     use super::*;
     use crate::collections::random::Random;
 
-    const LIMITS: HistoryLimits = HistoryLimits { messages: 10, age: 50 };
+    const LIMITS: HistoryLimits = HistoryLimits { messages: 10, age: 50, home_bytes: 0 };
 
     fn frame(number: u64, size: usize) -> Vec<u8> {
         number.to_be_bytes().into_iter().cycle().take(size).collect()
@@ -182,7 +184,7 @@ mod tests {
     #[test]
     fn bytes_are_bounded_whatever_the_number() {
         let mut history = History::default();
-        let limits = HistoryLimits { messages: usize::MAX, age: 50 };
+        let limits = HistoryLimits { messages: usize::MAX, age: 50, home_bytes: 0 };
         for number in 0..20 {
             history.push(0, 0, &frame(number, HISTORY_BYTES_MAX / 8), &limits);
             assert!(history.bytes() <= HISTORY_BYTES_MAX);
@@ -195,7 +197,7 @@ mod tests {
     #[test]
     fn a_history_that_has_become_short_keeps_little_memory() {
         let mut history = History::default();
-        let limits = HistoryLimits { messages: usize::MAX, age: 50 };
+        let limits = HistoryLimits { messages: usize::MAX, age: 50, home_bytes: 0 };
         for number in 0..400 {
             history.push(0, 0, &frame(number, 1000), &limits);
         }

@@ -14,9 +14,7 @@ use super::history::{History, HistoryLimits};
 use super::road::{MemberTicket, Notice, Request, Requests, RoomName};
 use super::{Batch, Epoch, Joined, Position, Wording};
 use crate::collections::{Tick, Wheel};
-use crate::limits::{
-    HISTORIES_BYTES_MAX, HISTORY_EXCESS_STEPS, HISTORY_EXPIRIES_PER_TURN, HISTORY_WHEEL_SLOTS,
-};
+use crate::limits::{HISTORY_EXCESS_STEPS, HISTORY_EXPIRIES_PER_TURN, HISTORY_WHEEL_SLOTS};
 use crate::protocol::{OpCode, encode_frame};
 
 /// The time of a turn.
@@ -293,10 +291,10 @@ impl<W: Wording> Home<W> {
     /// room: so none can take from others what is theirs. What was just said, in `speaker`, stays.
     fn forget_excess(&mut self, speaker: usize) {
         for _ in 0..HISTORY_EXCESS_STEPS {
-            if self.bytes <= HISTORIES_BYTES_MAX {
+            if self.bytes <= self.limits.home_bytes {
                 return;
             }
-            let share = HISTORIES_BYTES_MAX / self.rooms.len();
+            let share = self.limits.home_bytes / self.rooms.len();
             let kept = |number| usize::from(number == speaker);
             match self.rooms.get_mut(self.hand) {
                 Some(Room { history, .. })
@@ -415,4 +413,66 @@ fn account(
     change(history);
     *messages += history.len();
     *bytes += history.bytes();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collections::Key;
+
+    struct Plain;
+
+    impl Wording for Plain {
+        fn room_joined(&self, _: &mut Vec<u8>, _: &Joined<'_>) {}
+        fn user_joined(&self, _: &mut Vec<u8>, _: &str, _: u64) {}
+        fn user_left(&self, _: &mut Vec<u8>, _: &str, _: u64) {}
+
+        fn message(&self, out: &mut Vec<u8>, head: &[u8], _: u64, _: u64) {
+            out.extend_from_slice(head);
+        }
+    }
+
+    const TICKET: MemberTicket = MemberTicket { key: Key::from_parts(0, 0), number: 0 };
+
+    fn request(home: &mut Home<Plain>, request: Request, heads: &[u8]) {
+        let requests = Requests { list: vec![request], heads: heads.to_vec() };
+        home.serve(Now { tick: 0, unix_milliseconds: 0 }, 0, requests);
+        home.take_notices(|_, _| {});
+    }
+
+    fn join(home: &mut Home<Plain>, room: &RoomName) {
+        let room = room.clone();
+        request(home, Request::Join { room, ticket: TICKET, since: None, again: false }, b"");
+    }
+
+    fn publish(home: &mut Home<Plain>, room: &RoomName, bytes: usize) {
+        let head = bytes as u32;
+        let message = Request::Publish { room: room.clone(), ticket: TICKET, head, id: 0 };
+        request(home, message, &vec![b'x'; bytes]);
+    }
+
+    fn kept(home: &Home<Plain>, room: &RoomName) -> usize {
+        home.rooms[home.names[room]].history.len()
+    }
+
+    #[test]
+    fn rooms_that_talk_much_do_not_take_the_history_of_a_quiet_one() {
+        let limits = HistoryLimits { messages: 1000, age: 100, home_bytes: 64 * 1024 };
+        let mut home = Home::new(Plain, limits, 1, Epoch(0));
+        let names: Vec<RoomName> = (0..16).map(|number: u32| number.to_string().into()).collect();
+        let (quiet, loud) = names.split_first().expect("there are 16");
+        names.iter().for_each(|name| join(&mut home, name));
+        for _ in 0..3 {
+            publish(&mut home, quiet, 1000);
+        }
+        for number in 0..2000 {
+            publish(&mut home, &loud[number * 7 % loud.len()], 1000);
+            assert!(home.bytes <= limits.home_bytes + 1100, "{}", home.bytes);
+        }
+        assert_eq!(kept(&home, quiet), 3);
+        assert!(loud.iter().all(|name| (3..=5).contains(&kept(&home, name))));
+        // What was just said stays, however large it is.
+        publish(&mut home, quiet, limits.home_bytes);
+        assert_eq!(kept(&home, quiet), 1);
+    }
 }

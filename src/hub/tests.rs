@@ -88,8 +88,11 @@ impl World {
         let shards = 1 + random.below(8) as usize;
         let hasher = RandomState::new();
         let names = names(&mut random, &hasher, shards as u64);
-        let limits =
-            HistoryLimits { messages: 1 + random.below(20) as usize, age: 5 + random.below(100) };
+        let limits = HistoryLimits {
+            messages: 1 + random.below(20) as usize,
+            age: 5 + random.below(100),
+            home_bytes: usize::MAX,
+        };
         let epochs: Vec<Epoch> = (0..shards).map(|home| Epoch((home as u64) << 32)).collect();
         let home = |epoch: &Epoch| Home::new(Words, limits, shards, *epoch);
         let homes = epochs.iter().map(home).collect();
