@@ -59,7 +59,7 @@ const TEXT_MAX = 1000;
 const USERNAME_MAX = 50;
 const PASSWORD_MAX = 128;
 const EPOCH_MAX = 64;
-const TOKEN_MAX = 4096;
+const TOKEN_MAX = 4000;
 /** What a close frame can carry (RFC 6455, 5.5), in bytes. */
 const CLOSE_REASON_MAX = 123;
 
