@@ -199,6 +199,24 @@ fn a_room_that_was_empty_begins_anew() {
 }
 
 #[test]
+fn what_is_too_old_is_forgotten_and_nobody_is_told_otherwise() {
+    let server = start(&["--history-age", "1s", "--admin", "127.0.0.1:0"]);
+    let (mut steady, joined) = ChatClient::open_in(server.address(), "r");
+    steady.say(&message("r", "old"));
+    assert_eq!(steady.hear_message(), (1, "old".into()));
+    wait_for_value(server.admin_address(), "history_messages", 0);
+    steady.say(&message("r", "new"));
+    assert_eq!(steady.hear_message(), (2, "new".into()));
+
+    let mut late = ChatClient::open(server.address());
+    let told = late.join("r", Some(&joined.position));
+    assert_eq!((told.position.offset, told.recovered), (2, false));
+    steady.hears(&user_joined("r", 2));
+    steady.say(&message("r", "next"));
+    assert_eq!(late.hear_message(), (3, "next".into()));
+}
+
+#[test]
 fn gauges_tell_the_truth_and_return_to_nothing() {
     const ROOMS: usize = 10;
     let server = start(&["--shards", "4", "--admin", "127.0.0.1:0"]);
