@@ -397,7 +397,8 @@ function prune() {
 function emptyLog() {
   part.log.replaceChildren();
   own.clear();
-  [unread, isAtEnd] = [0, true];
+  unread = 0;
+  setAtEnd(true);
   part.newer.hidden = true;
 }
 
@@ -408,8 +409,15 @@ function emptyLog() {
 let isAtEnd = true;
 let seen = { height: 0, view: 0 };
 
+function setAtEnd(value) {
+  isAtEnd = value;
+  // Above the end the browser itself keeps in place what is being read. On the way to the end it
+  // must not any more, or a layout that comes before the scroll event leaves us on the way.
+  part.scroller.classList.toggle("above", !isAtEnd);
+}
+
 function toEnd() {
-  isAtEnd = true;
+  setAtEnd(true);
   noteSizes();
   part.scroller.scrollTop = seen.height;
 }
@@ -422,9 +430,7 @@ function onScroll() {
   const { scrollTop, scrollHeight, clientHeight } = part.scroller;
   const height = Math.min(seen.height, scrollHeight);
   const view = Math.max(seen.view, clientHeight);
-  isAtEnd = height - scrollTop - view < NEAR_END_PIXELS;
-  // Above the end the browser itself keeps in place what is being read.
-  part.scroller.classList.toggle("above", !isAtEnd);
+  setAtEnd(height - scrollTop - view < NEAR_END_PIXELS);
   markRead();
 }
 

@@ -256,6 +256,10 @@ async function readsAbove(ada, grace) {
   await ada.getByRole("button", { name: "1 new message" }).click();
   await ada.waitForFunction(isAtEnd);
   await ada.getByRole("button", { name: "1 new message" }).waitFor({ state: "hidden" });
+  for (const size of [DESK, PHONE, DESK]) {
+    await ada.setViewportSize(size);
+    await ada.waitForFunction(isAtEnd);
+  }
   await shoot(ada, "connected");
 }
 
