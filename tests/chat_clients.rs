@@ -4,16 +4,13 @@
 //! tests here start the server and judge the verdict. `scripts/test` installs what they need.
 
 mod common;
+#[path = "common/program.rs"]
+mod program;
 
 use common::Server;
+use program::project_file;
 use serde::Deserialize;
-use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
-/// How long one conversation may take in all; each takes a few seconds. No single wait of it is
-/// longer than 10 s.
-const CLIENT_SECONDS: &str = "120";
+use std::path::Path;
 
 /// What a client program prints.
 #[derive(Debug, Deserialize)]
@@ -44,30 +41,14 @@ fn node_ws_on_three_shards() {
 
 /// Runs a program of `tests/clients/` against a server of its own. How many checks it made says
 /// whether it came to its end.
-fn converse(interpreter: &Path, program: &str, shards: &str) {
+fn converse(interpreter: &Path, name: &str, shards: &str) {
     /// Both programs make the same.
     const CHECKS: u32 = 427;
     let server = Server::start(&["--app", "chat", "--shards", shards]);
-    let output = Command::new("timeout")
-        .args(["--kill-after=5", CLIENT_SECONDS].map(OsStr::new))
-        .args([interpreter.as_os_str(), project_file("tests/clients").join(program).as_os_str()])
-        .arg(format!("ws://{}/", server.address()))
-        .output()
-        .expect("timeout(1) of the coreutils is there");
-    let printed = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "{program} ended with {}; if something is missing, scripts/test installs it.\n\
-         It printed:\n{printed}\n{errors}",
-        output.status,
-    );
+    let url = format!("ws://{}/", server.address());
+    let (printed, _) = program::output(interpreter, name, &[&url]);
     let verdict: Verdict = serde_json::from_str(&printed)
-        .unwrap_or_else(|error| panic!("{program} printed no verdict ({error}):\n{printed}"));
-    assert!(verdict.ok, "{program}: {printed}");
-    assert_eq!(verdict.checks, CHECKS, "{program}");
-}
-
-fn project_file(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+        .unwrap_or_else(|error| panic!("{name} printed no verdict ({error}):\n{printed}"));
+    assert!(verdict.ok, "{name}: {printed}");
+    assert_eq!(verdict.checks, CHECKS, "{name}");
 }

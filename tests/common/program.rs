@@ -26,21 +26,7 @@ struct Verdict {
 /// # Panics
 /// When a check failed, or the program could not run to its end.
 pub(crate) fn run(interpreter: &Path, program: &str, arguments: &[&str]) -> usize {
-    // timeout(1) ends the program's whole process group, a browser included.
-    let output = Command::new("timeout")
-        .args(["--kill-after=5", PROGRAM_SECONDS].map(OsStr::new))
-        .args([interpreter.as_os_str(), project_file("tests/clients").join(program).as_os_str()])
-        .args(arguments)
-        .output()
-        .expect("timeout(1) of the coreutils is there");
-    let printed = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "{program} ended with {}: run scripts/test, which installs what it needs.\n\
-         It printed:\n{printed}\n{errors}",
-        output.status,
-    );
+    let (printed, errors) = output(interpreter, program, arguments);
     let verdict: Verdict = serde_json::from_str(&printed)
         .unwrap_or_else(|error| panic!("{program} printed no verdict ({error}):\n{printed}"));
     for (check, failure) in &verdict.failed {
@@ -53,6 +39,29 @@ pub(crate) fn run(interpreter: &Path, program: &str, arguments: &[&str]) -> usiz
         verdict.client
     );
     verdict.passed.len()
+}
+
+/// Runs a program of `tests/clients/` to its end and returns what it printed, output and errors.
+///
+/// # Panics
+/// When it could not run to its end.
+pub(crate) fn output(interpreter: &Path, program: &str, arguments: &[&str]) -> (String, String) {
+    // timeout(1) ends the program's whole process group, a browser included.
+    let output = Command::new("timeout")
+        .args(["--kill-after=5", PROGRAM_SECONDS].map(OsStr::new))
+        .args([interpreter.as_os_str(), project_file("tests/clients").join(program).as_os_str()])
+        .args(arguments)
+        .output()
+        .expect("timeout(1) of the coreutils is there");
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        output.status.success(),
+        "{program} ended with {}: run scripts/test, which installs what it needs.\n\
+         It printed:\n{printed}\n{errors}",
+        output.status,
+    );
+    (printed, errors)
 }
 
 /// Runs a program that drives Chromium: see [`run`].
