@@ -317,3 +317,6 @@ pub const STRANGER_MESSAGE_BYTES_MAX: usize = 4096;
 /// Messages of one connection and window that are answered with `Rate limit exceeded`. With one
 /// more it is closed.
 pub const RATE_REFUSALS_MAX: u32 = 100;
+
+/// Orders of operators that wait for the control thread: more than a second of clicks.
+pub const ORDERS_MAX: usize = 16;

@@ -1,11 +1,10 @@
 //! The `ringwire` program.
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use ringwire::config::{Command, Config, from_args};
+use ringwire::config::{Command, from_args};
+use ringwire::observe::LogControl;
 use ringwire::{check, server};
-use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -13,22 +12,12 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     match from_args() {
         Command::Serve(config) => {
-            start_log(&config);
+            let log = LogControl::start(&config.log_level);
             abort_on_panic();
-            server::run(&config)
+            server::run(&config, &log)
         }
         Command::Check(config) => check::run(&config),
     }
-}
-
-fn start_log(config: &Config) {
-    let filter = EnvFilter::new(&config.log_level);
-    let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(colours)
-        .with_writer(std::io::stderr)
-        .init();
 }
 
 /// A thread that panics takes the process with it: half a server is worse than none.

@@ -10,9 +10,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::access_files::load_access;
@@ -23,11 +22,11 @@ use crate::config::{Config, DefaultApp};
 use crate::connection::Workshop;
 use crate::hub::{Epoch, HistoryLimits};
 use crate::limits::{
-    ASSEMBLY_BYTES_MAX, DESCRIPTOR_RESERVE, FRAGMENTS_MAX, HISTORIES_BYTES_MAX,
+    ASSEMBLY_BYTES_MAX, DESCRIPTOR_RESERVE, FRAGMENTS_MAX, HISTORIES_BYTES_MAX, ORDERS_MAX,
     PASSWORD_ANSWER_ATTEMPTS, PASSWORD_ANSWER_PAUSE, TICK_MILLISECONDS,
 };
 use crate::mesh::{Envelope, Mesh};
-use crate::observe::{self, ShardCounters};
+use crate::observe::{self, LogControl, Operator, Order, ShardCounters};
 use crate::password_checker::PasswordChecker;
 use crate::protocol::{AssemblyPool, Limits};
 use crate::ring::probe::probe;
@@ -37,7 +36,7 @@ use crate::shard::{self, Passwords, ShardPlan};
 
 /// Runs the server until it is told to end. Prints one line per listener when all shards accept.
 #[must_use]
-pub fn run(config: &Config) -> ExitCode {
+pub fn run(config: &Config, log: &LogControl) -> ExitCode {
     let features = match probe() {
         Ok(features) => features,
         Err(error) => {
@@ -48,7 +47,7 @@ pub fn run(config: &Config) -> ExitCode {
     match Server::start(config) {
         Ok(server) => {
             say(format_args!("io_uring: {features}"));
-            server.serve()
+            server.serve(log)
         }
         Err(error) => {
             eprintln!("ringwire: {error}");
@@ -139,18 +138,21 @@ impl Server {
         Ok(Self { control, signals, mesh, counters, reports, listen, admin, drain })
     }
 
-    fn serve(self) -> ExitCode {
+    fn serve(self, log: &LogControl) -> ExitCode {
         let Self { control, signals, mesh, counters, reports, listen, admin, drain } = self;
         let outcome = control.block_on(async {
-            let mut watch = Watch { signals, reports, mesh, running: 0 };
+            let (orders, received) = mpsc::channel(ORDERS_MAX);
+            let (_handed_over, is_handed_over) = watch::channel(false);
+            let mut watch = Watch { signals, reports, orders: received, mesh, running: 0 };
             watch.await_start().await?;
             for address in listen {
                 say(format_args!("listening on ws://{address}"));
             }
             if let Some(listener) = admin {
                 say(format_args!("admin on http://{}", listener.local_addr()?));
-                let listener = TcpListener::from_std(listener)?;
-                tokio::spawn(observe::serve(listener, counters));
+                let mesh = Arc::clone(&watch.mesh);
+                let operator = Operator { mesh, counters, log: log.clone(), orders };
+                observe::start(listener, operator, is_handed_over)?;
             }
             say(format_args!("{} shards", watch.mesh.shards()));
             watch.until_drained(drain).await
@@ -169,6 +171,7 @@ impl Server {
 struct Watch {
     signals: Signals,
     reports: mpsc::UnboundedReceiver<Report>,
+    orders: mpsc::Receiver<Order>,
     mesh: Arc<Mesh>,
     running: usize,
 }
@@ -201,9 +204,12 @@ impl Watch {
                         tracing::info!("second signal: ending now");
                         return Ok(());
                     }
-                    tracing::info!("draining for at most {grace:?}");
-                    deadline = Some(Instant::now() + grace);
-                    self.mesh.begin_drain(grace);
+                    deadline = Some(self.drain(grace));
+                }
+                Some(Order::Drain) = self.orders.recv() => {
+                    if deadline.is_none() {
+                        deadline = Some(self.drain(grace));
+                    }
                 }
                 () = sleep_until(deadline) => {
                     tracing::warn!("{} shards did not end in time", self.running);
@@ -212,6 +218,13 @@ impl Watch {
             }
         }
         Ok(())
+    }
+
+    /// Asks every shard to let everybody go; says when the last must have gone.
+    fn drain(&self, grace: Duration) -> Instant {
+        tracing::info!("draining for at most {grace:?}");
+        self.mesh.begin_drain(grace);
+        Instant::now() + grace
     }
 }
 

@@ -1,11 +1,19 @@
-//! What the server tells of itself: counters with one writer each, and their text.
+//! What the server tells of itself: counters with one writer each, their text, the log, and the
+//! listener where operators ask for them.
 
 mod admin;
 mod counters;
+mod log;
+mod overview;
 mod process;
 mod prometheus;
 
-pub use admin::serve;
+pub use admin::{Operator, Order, start};
 pub use counters::{Counter, HandshakeResult, ShardCounters};
+pub use log::LogControl;
+pub use overview::{
+    CloseOverview, Flows, LogLine, MemoryOverview, Overview, Percentiles, RoomOverview,
+    ServerState, ShardOverview,
+};
 pub use process::process_exposition;
 pub use prometheus::exposition;

@@ -104,6 +104,7 @@ impl Exchange {
         };
         let received = bytes.len() as u64;
         connection.on_received(now.tick, bytes, workshop, reply, deliver);
+        slot.messages_received = slot.messages_received.saturating_add(messages as u32);
         let counters = self.counters();
         counters.bytes_received.add(received);
         counters.messages_received.add(messages);
@@ -148,6 +149,7 @@ impl Exchange {
     fn end(&mut self, now: Now, key: Key, slot: &mut Slot, outcome: Outcome) {
         let counters = self.counters();
         counters.messages_sent.add(outcome.replies);
+        slot.messages_sent = slot.messages_sent.saturating_add(outcome.replies as u32);
         counters.rate_limited.add(outcome.rate_limited);
         let is_over = outcome.verdict.is_some() || !slot.connection.is_open();
         // Nobody waits for the answer to who has gone, and many of those would keep others out.

@@ -253,7 +253,7 @@ impl Shard {
         self.adopted = self.adopted.wrapping_add(1);
         let connection = Connection::new(now.tick, self.adopted);
         let session = identity.map(|identity| Box::new(Session::of(identity)));
-        let slot = Slot::new(socket, connection, endpoint, session, ticket);
+        let slot = Slot::new(now.tick, socket, connection, endpoint, session, ticket);
         let Ok(key) = self.slots.insert(slot) else {
             unreachable!("the desk admits no more connections than there are slots");
         };

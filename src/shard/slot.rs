@@ -17,6 +17,11 @@ pub(super) struct Slot {
     pub(super) endpoint: Endpoint,
     /// Its place in the count of its network.
     pub(super) ticket: Option<Ticket>,
+    /// When it was adopted.
+    pub(super) opened: Tick,
+    /// Messages from it and to it, as the counters of the shard count them. They stay at their end.
+    pub(super) messages_received: u32,
+    pub(super) messages_sent: u32,
     /// When the wheel fires, or later if that is beyond its horizon.
     pub(super) armed: Tick,
     /// The kernel holds a poll on the socket.
@@ -33,6 +38,7 @@ pub(super) struct Slot {
 
 impl Slot {
     pub(super) fn new(
+        now: Tick,
         socket: OwnedFd,
         connection: Connection,
         endpoint: Endpoint,
@@ -45,6 +51,9 @@ impl Slot {
             session,
             endpoint,
             ticket,
+            opened: now,
+            messages_received: 0,
+            messages_sent: 0,
             armed: 0,
             polled: true,
             queued: false,

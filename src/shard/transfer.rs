@@ -103,6 +103,7 @@ impl Shard {
         if slot.ended || !slot.connection.is_open() {
             return;
         }
+        slot.messages_sent = slot.messages_sent.saturating_add(count);
         self.exchange.send(now, slot, frames);
         self.counters().messages_sent.add(u64::from(count));
         if !self.slots.get(key).is_some_and(|slot| slot.connection.is_calm()) {
@@ -153,6 +154,7 @@ impl Shard {
                     break;
                 }
             }
+            slot.messages_sent = slot.messages_sent.saturating_add(batch.count);
             self.exchange.counters().messages_sent.add(u64::from(batch.count));
         }
         if is_kept {
