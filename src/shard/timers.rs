@@ -2,15 +2,48 @@
 
 use std::time::Duration;
 
-use super::{Drain, Shard, kind};
+use super::{Shard, kind};
 use crate::collections::{Key, Tick};
 use crate::connection::CloseReason;
 use crate::limits::{TICK_MILLISECONDS, TIMERS_PER_TURN};
+use crate::mesh::Farewell;
 use crate::protocol::CloseCode;
 use crate::ring::{TimerSlot, Token};
 
 const TICK_TIMER: TimerSlot = TimerSlot(0);
 const PACE_TIMER: TimerSlot = TimerSlot(1);
+
+/// Time of the handshakes in progress when the server ends: a round trip, and the rest of a head.
+const ENDING_HANDSHAKE_TIME: Duration = Duration::from_secs(1);
+
+/// How far a drain is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Drain {
+    begin: Tick,
+    /// Ticks over which the farewells are spread: four fifths of the time. The last have the rest
+    /// to take what they are owed.
+    spread: Tick,
+    /// When who is still here is cut off: a twentieth before the process ends.
+    deadline: Tick,
+}
+
+impl Drain {
+    fn new(now: Tick, grace: Duration) -> Self {
+        let ticks = grace.as_millis() as u64 / TICK_MILLISECONDS;
+        Self {
+            begin: now,
+            spread: (ticks * 4 / 5).max(1) as Tick,
+            deadline: now.wrapping_add((ticks * 19 / 20) as Tick),
+        }
+    }
+
+    /// When a connection is told to go.
+    fn farewell(self, key: Key) -> Tick {
+        // Consecutive slots are spread evenly (Knuth, 6.4), whatever the length of the spread.
+        let place = u64::from(key.index().wrapping_mul(0x9E37_79B1));
+        self.begin.wrapping_add((place * u64::from(self.spread) >> 32) as Tick)
+    }
+}
 
 impl Shard {
     pub(super) fn arm_deadline(&mut self, key: Key) {
@@ -97,32 +130,42 @@ impl Shard {
 
     pub(super) fn heed_drain(&mut self) {
         if self.draining.is_none()
-            && let Some(grace) = self.mesh.drain()
+            && let Some(farewell) = self.mesh.drain()
         {
-            self.begin_drain(grace);
+            self.begin_drain(farewell);
         }
     }
 
-    /// Stops accepting and spreads the farewells over the first half of `grace`, so that not
-    /// everybody reconnects elsewhere in the same moment. Nine tenths of it must do for all.
-    fn begin_drain(&mut self, grace: Duration) {
+    /// Stops accepting and spreads the farewells, so that not everybody reconnects elsewhere in the
+    /// same moment.
+    fn begin_drain(&mut self, farewell: Farewell) {
         let now = self.clock.tick();
-        let ticks = (grace.as_millis() as u64 / TICK_MILLISECONDS) as Tick;
-        self.draining = Some(Drain { deadline: now.wrapping_add(ticks / 10 * 9) });
-        self.desk.close();
-        let spread = (ticks / 2).max(1);
+        let drain = Drain::new(now, farewell.grace);
+        self.draining = Some(drain);
+        // Who is still in its handshake when the server ends goes within a second; where another
+        // process goes on, there is no hurry.
+        let time = farewell.grace / 20 * 19;
+        let time = if farewell.handed_over { time } else { time.min(ENDING_HANDSHAKE_TIME) };
+        self.desk.close(farewell.handed_over, time);
         let keys: Vec<Key> = self.slots.iter().map(|(key, _)| key).collect();
         for key in keys {
             let slot = self.slots.get(key).expect("listed just now");
-            // Consecutive slots are spread evenly (Knuth, 6.4).
-            let share = key.index().wrapping_mul(0x9E37_79B1) % spread;
-            let farewell = now.wrapping_add(share);
+            let farewell = drain.farewell(key);
             // Who is on the way out already gets no more time for it.
             let sooner = farewell.wrapping_sub(slot.armed).cast_signed() < 0;
             if !slot.ended && (slot.connection.is_open() || sooner) {
                 self.arm(key, farewell);
             }
         }
+    }
+
+    /// Arms the farewell of a connection that was granted its upgrade before the drain, or by a
+    /// server that another goes on for.
+    pub(super) fn arm_farewell(&mut self, key: Key, drain: Drain) {
+        let now = self.clock.tick();
+        let farewell = drain.farewell(key);
+        let is_over = farewell.wrapping_sub(now).cast_signed() < 0;
+        self.arm(key, if is_over { now } else { farewell });
     }
 
     /// Has the ring wake us for the next tick and, unless there is more to send at once, for the
