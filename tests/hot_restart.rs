@@ -60,7 +60,10 @@ fn come_and_go(address: SocketAddr, is_over: &AtomicBool) -> usize {
     while !is_over.load(Ordering::Relaxed) {
         let mut client = RawClient::open(address, "/echo");
         client.echo("a short visit");
-        client.close();
+        client.send(&close_frame(1000, ""));
+        // The farewell of the old server may cross it.
+        let code = client.read_close();
+        assert!(matches!(code, Some(1000 | 1001)), "{code:?}");
         visits += 1;
     }
     visits

@@ -37,11 +37,12 @@ impl Drain {
         }
     }
 
-    /// When a connection is told to go.
-    fn farewell(self, key: Key) -> Tick {
+    /// When a connection is told to go that is here `now`.
+    fn farewell(self, key: Key, now: Tick) -> Tick {
+        let left = self.begin.wrapping_add(self.spread).wrapping_sub(now).cast_signed().max(1);
         // Consecutive slots are spread evenly (Knuth, 6.4), whatever the length of the spread.
         let place = u64::from(key.index().wrapping_mul(0x9E37_79B1));
-        self.begin.wrapping_add((place * u64::from(self.spread) >> 32) as Tick)
+        now.wrapping_add((place * u64::from(left.unsigned_abs()) >> 32) as Tick)
     }
 }
 
@@ -150,7 +151,7 @@ impl Shard {
         let keys: Vec<Key> = self.slots.iter().map(|(key, _)| key).collect();
         for key in keys {
             let slot = self.slots.get(key).expect("listed just now");
-            let farewell = drain.farewell(key);
+            let farewell = drain.farewell(key, now);
             // Who is on the way out already gets no more time for it.
             let sooner = farewell.wrapping_sub(slot.armed).cast_signed() < 0;
             if !slot.ended && (slot.connection.is_open() || sooner) {
@@ -162,10 +163,7 @@ impl Shard {
     /// Arms the farewell of a connection that was granted its upgrade before the drain, or by a
     /// server that another goes on for.
     pub(super) fn arm_farewell(&mut self, key: Key, drain: Drain) {
-        let now = self.clock.tick();
-        let farewell = drain.farewell(key);
-        let is_over = farewell.wrapping_sub(now).cast_signed() < 0;
-        self.arm(key, if is_over { now } else { farewell });
+        self.arm(key, drain.farewell(key, self.clock.tick()));
     }
 
     /// Has the ring wake us for the next tick and, unless there is more to send at once, for the
