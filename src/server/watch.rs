@@ -129,7 +129,7 @@ impl Watch {
                 Some(Order::Drain) = self.orders.recv() => {
                     self.drain(&mut door, Farewell { grace, handed_over: false });
                 }
-                knock = door.knocked() => self.let_in(&door, knock),
+                knock = door.knocked(), if self.handover.is_none() => self.let_in(&door, knock),
                 handed = ended(&mut self.handover) => {
                     self.handover = None;
                     self.on_handover(handed, &mut door, grace);
@@ -176,13 +176,10 @@ impl Watch {
         }
     }
 
-    /// Hands over to who has knocked, one at a time.
+    /// Hands over to who has knocked; who knocks meanwhile waits.
     fn let_in(&mut self, door: &Door, knock: io::Result<UnixStream>) {
         match knock {
-            Ok(stream) if self.handover.is_none() => {
-                self.handover = Some(door.hand_over(stream));
-            }
-            Ok(_) => tracing::warn!("a second successor has knocked, and was sent away"),
+            Ok(stream) => self.handover = Some(door.hand_over(stream)),
             Err(error) => tracing::warn!("a successor has knocked, but: {error}"),
         }
     }
