@@ -19,6 +19,7 @@ const ENDING_HANDSHAKE_TIME: Duration = Duration::from_secs(1);
 /// How far a drain is.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Drain {
+    shard: usize,
     begin: Tick,
     /// Ticks over which the farewells are spread: four fifths of the time. The last have the rest
     /// to take what they are owed.
@@ -28,20 +29,24 @@ pub(super) struct Drain {
 }
 
 impl Drain {
-    fn new(now: Tick, grace: Duration) -> Self {
+    fn new(shard: usize, now: Tick, grace: Duration) -> Self {
         let ticks = grace.as_millis() as u64 / TICK_MILLISECONDS;
         Self {
+            shard,
             begin: now,
             spread: (ticks * 4 / 5).max(1) as Tick,
             deadline: now.wrapping_add((ticks * 19 / 20) as Tick),
         }
     }
 
-    /// When a connection is told to go that is here `now`.
+    /// When a connection is told to go that is here `now`: at any time until the end of the
+    /// spread.
     fn farewell(self, key: Key, now: Tick) -> Tick {
         let left = self.begin.wrapping_add(self.spread).wrapping_sub(now).cast_signed().max(1);
-        // Consecutive slots are spread evenly (Knuth, 6.4), whatever the length of the spread.
-        let place = u64::from(key.index().wrapping_mul(0x9E37_79B1));
+        // Consecutive slots, and the same slot of different shards, are spread evenly (Knuth, 6.4),
+        // whatever the length of the spread.
+        let number = key.index().wrapping_add((self.shard as u32).wrapping_mul(0x85EB_CA6B));
+        let place = u64::from(number.wrapping_mul(0x9E37_79B1));
         now.wrapping_add((place * u64::from(left.unsigned_abs()) >> 32) as Tick)
     }
 }
@@ -141,7 +146,7 @@ impl Shard {
     /// same moment.
     fn begin_drain(&mut self, farewell: Farewell) {
         let now = self.clock.tick();
-        let drain = Drain::new(now, farewell.grace);
+        let drain = Drain::new(self.number, now, farewell.grace);
         self.draining = Some(drain);
         // Who is still in its handshake when the server ends goes within a second; where another
         // process goes on, there is no hurry.
@@ -183,6 +188,53 @@ impl Shard {
             self.pacing = true;
             let delay = due.saturating_sub(self.clock.now);
             self.ring.timer(PACE_TIMER, delay, Token::new(kind::PACE, 0, 0));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Farewells of each second of a drain that begins at a tick close to the wrap.
+    fn farewells(shards: usize, connections: u32, grace: Duration) -> Vec<usize> {
+        const BEGIN: Tick = Tick::MAX - 5;
+        let mut seconds = Vec::new();
+        for shard in 0..shards {
+            let drain = Drain::new(shard, BEGIN, grace);
+            for index in 0..connections {
+                let farewell = drain.farewell(Key::from_parts(index, 0), BEGIN);
+                assert!(drain.deadline.wrapping_sub(farewell).cast_signed() >= 0);
+                let second =
+                    (farewell.wrapping_sub(BEGIN) / crate::limits::TICKS_PER_SECOND) as usize;
+                seconds.resize(seconds.len().max(second + 1), 0);
+                seconds[second] += 1;
+            }
+        }
+        seconds
+    }
+
+    #[test]
+    fn farewells_are_spread_evenly_over_most_of_the_drain() {
+        for (shards, connections) in [(1, 10_000), (2, 5_000), (64, 100), (1000, 1)] {
+            for grace in [5, 10, 60] {
+                let seconds = farewells(shards, connections, Duration::from_secs(grace));
+                let all = shards * connections as usize;
+                let most = seconds.iter().max().copied().unwrap_or_default();
+                assert_eq!(seconds.len() as u64, grace * 4 / 5);
+                assert!(most * grace as usize <= all * 2, "{shards} × {connections}: {seconds:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn who_comes_late_has_what_is_left() {
+        let drain = Drain::new(0, 100, Duration::from_secs(10));
+        for now in 100..200 {
+            for index in 0..100 {
+                let farewell = drain.farewell(Key::from_parts(index, 0), now);
+                assert!(farewell >= now && farewell <= now.max(179), "{farewell} at {now}");
+            }
         }
     }
 }
