@@ -81,7 +81,7 @@ impl Sources {
         let mut faults = Vec::new();
         let mut missing = Vec::new();
         for &address in &self.addresses {
-            match socket::claim(address).map_err(|error| (error.raw_os_error(), error)) {
+            match socket::listen_alone(address, 1).map_err(|error| (error.raw_os_error(), error)) {
                 Ok(_) => {}
                 // All ports are bound, which says nothing about those towards the target.
                 Err((Some(code), _)) if code == Errno::ADDRINUSE.raw_os_error() => {}
