@@ -2,7 +2,7 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
@@ -26,7 +26,7 @@ use crate::limits::{
     PASSWORD_ANSWER_ATTEMPTS, PASSWORD_ANSWER_PAUSE, TICK_MILLISECONDS,
 };
 use crate::mesh::{Envelope, Mesh};
-use crate::observe::{self, LogControl, Operator, Order, ShardCounters};
+use crate::observe::{self, LogControl, Operator, Order, ShardCounters, Summary};
 use crate::password_checker::PasswordChecker;
 use crate::protocol::{AssemblyPool, Limits};
 use crate::ring::probe::probe;
@@ -40,25 +40,20 @@ pub fn run(config: &Config, log: &LogControl) -> ExitCode {
     let features = match probe() {
         Ok(features) => features,
         Err(error) => {
-            eprintln!("ringwire: {error}");
+            log.complain(format_args!("ringwire: {error}"));
             return ExitCode::from(EXIT_CANNOT_RUN);
         }
     };
     match Server::start(config) {
         Ok(server) => {
-            say(format_args!("io_uring: {features}"));
+            log.say(format_args!("io_uring: {features}"));
             server.serve(log)
         }
         Err(error) => {
-            eprintln!("ringwire: {error}");
+            log.complain(format_args!("ringwire: {error}"));
             ExitCode::FAILURE
         }
     }
-}
-
-/// Prints a line; who started us may have closed the stream.
-fn say(line: std::fmt::Arguments<'_>) {
-    let _ = writeln!(io::stdout(), "{line}");
 }
 
 /// What the threads of the shards tell this one.
@@ -76,6 +71,7 @@ struct Server {
     listen: Vec<SocketAddr>,
     admin: Option<std::net::TcpListener>,
     drain: Duration,
+    summary: Option<Duration>,
 }
 
 struct Signals {
@@ -134,33 +130,36 @@ impl Server {
                 let _ = reporter.send(Report::Ended(number, ended));
             })?;
         }
-        let drain = config.drain;
-        Ok(Self { control, signals, mesh, counters, reports, listen, admin, drain })
+        let (drain, summary) = (config.drain, config.log.summary);
+        Ok(Self { control, signals, mesh, counters, reports, listen, admin, drain, summary })
     }
 
     fn serve(self, log: &LogControl) -> ExitCode {
-        let Self { control, signals, mesh, counters, reports, listen, admin, drain } = self;
+        let Self { control, signals, mesh, counters, reports, listen, admin, drain, summary } =
+            self;
         let outcome = control.block_on(async {
             let (orders, received) = mpsc::channel(ORDERS_MAX);
             let (_handed_over, is_handed_over) = watch::channel(false);
-            let mut watch = Watch { signals, reports, orders: received, mesh, running: 0 };
+            let summary = Summary::new(summary, Arc::clone(&counters), log.clone());
+            let mut watch = Watch { signals, reports, orders: received, mesh, summary, running: 0 };
             watch.await_start().await?;
             for address in listen {
-                say(format_args!("listening on ws://{address}"));
+                tracing::info!(%address, "listening");
+                log.say(format_args!("listening on ws://{address}"));
             }
             if let Some(listener) = admin {
-                say(format_args!("admin on http://{}", listener.local_addr()?));
+                log.say(format_args!("admin on http://{}", listener.local_addr()?));
                 let mesh = Arc::clone(&watch.mesh);
                 let operator = Operator { mesh, counters, log: log.clone(), orders };
                 observe::start(listener, operator, is_handed_over)?;
             }
-            say(format_args!("{} shards", watch.mesh.shards()));
+            log.say(format_args!("{} shards", watch.mesh.shards()));
             watch.until_drained(drain).await
         });
         match outcome {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("ringwire: {error}");
+                log.complain(format_args!("ringwire: {error}"));
                 ExitCode::FAILURE
             }
         }
@@ -173,6 +172,7 @@ struct Watch {
     reports: mpsc::UnboundedReceiver<Report>,
     orders: mpsc::Receiver<Order>,
     mesh: Arc<Mesh>,
+    summary: Summary,
     running: usize,
 }
 
@@ -211,18 +211,20 @@ impl Watch {
                         deadline = Some(self.drain(grace));
                     }
                 }
+                () = self.summary.due() => self.summary.tell(),
                 () = sleep_until(deadline) => {
-                    tracing::warn!("{} shards did not end in time", self.running);
+                    tracing::warn!(shards = self.running, "shards did not end in time");
                     return Ok(());
                 }
             }
         }
+        tracing::info!("drained");
         Ok(())
     }
 
     /// Asks every shard to let everybody go; says when the last must have gone.
     fn drain(&self, grace: Duration) -> Instant {
-        tracing::info!("draining for at most {grace:?}");
+        tracing::info!(at_most = ?grace, "draining");
         self.mesh.begin_drain(grace);
         Instant::now() + grace
     }
@@ -322,7 +324,7 @@ fn passwords(access: &Access, mesh: &Arc<Mesh>) -> io::Result<Option<Arc<Passwor
             }
             thread::sleep(PASSWORD_ANSWER_PAUSE);
         }
-        tracing::warn!("shard {shard} takes no answers: a password was checked in vain");
+        tracing::warn!(shard, "the shard takes no answers: a password was checked in vain");
     })?;
     Ok(Some(Arc::new(checker)))
 }
