@@ -4,7 +4,6 @@
 use std::fmt::{self, Write};
 
 use tracing::Level;
-use tracing::field::display;
 
 use super::slot::Slot;
 use crate::app::chat::{Command, parse};
@@ -72,7 +71,7 @@ pub(super) fn tell_verdict(
             %connection,
             peer = %PeerOf(&slot.socket),
             reason = verdict.text,
-            error = error.map(display),
+            error = error.map(tracing::field::display),
             "authentication failed"
         );
     }

@@ -83,9 +83,7 @@ impl<T> FloodGate<T> {
         // Consecutive addresses are spread evenly (Knuth, 6.4).
         let first = (address >> 3).wrapping_mul(0x9E37_79B1) % own.len();
         for place in own[first..].iter().chain(&own[..first]) {
-            let claim =
-                place.address.compare_exchange(0, address, Ordering::Relaxed, Ordering::Relaxed);
-            if claim == Ok(0) || claim == Err(address) {
+            if place.is_of(address) {
                 place.description.get_or_init(|| description);
                 return place;
             }
@@ -102,6 +100,18 @@ impl<T> Place<T> {
             paid: AtomicU64::new(0),
             suppressed: AtomicU64::new(0),
             report: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether it has this address, or had none and takes it.
+    fn is_of(&self, address: usize) -> bool {
+        let order = Ordering::Relaxed;
+        match self.address.load(order) {
+            0 => match self.address.compare_exchange(0, address, order, order) {
+                Ok(_) => true,
+                Err(other) => other == address,
+            },
+            other => other == address,
         }
     }
 
