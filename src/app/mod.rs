@@ -164,6 +164,15 @@ impl Endpoint {
         }
     }
 
+    /// Whether clients may say who they are in a message, where the server allows that.
+    #[must_use]
+    pub const fn authenticates_by_message(self) -> bool {
+        match self {
+            Self::Chat => true,
+            Self::Echo | Self::Broadcast => false,
+        }
+    }
+
     /// Its path without the slash.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -171,15 +180,6 @@ impl Endpoint {
             Self::Echo => "echo",
             Self::Broadcast => "broadcast",
             Self::Chat => "chat",
-        }
-    }
-
-    /// Whether clients may say who they are in a message, where the server allows that.
-    #[must_use]
-    pub const fn authenticates_by_message(self) -> bool {
-        match self {
-            Self::Chat => true,
-            Self::Echo | Self::Broadcast => false,
         }
     }
 }

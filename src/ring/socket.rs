@@ -119,10 +119,10 @@ pub fn accept(listener: impl AsFd) -> io::Result<Option<OwnedFd>> {
 
 /// The address of the peer; `None` when it has left.
 pub fn peer_address(socket: impl AsFd) -> Option<IpAddr> {
-    peer(socket).map(|address| address.ip())
+    peer(socket).map(|peer| peer.ip())
 }
 
-/// Address and port of the peer; `None` when it has left.
+/// The address and port of the peer; `None` when it has left.
 pub fn peer(socket: impl AsFd) -> Option<SocketAddr> {
     SocketAddr::try_from(net::getpeername(socket).ok()??).ok()
 }
