@@ -8,7 +8,7 @@ mod overview;
 mod process;
 mod prometheus;
 
-pub use admin::{Operator, Order, start};
+pub use admin::{Admin, AskError, Operator, Order, RoomList, rooms};
 pub use counters::{Counter, HandshakeResult, ShardCounters};
 pub use log::LogControl;
 pub use overview::{
