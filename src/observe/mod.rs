@@ -8,7 +8,7 @@ mod overview;
 mod process;
 mod prometheus;
 
-pub use admin::{Admin, AskError, Operator, Order, RoomList, rooms};
+pub use admin::{Admin, AdminToken, AskError, Operator, Order, RoomList, list_rooms, rooms};
 pub use counters::{Counter, HandshakeResult, ShardCounters};
 pub use log::LogControl;
 pub use overview::{
