@@ -321,8 +321,8 @@ pub const RATE_REFUSALS_MAX: u32 = 100;
 /// Rooms that an operator is told of at once, the largest first: some 200 KiB of JSON.
 pub const ROOMS_LISTED_MAX: usize = 1000;
 
-/// Places for rooms that a home looks at in one turn, to list the largest: under a millisecond, even
-/// with nothing of them in a cache.
+/// Places for rooms that a home looks at in one turn, to list the largest: under a millisecond with
+/// nothing of them in a cache.
 pub const ROOMS_LISTED_PER_TURN: usize = 2048;
 
 /// Places for connections that a shard looks at in one turn, to find those of a user: half a
