@@ -6,7 +6,6 @@ mod listeners;
 mod successor;
 mod watch;
 
-use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::io;
 use std::net::TcpListener;
@@ -18,7 +17,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::access_files::load_access;
+use crate::access_files::{load_access, load_admin_token};
 use crate::app::Endpoint;
 use crate::app::chat::Rates;
 use crate::check::EXIT_CANNOT_RUN;
@@ -30,7 +29,7 @@ use crate::limits::{
     PASSWORD_ANSWER_ATTEMPTS, PASSWORD_ANSWER_PAUSE, TICK_MILLISECONDS,
 };
 use crate::mesh::{Envelope, Mesh};
-use crate::observe::{self, LogControl, Operator, ShardCounters, Summary};
+use crate::observe::{Admin, LogControl, Operator, ShardCounters, Summary};
 use crate::password_checker::PasswordChecker;
 use crate::protocol::{AssemblyPool, Limits};
 use crate::ring::probe::probe;
@@ -78,7 +77,7 @@ struct Server {
     counters: Arc<[ShardCounters]>,
     reports: mpsc::UnboundedReceiver<Report>,
     listeners: Listeners,
-    admin: Option<TcpListener>,
+    admin: Option<(TcpListener, Admin)>,
     /// The server before this one, until this one is ready.
     inheritance: Option<Inheritance>,
     drain: Duration,
@@ -108,10 +107,13 @@ impl Server {
             .map(|found| std::mem::take(&mut found.sockets))
             .unwrap_or_default();
         let listeners = Listeners::open(&config.listen, shards, &mut inherited)?;
-        let admin = config
-            .admin
-            .map(|address| listeners::open_admin(address, &mut inherited))
-            .transpose()?;
+        let admin = match config.admin {
+            Some(address) => {
+                let listener = listeners::open_admin(address, &mut inherited)?;
+                Some((listener, prepare_admin(config)?))
+            }
+            None => None,
+        };
         if !inherited.is_empty() {
             tracing::warn!("{} sockets of the server before are not listened on", inherited.len());
         }
@@ -121,7 +123,7 @@ impl Server {
             (0..shards).map(|_| ShardCounters::default()).collect();
         let (reporter, reports) = mpsc::unbounded_channel();
         let allowed = connections_allowed(descriptors);
-        let hasher = RandomState::new();
+        let hasher = mesh.hasher().clone();
         let passwords = passwords(&access, &mesh)?;
         for number in 0..shards {
             let plan = ShardPlan {
@@ -165,12 +167,12 @@ impl Server {
             let summary = Summary::new(self.summary, Arc::clone(&counters), log.clone());
             let mut watch = Watch::new(signals, reports, received, handed_over, summary, mesh);
             watch.await_start().await?;
-            let mut door = Door::new(listeners, admin.as_ref())?;
-            if let Some(listener) = admin {
+            let mut door = Door::new(listeners, admin.as_ref().map(|(listener, _)| listener))?;
+            if let Some((listener, admin)) = admin {
                 log.say(format_args!("admin on http://{}", listener.local_addr()?));
                 let mesh = Arc::clone(&watch.mesh);
                 let operator = Operator { mesh, counters, log: log.clone(), orders };
-                observe::start(listener, operator, is_handed_over)?;
+                admin.start(listener, operator, is_handed_over)?;
             }
             if let Some(inheritance) = self.inheritance {
                 take(inheritance, log);
@@ -200,6 +202,13 @@ fn take(inheritance: Inheritance, log: &LogControl) {
     if let Err(error) = inheritance.take() {
         tracing::warn!("process {other}, which was taken over, says: {error}");
     }
+}
+
+/// What serves the admin listener, before the shards begin.
+fn prepare_admin(config: &Config) -> io::Result<Admin> {
+    let file = config.admin_token_file.as_deref();
+    let token = file.map(load_admin_token).transpose().map_err(io::Error::other)?;
+    Admin::prepare(token)
 }
 
 fn spawn_shard(plan: ShardPlan, reporter: mpsc::UnboundedSender<Report>) -> io::Result<()> {

@@ -16,9 +16,9 @@ mod wording;
 
 pub use audience::{Audience, Batch, Seat};
 pub use history::{History, HistoryLimits};
-pub use home::{Home, Now};
+pub use home::{Home, Now, RoomFigures, RoomsPart, RoomsQuery, rank_rooms};
 pub use road::{MemberTicket, Notice, Request, Requests, RoomName};
-pub use rooms::{RoomError, Rooms};
+pub use rooms::{RoomError, Rooms, home_of};
 pub use wording::{Epoch, Joined, Position, Wording};
 
 #[cfg(test)]

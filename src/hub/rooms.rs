@@ -191,6 +191,13 @@ impl Rooms {
         }
     }
 
+    /// The rooms that a connection is in, or has asked to be in: the one joined last is the last.
+    pub fn rooms_of(&self, key: Key) -> impl Iterator<Item = &RoomName> {
+        let memberships = self.memberships.get(key.index() as usize).into_iter().flatten();
+        let numbers = memberships.map(|membership| membership.room as usize);
+        numbers.filter(|number| *number != BROADCAST).map(|number| &self.rooms[number].name)
+    }
+
     /// Publishes what `write` appends, given the name of the room: the named one, or the one that
     /// the connection joined last. What the room remembers with the same `id` is not published
     /// again: the connection alone gets it.
@@ -337,7 +344,7 @@ impl Rooms {
             return Err(RoomError::TooMany);
         }
         let name = RoomName::from(name);
-        let home = (self.hasher.hash_one(&*name) % self.requests.len() as u64) as usize;
+        let home = home_of(&self.hasher, &name, self.requests.len());
         let room = self.rooms.insert(Room::new(name.clone(), home));
         self.names.insert(name, room);
         Ok(room)
@@ -426,6 +433,12 @@ impl Room {
         let audience = Audience::default();
         Self { name, home, audience, memberships: 0, takes_turns: false }
     }
+}
+
+/// The home of a room, among so many shards. `hasher` must be the same for all who ask.
+#[must_use]
+pub fn home_of(hasher: &RandomState, name: &str, shards: usize) -> usize {
+    (hasher.hash_one(name) % shards as u64) as usize
 }
 
 fn place_of(memberships: &[Membership], room: usize) -> Option<usize> {

@@ -9,7 +9,7 @@ mod process;
 mod prometheus;
 mod summary;
 
-pub use admin::{Operator, Order, start};
+pub use admin::{Admin, AdminToken, AskError, Operator, Order, RoomList, list_rooms, rooms};
 pub use counters::{Counter, HandshakeResult, ShardCounters};
 pub use log::{DropReason, EXIT_PANIC, LogControl, LogStatistics, Sink};
 pub use overview::{

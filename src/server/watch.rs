@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 use super::Report;
 use super::successor::{Door, HandedOver, Program};
 use crate::limits::HANDOVER_TIME;
-use crate::mesh::{Farewell, Mesh};
+use crate::mesh::{DrainPlan, Mesh};
 use crate::observe::{Order, Summary};
 
 /// The signals of an operator.
@@ -126,11 +126,11 @@ impl Watch {
                         tracing::info!("second signal: ending now");
                         return Ok(());
                     }
-                    Asked::End => self.drain(&mut door, Farewell { grace, handed_over: false }),
+                    Asked::End => self.drain(&mut door, DrainPlan { grace, handed_over: false }),
                     Asked::Restart => self.start_successor(&program, &door),
                 },
                 Some(Order::Drain) = self.orders.recv() => {
-                    self.drain(&mut door, Farewell { grace, handed_over: false });
+                    self.drain(&mut door, DrainPlan { grace, handed_over: false });
                 }
                 knock = door.knocked(), if self.handover.is_none() => self.let_in(&door, knock),
                 handed = ended(&mut self.handover) => {
@@ -153,12 +153,12 @@ impl Watch {
     }
 
     /// Asks every shard to let everybody go, unless they were asked before.
-    fn drain(&mut self, door: &mut Door, farewell: Farewell) {
+    fn drain(&mut self, door: &mut Door, plan: DrainPlan) {
         if self.deadline.is_none() {
-            tracing::info!(at_most = ?farewell.grace, "draining");
+            tracing::info!(at_most = ?plan.grace, "draining");
             door.close();
-            self.deadline = Some(Instant::now() + farewell.grace);
-            self.mesh.begin_drain(farewell);
+            self.deadline = Some(Instant::now() + plan.grace);
+            self.mesh.begin_drain(plan);
         }
     }
 
@@ -198,7 +198,7 @@ impl Watch {
                     // It is not this process that it ends with.
                     successor.abort();
                 }
-                self.drain(door, Farewell { grace, handed_over: true });
+                self.drain(door, DrainPlan { grace, handed_over: true });
                 // Nobody listens where there is no admin listener.
                 let _ = self.handed_over.send(true);
                 // The door is closed: the end of the stream says so.

@@ -15,6 +15,7 @@
 //! some of the rooms. What members want goes to homes, what homes say goes to members; see
 //! [`crate::hub`].
 
+mod asks;
 mod exchange;
 mod fan_out;
 mod lines;
@@ -315,6 +316,7 @@ impl Shard {
     fn publish_gauges(&self) {
         let counters = self.counters();
         counters.connections.set(self.slots.len() as u64);
+        counters.connections_max.set(self.slots.capacity() as u64);
         counters.audience.set(self.exchange.rooms.broadcast_members() as u64);
         counters.rooms.set(self.home.rooms() as u64);
         counters.room_members.set(self.home.members());

@@ -6,7 +6,7 @@ use super::{Shard, kind};
 use crate::collections::{Key, Tick};
 use crate::connection::CloseReason;
 use crate::limits::{TICK_MILLISECONDS, TIMERS_PER_TURN};
-use crate::mesh::Farewell;
+use crate::mesh::DrainPlan;
 use crate::protocol::CloseCode;
 use crate::ring::{TimerSlot, Token};
 
@@ -136,23 +136,23 @@ impl Shard {
 
     pub(super) fn heed_drain(&mut self) {
         if self.draining.is_none()
-            && let Some(farewell) = self.mesh.drain()
+            && let Some(plan) = self.mesh.drain()
         {
-            self.begin_drain(farewell);
+            self.begin_drain(plan);
         }
     }
 
     /// Stops accepting and spreads the farewells, so that not everybody reconnects elsewhere in the
     /// same moment.
-    fn begin_drain(&mut self, farewell: Farewell) {
+    fn begin_drain(&mut self, plan: DrainPlan) {
         let now = self.clock.tick();
-        let drain = Drain::new(self.number, now, farewell.grace);
+        let drain = Drain::new(self.number, now, plan.grace);
         self.draining = Some(drain);
         // Who is still in its handshake when the server ends goes within a second; where another
         // process goes on, there is no hurry.
-        let time = farewell.grace / 20 * 19;
-        let time = if farewell.handed_over { time } else { time.min(ENDING_HANDSHAKE_TIME) };
-        self.desk.close(farewell.handed_over, time);
+        let time = plan.grace / 20 * 19;
+        let time = if plan.handed_over { time } else { time.min(ENDING_HANDSHAKE_TIME) };
+        self.desk.close(plan.handed_over, time);
         let keys: Vec<Key> = self.slots.iter().map(|(key, _)| key).collect();
         for key in keys {
             let slot = self.slots.get(key).expect("listed just now");

@@ -4,13 +4,18 @@
 //! What goes to members waits for nothing but their own rounds; what goes to a home waits until the
 //! home can tell the members. So nobody waits in a circle.
 
+mod ask;
+
+use std::collections::hash_map::RandomState;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+pub use ask::{AnswerTo, Ask, ConnectionFigures, Disconnected, Farewell, Whom};
+
 use crate::collections::{Fifo, Key};
-use crate::hub::{Batch, Notice, Requests};
+use crate::hub::{Batch, Notice, Requests, home_of};
 use crate::limits::{INBOX_BYTES_MAX, INBOX_ENVELOPES_MAX};
 use crate::ring::Wake;
 use crate::security::Identity;
@@ -37,6 +42,8 @@ pub enum Envelope {
     Notices(Vec<Notice>),
     /// To the shard of a connection: whose its password is, if it is right.
     PasswordChecked(Key, Option<Identity>),
+    /// From an operator.
+    Ask(Ask),
 }
 
 impl Envelope {
@@ -46,6 +53,7 @@ impl Envelope {
         match self {
             Self::Publish(_) | Self::Requests(..) => Lane::Home,
             Self::Deliver(_) | Self::Notices(_) | Self::PasswordChecked(..) => Lane::Members,
+            Self::Ask(ask) => ask.lane(),
         }
     }
 
@@ -55,13 +63,14 @@ impl Envelope {
             Self::Requests(_, requests) => requests.bytes(),
             Self::Notices(notices) => notices.iter().map(Notice::bytes).sum(),
             Self::PasswordChecked(..) => size_of::<Self>(),
+            Self::Ask(ask) => ask.bytes(),
         }
     }
 }
 
 /// How a server lets everybody go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Farewell {
+pub struct DrainPlan {
     /// The time it takes.
     pub grace: Duration,
     /// Another process accepts from the listening sockets: nobody is turned away.
@@ -73,8 +82,9 @@ pub struct Farewell {
 pub struct Mesh {
     shards: Box<[Inboxes]>,
     /// Set once, beside the inboxes: a full one cannot hold it up.
-    drain: OnceLock<Farewell>,
+    drain: OnceLock<DrainPlan>,
     running: AtomicUsize,
+    hasher: RandomState,
 }
 
 #[derive(Debug)]
@@ -100,13 +110,25 @@ impl Mesh {
     pub fn new(shards: usize) -> io::Result<Self> {
         let running = AtomicUsize::new(shards);
         let shards = (0..shards).map(|_| Inboxes::new()).collect::<io::Result<_>>()?;
-        Ok(Self { shards, drain: OnceLock::new(), running })
+        Ok(Self { shards, drain: OnceLock::new(), running, hasher: RandomState::new() })
     }
 
     /// Shards it connects.
     #[must_use]
     pub fn shards(&self) -> usize {
         self.shards.len()
+    }
+
+    /// What finds the home of a room, for all shards.
+    #[must_use]
+    pub const fn hasher(&self) -> &RandomState {
+        &self.hasher
+    }
+
+    /// The home of a room.
+    #[must_use]
+    pub fn home_of(&self, room: &str) -> usize {
+        home_of(&self.hasher, room, self.shards())
     }
 
     /// The doorbell of a shard.
@@ -116,15 +138,15 @@ impl Mesh {
     }
 
     /// Tells every shard to stop accepting and to let everybody go.
-    pub fn begin_drain(&self, farewell: Farewell) {
+    pub fn begin_drain(&self, plan: DrainPlan) {
         // The first word counts.
-        let _ = self.drain.set(farewell);
+        let _ = self.drain.set(plan);
         self.wake_all();
     }
 
     /// How everybody has to go, once they have to.
     #[must_use]
-    pub fn drain(&self) -> Option<Farewell> {
+    pub fn drain(&self) -> Option<DrainPlan> {
         self.drain.get().copied()
     }
 
