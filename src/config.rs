@@ -4,6 +4,7 @@
 //! file, the file over the default; [`Config`] is what comes out, complete and within bounds.
 
 mod access;
+mod top;
 mod values;
 
 use std::ffi::OsString;
@@ -19,6 +20,7 @@ use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 
 pub use access::{AccessConfig, ChatConfig};
+pub use top::TopConfig;
 
 use crate::limits;
 use access::Auth;
@@ -31,6 +33,8 @@ pub enum Command {
     Serve(Config),
     /// Judge whether this host can run the server as configured.
     Check(Config),
+    /// Show what a running server does.
+    Top(TopConfig),
 }
 
 /// The settings of one server, every value present and within its bounds.
@@ -110,14 +114,15 @@ where
     T: Into<OsString> + Clone,
 {
     let line = CommandLine::try_parse_from(args)?;
+    let refuse = |message: String| {
+        let message = format!("{}\n", message.trim_end());
+        clap::Error::raw(ErrorKind::ValueValidation, message)
+    };
     let (settings, wrap): (_, fn(Config) -> Command) = match line.action {
         None => (line.settings, Command::Serve),
         Some(Action::Serve(settings)) => (settings, Command::Serve),
         Some(Action::Check(settings)) => (settings, Command::Check),
-    };
-    let refuse = |message: String| {
-        let message = format!("{}\n", message.trim_end());
-        clap::Error::raw(ErrorKind::ValueValidation, message)
+        Some(Action::Top(flags)) => return flags.into_config().map(Command::Top).map_err(refuse),
     };
     let settings = match settings.config.clone() {
         Some(path) => settings.or(read_file(&path).map_err(refuse)?),
@@ -142,6 +147,8 @@ enum Action {
     Serve(Settings),
     /// Is this host ready? Every finding comes with the command that mends it
     Check(Settings),
+    /// Show what a running server does, as its dashboard does
+    Top(top::Flags),
 }
 
 /// Flags and file, before defaults and bounds.

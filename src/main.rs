@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use ringwire::config::{Command, from_args};
 use ringwire::observe::LogControl;
-use ringwire::{check, server};
+use ringwire::{check, server, top};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -17,6 +17,7 @@ fn main() -> ExitCode {
             server::run(&config, &log)
         }
         Command::Check(config) => check::run(&config),
+        Command::Top(config) => top::run(&config),
     }
 }
 

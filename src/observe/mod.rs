@@ -7,6 +7,8 @@ mod log;
 mod overview;
 mod process;
 mod prometheus;
+mod sample;
+mod sampler;
 
 pub use admin::{Operator, Order, start};
 pub use counters::{Counter, HandshakeResult, ShardCounters};

@@ -91,6 +91,23 @@ pub struct Flows<T> {
     pub errors: T,
 }
 
+impl<T> Flows<T> {
+    /// Joins each with its like.
+    pub(super) fn zip<U, V>(self, other: Flows<U>, join: impl Fn(T, U) -> V) -> Flows<V> {
+        Flows {
+            opened: join(self.opened, other.opened),
+            closed: join(self.closed, other.closed),
+            messages_received: join(self.messages_received, other.messages_received),
+            messages_sent: join(self.messages_sent, other.messages_sent),
+            bytes_received: join(self.bytes_received, other.bytes_received),
+            bytes_sent: join(self.bytes_sent, other.bytes_sent),
+            messages_dropped: join(self.messages_dropped, other.messages_dropped),
+            rate_limited: join(self.rate_limited, other.rate_limited),
+            errors: join(self.errors, other.errors),
+        }
+    }
+}
+
 /// A distribution of times, in seconds. All zero when nothing was measured.
 #[derive(Clone, Copy, PartialEq, Default, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -1,5 +1,7 @@
 //! The admin listener: HTTP for operators and their tools, on a thread of its own.
 
+mod feed;
+
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -64,10 +66,12 @@ pub fn start(
 }
 
 fn router(operator: Operator) -> Router {
+    let feed = feed::routes(&operator);
     Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/metrics", get(metrics))
         .with_state(operator)
+        .merge(feed)
 }
 
 async fn metrics(State(operator): State<Operator>) -> impl IntoResponse {
