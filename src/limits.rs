@@ -318,6 +318,23 @@ pub const STRANGER_MESSAGE_BYTES_MAX: usize = 4096;
 /// more it is closed.
 pub const RATE_REFUSALS_MAX: u32 = 100;
 
+/// Rooms that an operator is told of at once, the largest first: some 200 KiB of JSON.
+pub const ROOMS_LISTED_MAX: usize = 1000;
+
+/// Places for rooms that a home looks at in one turn, to list the largest: a millisecond where no
+/// name is in a cache.
+pub const ROOMS_LISTED_PER_TURN: usize = 8192;
+
+/// Places for connections that a shard looks at in one turn, to find those of a user: half a
+/// millisecond.
+pub const DISCONNECT_PLACES: usize = 8192;
+
+/// Connections of a user that a shard tells to go in one turn: at 10 µs each, 1 ms.
+pub const DISCONNECTED_PER_PART: u64 = 128;
+
+/// Longest time that an operator waits for all shards to answer. One that hangs for so long hangs.
+pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(2);
+
 /// Orders of operators that wait for the control thread: more than a second of clicks.
 pub const ORDERS_MAX: usize = 16;
 

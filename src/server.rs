@@ -26,7 +26,7 @@ use crate::limits::{
     PASSWORD_ANSWER_ATTEMPTS, PASSWORD_ANSWER_PAUSE, TICK_MILLISECONDS,
 };
 use crate::mesh::{Envelope, Mesh};
-use crate::observe::{self, LogControl, Operator, Order, ShardCounters};
+use crate::observe::{Admin, LogControl, Operator, Order, ShardCounters};
 use crate::password_checker::PasswordChecker;
 use crate::protocol::{AssemblyPool, Limits};
 use crate::ring::probe::probe;
@@ -74,7 +74,7 @@ struct Server {
     counters: Arc<[ShardCounters]>,
     reports: mpsc::UnboundedReceiver<Report>,
     listen: Vec<SocketAddr>,
-    admin: Option<std::net::TcpListener>,
+    admin: Option<(std::net::TcpListener, Admin)>,
     drain: Duration,
 }
 
@@ -99,7 +99,7 @@ impl Server {
         let access = load_access(&config.access).map_err(io::Error::other)?;
         let access = Arc::new(access);
         let listen = claim_all(&config.listen)?;
-        let admin = config.admin.map(bind_admin).transpose()?;
+        let admin = config.admin.map(prepare_admin).transpose()?;
         let cpus = allowed_cpus()?;
         let shards = config.shards.map_or(cpus.len(), NonZeroUsize::get);
         let mesh = Arc::new(Mesh::new(shards)?);
@@ -148,11 +148,11 @@ impl Server {
             for address in listen {
                 say(format_args!("listening on ws://{address}"));
             }
-            if let Some(listener) = admin {
+            if let Some((listener, admin)) = admin {
                 say(format_args!("admin on http://{}", listener.local_addr()?));
                 let mesh = Arc::clone(&watch.mesh);
                 let operator = Operator { mesh, counters, log: log.clone(), orders };
-                observe::start(listener, operator, is_handed_over)?;
+                admin.start(listener, operator, is_handed_over)?;
             }
             say(format_args!("{} shards", watch.mesh.shards()));
             watch.until_drained(drain).await
@@ -255,6 +255,11 @@ fn claim_all(addresses: &[SocketAddr]) -> io::Result<Vec<SocketAddr>> {
         socket::claim(*address).map_err(|error| cannot_listen(*address, &error))
     };
     addresses.iter().map(claim).collect()
+}
+
+/// The admin listener and its runtime, before the shards begin.
+fn prepare_admin(address: SocketAddr) -> io::Result<(std::net::TcpListener, Admin)> {
+    Ok((bind_admin(address)?, Admin::prepare()?))
 }
 
 fn bind_admin(address: SocketAddr) -> io::Result<std::net::TcpListener> {

@@ -32,11 +32,13 @@ pub enum CloseReason {
     Authentication,
     /// It went on after many of its messages were refused for their rate (1008).
     RateLimited,
+    /// An operator ended it.
+    Disconnected,
 }
 
 impl CloseReason {
     /// All of them, in the order of their discriminants.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::ClientClose,
         Self::GoingAway,
         Self::ProtocolError,
@@ -50,6 +52,7 @@ impl CloseReason {
         Self::Overloaded,
         Self::Authentication,
         Self::RateLimited,
+        Self::Disconnected,
     ];
 
     /// The value of the label.
@@ -69,6 +72,7 @@ impl CloseReason {
             Self::Overloaded => "overloaded",
             Self::Authentication => "authentication",
             Self::RateLimited => "rate_limited",
+            Self::Disconnected => "disconnected",
         }
     }
 }

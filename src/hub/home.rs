@@ -5,10 +5,14 @@
 //! they come, and for each of them what is told to the shards of the members. A shard hears of a
 //! join behind everything that the new member need not hear, and before everything else.
 
+mod listing;
+
 use std::collections::HashMap;
 
 use bytes::Bytes;
 use slab::Slab;
+
+pub use listing::{RoomFigures, RoomsPart, RoomsQuery, rank_rooms};
 
 use super::history::{History, HistoryLimits};
 use super::road::{MemberTicket, Notice, Request, Requests, RoomName};
@@ -420,7 +424,7 @@ mod tests {
     use super::*;
     use crate::collections::Key;
 
-    struct Plain;
+    pub(super) struct Plain;
 
     impl Wording for Plain {
         fn room_joined(&self, _: &mut Vec<u8>, _: &Joined<'_>) {}
@@ -440,12 +444,12 @@ mod tests {
         home.take_notices(|_, _| {});
     }
 
-    fn join(home: &mut Home<Plain>, room: &RoomName) {
+    pub(super) fn join(home: &mut Home<Plain>, room: &RoomName) {
         let room = room.clone();
         request(home, Request::Join { room, ticket: TICKET, since: None, again: false }, b"");
     }
 
-    fn publish(home: &mut Home<Plain>, room: &RoomName, bytes: usize) {
+    pub(super) fn publish(home: &mut Home<Plain>, room: &RoomName, bytes: usize) {
         let head = bytes as u32;
         let message = Request::Publish { room: room.clone(), ticket: TICKET, head, id: 0 };
         request(home, message, &vec![b'x'; bytes]);

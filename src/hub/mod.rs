@@ -16,7 +16,7 @@ mod wording;
 
 pub use audience::{Audience, Batch, Seat};
 pub use history::{History, HistoryLimits};
-pub use home::{Home, Now};
+pub use home::{Home, Now, RoomFigures, RoomsPart, RoomsQuery, rank_rooms};
 pub use road::{MemberTicket, Notice, Request, Requests, RoomName};
 pub use rooms::{RoomError, Rooms};
 pub use wording::{Epoch, Joined, Position, Wording};

@@ -191,6 +191,13 @@ impl Rooms {
         }
     }
 
+    /// The rooms that a connection is in, or has asked to be in: the one joined last is the last.
+    pub fn rooms_of(&self, key: Key) -> impl Iterator<Item = &RoomName> {
+        let memberships = self.memberships.get(key.index() as usize).into_iter().flatten();
+        let numbers = memberships.map(|membership| membership.room as usize);
+        numbers.filter(|number| *number != BROADCAST).map(|number| &self.rooms[number].name)
+    }
+
     /// Publishes what `write` appends, given the name of the room: the named one, or the one that
     /// the connection joined last. What the room remembers with the same `id` is not published
     /// again: the connection alone gets it.

@@ -10,7 +10,7 @@ mod prometheus;
 mod sample;
 mod sampler;
 
-pub use admin::{Operator, Order, start};
+pub use admin::{Admin, AskError, Operator, Order, RoomList, rooms};
 pub use counters::{Counter, HandshakeResult, ShardCounters};
 pub use log::LogControl;
 pub use overview::{

@@ -127,6 +127,19 @@ impl Exchange {
         self.send_reply(now.tick, slot);
     }
 
+    /// Begins the closing handshake of a connection that is open.
+    pub(super) fn close(
+        &mut self,
+        now: Tick,
+        slot: &mut Slot,
+        reason: CloseReason,
+        code: CloseCode,
+        text: &str,
+    ) {
+        slot.connection.close(now, reason, code, text, &mut self.reply);
+        self.send_reply(now, slot);
+    }
+
     /// Sends `bytes`, or queues what the socket does not take.
     pub(super) fn send(&mut self, now: Tick, slot: &mut Slot, bytes: &[u8]) {
         let sent = if slot.connection.backlog().is_some() {

@@ -15,6 +15,7 @@
 //! some of the rooms. What members want goes to homes, what homes say goes to members; see
 //! [`crate::hub`].
 
+mod asks;
 mod exchange;
 mod fan_out;
 mod passing;

@@ -149,9 +149,10 @@ impl Shard {
     /// Does what waits in the inbox of this home; says whether there is more.
     pub(super) fn take_home_envelopes(&mut self) -> bool {
         let mut envelopes = std::mem::take(&mut self.envelopes);
-        let (mut more, mut taken) = (true, 0);
+        let (mut more, mut taken, mut is_enough) = (true, 0, false);
         while more
             && taken < ENVELOPES_PER_TURN
+            && !is_enough
             && self.takes_requests()
             && self.home.answer_bytes() < ANSWER_BYTES_PER_TURN
         {
@@ -159,6 +160,10 @@ impl Shard {
             match envelopes.pop() {
                 Some(Envelope::Publish(batch)) => self.order_publication(batch),
                 Some(Envelope::Requests(from, requests)) => self.serve(from, requests),
+                Some(Envelope::Ask(ask)) => {
+                    is_enough = ask.is_long();
+                    self.answer_ask(ask);
+                }
                 Some(_) => unreachable!("it is for members"),
                 None => break,
             }
@@ -174,8 +179,8 @@ impl Shard {
     /// Hears what waits in the inbox of the members here; says whether there is more.
     pub(super) fn take_member_envelopes(&mut self) -> bool {
         let mut envelopes = std::mem::take(&mut self.envelopes);
-        let (mut more, mut taken) = (true, 0);
-        while more && taken < ENVELOPES_PER_TURN && self.has_room_for_members() {
+        let (mut more, mut taken, mut is_enough) = (true, 0, false);
+        while more && taken < ENVELOPES_PER_TURN && !is_enough && self.has_room_for_members() {
             more = self.mesh.take(self.number, Lane::Members, 1, &mut envelopes);
             match envelopes.pop() {
                 Some(Envelope::Deliver(batch)) => {
@@ -187,6 +192,10 @@ impl Shard {
                 }
                 Some(Envelope::PasswordChecked(key, identity)) => {
                     self.on_password_checked(key, identity);
+                }
+                Some(Envelope::Ask(ask)) => {
+                    is_enough = ask.is_long();
+                    self.answer_ask(ask);
                 }
                 Some(_) => unreachable!("it is for homes"),
                 None => break,

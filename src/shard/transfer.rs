@@ -90,7 +90,7 @@ impl Shard {
     }
 
     /// After an exchange that left more to do than to wait for the heartbeat.
-    fn settle(&mut self, key: Key) {
+    pub(super) fn settle(&mut self, key: Key) {
         self.hasten_deadline(key);
         self.perform_step(key);
     }

@@ -1,6 +1,7 @@
 //! The admin listener: HTTP for operators and their tools, on a thread of its own.
 
 mod feed;
+mod shards;
 
 use std::io;
 use std::net::TcpListener;
@@ -12,7 +13,10 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
+use tokio::runtime::{self, Runtime};
 use tokio::sync::{mpsc, watch};
+
+pub use shards::{AskError, RoomList, rooms};
 
 use super::{LogControl, ShardCounters, exposition, process_exposition};
 use crate::mesh::Mesh;
@@ -37,32 +41,49 @@ pub struct Operator {
     pub orders: mpsc::Sender<Order>,
 }
 
-/// Serves `listener` on a thread of its own until `handed_over` becomes true: then it accepts no
-/// more, and leaves the listener to the process that took it over.
-///
-/// # Errors
-/// When the thread or its runtime cannot be made.
-pub fn start(
-    listener: TcpListener,
-    operator: Operator,
-    mut handed_over: watch::Receiver<bool>,
-) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    thread::Builder::new().name("admin".to_owned()).spawn(move || {
-        let served = runtime.block_on(async {
-            let listener = tokio::net::TcpListener::from_std(listener)?;
-            axum::serve(listener, router(operator))
-                .with_graceful_shutdown(async move {
-                    // A sender that is gone means that the process ends.
-                    let _ = handed_over.wait_for(|is_over| *is_over).await;
-                })
-                .await
-        });
-        if let Err(error) = served {
-            tracing::error!("the admin listener ended: {error}");
-        }
-    })?;
-    Ok(())
+/// The thread of the admin listener before it is started.
+#[derive(Debug)]
+pub struct Admin {
+    runtime: Runtime,
+}
+
+impl Admin {
+    /// Makes what the thread needs. To be called before the shards begin: they answer through a
+    /// descriptor of this runtime, which must be in the tables that they take along.
+    ///
+    /// # Errors
+    /// When there is no descriptor left.
+    pub fn prepare() -> io::Result<Self> {
+        Ok(Self { runtime: runtime::Builder::new_current_thread().enable_all().build()? })
+    }
+
+    /// Serves `listener` on a thread of its own until `handed_over` becomes true: then it accepts
+    /// no more, and leaves the listener to the process that took it over.
+    ///
+    /// # Errors
+    /// When the thread cannot be made.
+    pub fn start(
+        self,
+        listener: TcpListener,
+        operator: Operator,
+        mut handed_over: watch::Receiver<bool>,
+    ) -> io::Result<()> {
+        thread::Builder::new().name("admin".to_owned()).spawn(move || {
+            let served = self.runtime.block_on(async {
+                let listener = tokio::net::TcpListener::from_std(listener)?;
+                axum::serve(listener, router(operator))
+                    .with_graceful_shutdown(async move {
+                        // A sender that is gone means that the process ends.
+                        let _ = handed_over.wait_for(|is_over| *is_over).await;
+                    })
+                    .await
+            });
+            if let Err(error) = served {
+                tracing::error!("the admin listener ended: {error}");
+            }
+        })?;
+        Ok(())
+    }
 }
 
 fn router(operator: Operator) -> Router {

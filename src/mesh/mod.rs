@@ -4,10 +4,14 @@
 //! What goes to members waits for nothing but their own rounds; what goes to a home waits until the
 //! home can tell the members. So nobody waits in a circle.
 
+mod ask;
+
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
+
+pub use ask::{AnswerTo, Ask, ConnectionFigures, Disconnected, Farewell, Whom};
 
 use crate::collections::{Fifo, Key};
 use crate::hub::{Batch, Notice, Requests};
@@ -37,6 +41,8 @@ pub enum Envelope {
     Notices(Vec<Notice>),
     /// To the shard of a connection: whose its password is, if it is right.
     PasswordChecked(Key, Option<Identity>),
+    /// From an operator.
+    Ask(Ask),
 }
 
 impl Envelope {
@@ -46,6 +52,7 @@ impl Envelope {
         match self {
             Self::Publish(_) | Self::Requests(..) => Lane::Home,
             Self::Deliver(_) | Self::Notices(_) | Self::PasswordChecked(..) => Lane::Members,
+            Self::Ask(ask) => ask.lane(),
         }
     }
 
@@ -55,6 +62,7 @@ impl Envelope {
             Self::Requests(_, requests) => requests.bytes(),
             Self::Notices(notices) => notices.iter().map(Notice::bytes).sum(),
             Self::PasswordChecked(..) => size_of::<Self>(),
+            Self::Ask(ask) => ask.bytes(),
         }
     }
 }
