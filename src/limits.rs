@@ -351,6 +351,9 @@ pub const OVERVIEW_IDLE_SAMPLES_MAX: usize = 10;
 /// Rooms in an overview: as many as fit a page.
 pub const OVERVIEW_ROOMS_MAX: usize = 10;
 
+/// How long an overview waits for the shards to name their rooms: it must come every second.
+pub const OVERVIEW_WAITS_MAX: Duration = Duration::from_millis(300);
+
 /// Log lines in an overview: as many as fit a page.
 pub const OVERVIEW_ERRORS_MAX: usize = 20;
 

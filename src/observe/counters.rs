@@ -81,6 +81,8 @@ impl HandshakeResult {
 pub struct ShardCounters {
     /// Established connections, until their socket is closed.
     pub connections: Counter,
+    /// Connections that may be here.
+    pub connections_max: Counter,
     /// Handshakes in progress.
     pub handshakes_in_progress: Counter,
     /// Members of the broadcast audience.

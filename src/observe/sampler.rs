@@ -7,11 +7,14 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::{Notify, watch};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::admin::Operator;
+use super::admin::{Operator, RoomList, rooms};
 use super::sample::Sample;
-use crate::limits::{OVERVIEW_IDLE_SAMPLES_MAX, OVERVIEW_PERIOD, OVERVIEW_SAMPLES};
+use crate::limits::{
+    OVERVIEW_IDLE_SAMPLES_MAX, OVERVIEW_PERIOD, OVERVIEW_ROOMS_MAX, OVERVIEW_SAMPLES,
+    OVERVIEW_WAITS_MAX,
+};
 
 /// The newest overview as JSON, while there is one.
 pub(super) type Latest = watch::Receiver<Option<Bytes>>;
@@ -84,12 +87,18 @@ async fn sample_while_wanted(shared: &Shared, operator: &Operator, started: Inst
     // Two samples too close to each other would make rates of chance.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut samples = VecDeque::with_capacity(OVERVIEW_SAMPLES);
+    let mut top_rooms = RoomList::default();
     let mut unwanted = 0;
     while unwanted <= OVERVIEW_IDLE_SAMPLES_MAX {
         ticks.tick().await;
-        let sample = Sample::take(operator);
+        // Shards that are too busy to answer keep what they told last.
+        let told = timeout(OVERVIEW_WAITS_MAX, rooms(operator, "", OVERVIEW_ROOMS_MAX)).await;
+        if let Ok(Ok(told)) = told {
+            top_rooms = told;
+        }
+        let sample = Sample::take(&operator.counters);
         if !samples.is_empty() {
-            let overview = sample.overview(&samples, operator, started.elapsed());
+            let overview = sample.overview(&samples, operator, &top_rooms, started);
             let json = serde_json::to_vec(&overview).expect("its keys are strings");
             shared.latest.send_replace(Some(json.into()));
         }

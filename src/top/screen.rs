@@ -2,7 +2,9 @@
 
 use std::io::{self, IsTerminal, Stdin, Write};
 
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::termios::{
+    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetwinsize, tcsetattr,
+};
 use tokio::io::unix::AsyncFd;
 
 /// Columns and lines where the terminal does not tell.
@@ -32,8 +34,10 @@ impl Screen {
         let before = tcgetattr(io::stdin()).ok();
         if let Some(before) = &before {
             let mut modes = before.clone();
-            // Keys one by one and unseen; Ctrl-C is still a signal.
+            // Keys one by one, unseen, and without waiting for any; Ctrl-C is still a signal.
             modes.local_modes -= LocalModes::ICANON | LocalModes::ECHO;
+            modes.special_codes[SpecialCodeIndex::VMIN] = 0;
+            modes.special_codes[SpecialCodeIndex::VTIME] = 0;
             tcsetattr(io::stdin(), OptionalActions::Flush, &modes)?;
         }
         let screen = Self { before };
@@ -89,9 +93,8 @@ impl Keys {
         while let Some(stdin) = &self.stdin {
             let Ok(mut ready) = stdin.readable().await else { break };
             let mut keys = [0; 64];
-            // What is ready does not block, and a terminal gives no more than it has.
             match rustix::io::read(stdin.get_ref(), &mut keys) {
-                Ok(0) | Err(_) => break,
+                Err(_) => break,
                 Ok(count) if keys[..count].contains(&b'q') => return,
                 Ok(_) => ready.clear_ready(),
             }

@@ -1,0 +1,175 @@
+//! One look at all counters, and what two of them tell together.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::admin::{Operator, RoomList};
+use super::{
+    CloseOverview, Flows, MemoryOverview, Overview, Percentiles, RoomOverview, ServerState,
+    ShardCounters, ShardOverview,
+};
+use crate::connection::CloseReason;
+
+/// The counters at one moment.
+#[derive(Debug)]
+pub(super) struct Sample {
+    at: Instant,
+    totals: Flows<u64>,
+    shards: Vec<ShardSample>,
+}
+
+#[derive(Debug)]
+struct ShardSample {
+    messages_received: u64,
+    messages_sent: u64,
+    turns: u64,
+    cpu: Duration,
+}
+
+impl Sample {
+    pub(super) fn take(shards: &[ShardCounters]) -> Self {
+        let sum = |sum: Flows<u64>, shard| sum.zip(flows(shard), |left, right| left + right);
+        Self {
+            at: Instant::now(),
+            totals: shards.iter().fold(Flows::default(), sum),
+            shards: shards.iter().map(ShardSample::take).collect(),
+        }
+    }
+
+    /// The server at the moment of this sample, which is now. Rates are those since the last of
+    /// the `earlier` samples, latencies those since the first.
+    ///
+    /// # Panics
+    /// When there is no earlier sample.
+    pub(super) fn overview(
+        &self,
+        earlier: &VecDeque<Self>,
+        operator: &Operator,
+        rooms: &RoomList,
+        started: Instant,
+    ) -> Overview {
+        let last = earlier.back().expect("rates need an earlier sample");
+        let seconds = self.at.duration_since(last.at).as_secs_f64();
+        let counters = &*operator.counters;
+        let connections = sum(counters, |shard| shard.connections.get());
+        let rate = |now: u64, before: u64| now.saturating_sub(before) as f64 / seconds;
+        Overview {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            timestamp: unix_milliseconds(),
+            uptime_seconds: self.at.duration_since(started).as_secs_f64(),
+            state: state(operator),
+            connections,
+            connections_max: sum(counters, |shard| shard.connections_max.get()),
+            handshakes_in_progress: sum(counters, |shard| shard.handshakes_in_progress.get()),
+            totals: self.totals,
+            rates: self.totals.zip(last.totals, rate),
+            handshake: Percentiles::default(),
+            turn: Percentiles::default(),
+            fan_out: Percentiles::default(),
+            outbound_delay: Percentiles::default(),
+            shards: self.shards(last, seconds, counters),
+            memory: memory(connections),
+            rooms: sum(counters, |shard| shard.rooms.get()),
+            room_members: sum(counters, |shard| shard.room_members.get()),
+            top_rooms: top_rooms(rooms),
+            closes: closes(counters),
+            recent_errors: Vec::new(),
+            log_lines_dropped: 0,
+        }
+    }
+
+    fn shards(
+        &self,
+        last: &Self,
+        seconds: f64,
+        counters: &[ShardCounters],
+    ) -> Vec<ShardOverview> {
+        let shards = self.shards.iter().zip(&last.shards).zip(counters).enumerate();
+        let shard = |(number, ((now, last), counters)): (usize, ((&ShardSample, _), _))| {
+            let last: &ShardSample = last;
+            let counters: &ShardCounters = counters;
+            let rate = |now: u64, before: u64| now.saturating_sub(before) as f64 / seconds;
+            let cpu = now.cpu.saturating_sub(last.cpu).as_secs_f64() / seconds;
+            ShardOverview {
+                number,
+                connections: counters.connections.get(),
+                messages_received: rate(now.messages_received, last.messages_received),
+                messages_sent: rate(now.messages_sent, last.messages_sent),
+                turns: rate(now.turns, last.turns),
+                // The clocks of the processor and of time are not read at once.
+                cpu: cpu.min(1.0),
+            }
+        };
+        shards.map(shard).collect()
+    }
+}
+
+impl ShardSample {
+    fn take(shard: &ShardCounters) -> Self {
+        Self {
+            messages_received: shard.messages_received.get(),
+            messages_sent: shard.messages_sent.get(),
+            turns: shard.turns.get(),
+            cpu: Duration::ZERO,
+        }
+    }
+}
+
+fn flows(shard: &ShardCounters) -> Flows<u64> {
+    Flows {
+        opened: shard.opened.get(),
+        closed: CloseReason::ALL.iter().map(|reason| shard.closed[*reason as usize].get()).sum(),
+        messages_received: shard.messages_received.get(),
+        messages_sent: shard.messages_sent.get(),
+        bytes_received: shard.bytes_received.get(),
+        bytes_sent: shard.bytes_sent.get(),
+        messages_dropped: 0,
+        rate_limited: shard.rate_limited.get(),
+        errors: 0,
+    }
+}
+
+fn sum(shards: &[ShardCounters], value: impl Fn(&ShardCounters) -> u64) -> u64 {
+    shards.iter().map(value).sum()
+}
+
+fn state(operator: &Operator) -> ServerState {
+    if operator.mesh.drain().is_some() { ServerState::Draining } else { ServerState::Serving }
+}
+
+fn memory(connections: u64) -> MemoryOverview {
+    let resident_bytes = 0;
+    let per_connection =
+        if connections == 0 { 0.0 } else { resident_bytes as f64 / connections as f64 };
+    MemoryOverview {
+        resident_bytes,
+        resident_bytes_per_connection: per_connection,
+        kernel_socket_bytes: 0,
+    }
+}
+
+fn top_rooms(rooms: &RoomList) -> Vec<RoomOverview> {
+    let overview = rooms.rooms.iter().map(|room| RoomOverview {
+        room_id: room.name.to_string(),
+        members: room.members,
+        history_messages: room.history_messages as u64,
+        offset: room.offset,
+    });
+    overview.collect()
+}
+
+fn closes(shards: &[ShardCounters]) -> Vec<CloseOverview> {
+    let closes = CloseReason::ALL.into_iter().map(|reason| CloseOverview {
+        reason: reason.label().to_owned(),
+        count: sum(shards, |shard| shard.closed[reason as usize].get()),
+    });
+    let mut closes: Vec<_> = closes.filter(|close| close.count > 0).collect();
+    closes.sort_by_key(|close| std::cmp::Reverse(close.count));
+    closes
+}
+
+fn unix_milliseconds() -> u64 {
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
