@@ -368,8 +368,7 @@ pub const WATCHER_PATIENCE: Duration = Duration::from_secs(5);
 pub const WATCHER_MESSAGE_BYTES_MAX: usize = 4096;
 
 /// Shortest and longest `--interval` of `ringwire top`: the server counts anew once a second.
-pub const TOP_INTERVAL: (Duration, Duration) =
-    (Duration::from_secs(1), Duration::from_secs(3600));
+pub const TOP_INTERVAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
 
 /// What the server may take to answer `ringwire top`: a second for its first look at the counters,
 /// and time to spare on a loaded host.

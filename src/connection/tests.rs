@@ -27,7 +27,14 @@ impl Rig {
         let pool = AssemblyPool::new(1 << 20);
         Self {
             connection: Connection::new(0, 0),
-            workshop: Workshop { pool, limits, heartbeat: HEARTBEAT, replies_kept: 0 },
+            workshop: Workshop {
+                pool,
+                limits,
+                heartbeat: HEARTBEAT,
+                replies_kept: 0,
+                backlogs: 0,
+                backlog_bytes: 0,
+            },
             now: 0,
             room: usize::MAX,
             wire: Vec::new(),

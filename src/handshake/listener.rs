@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::desk::Desk;
 use super::reception::receive_guest;
 use crate::limits::{ACCEPT_PAUSE_MILLISECONDS, ACCEPTS_PER_TURN};
+use crate::observe::{AcceptError, HandshakeResult, RefusedStatus};
 use crate::protocol::upgrade::{Refusal, refuse};
 use crate::ring::{Interest, poll_once, socket};
 
@@ -44,7 +45,7 @@ impl Doorkeeper {
     fn accept_burst(&self, listener: &OwnedFd, desk: &Rc<Desk>) -> io::Result<()> {
         for _ in 0..ACCEPTS_PER_TURN {
             let Some(socket) = socket::accept(listener)? else { return Ok(()) };
-            tokio_uring::spawn(receive_guest(socket, Rc::clone(desk)));
+            tokio_uring::spawn(receive_guest(socket, Instant::now(), Rc::clone(desk)));
         }
         Ok(())
     }
@@ -60,16 +61,16 @@ impl Doorkeeper {
                  (ulimit -n) or lower --max-connections"
             );
         }
-        desk.counters().accept_errors.add(1);
+        desk.counters().count_accept_error(AcceptError::from(error));
         if !desk.make_room() {
-            self.refuse_waiting(listener);
+            self.refuse_waiting(listener, desk);
         }
         self.pause =
             (self.pause * 2).clamp(Duration::from_millis(first), Duration::from_millis(last));
         tokio::time::sleep(self.pause).await;
     }
 
-    fn refuse_waiting(&mut self, listener: &OwnedFd) {
+    fn refuse_waiting(&mut self, listener: &OwnedFd, desk: &Desk) {
         let mut answer = Vec::new();
         refuse(&mut answer, &Refusal::Unavailable);
         self.reserve = None;
@@ -77,6 +78,8 @@ impl Doorkeeper {
             let Ok(Some(socket)) = socket::accept(listener) else { break };
             // Whether it arrives is up to the peer: the connection ends either way.
             let _ = socket::send(&socket, &answer);
+            desk.counters().count_refused(RefusedStatus::Unavailable);
+            desk.counters().count_handshake(HandshakeResult::Refused);
         }
         self.reserve = reserve();
     }

@@ -3,11 +3,12 @@
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::time::Instant;
 
 use super::clock::unix_time;
 use super::desk::{Adoption, Desk, Place, Standing};
 use crate::app::Endpoint;
-use crate::observe::HandshakeResult;
+use crate::observe::{HandshakeResult, RefusedStatus};
 use crate::protocol::upgrade::{
     HeadScanner, Refusal, Request, UpgradeRequest, accept, parse_request, refuse,
 };
@@ -19,7 +20,8 @@ use crate::web;
 /// What a request gets.
 enum Verdict {
     Upgrade(Grant),
-    Answer { head: Vec<u8>, body: &'static str, result: HandshakeResult },
+    Page { head: Vec<u8>, body: &'static str },
+    Refuse { head: Vec<u8>, status: u16 },
 }
 
 /// What an upgrade gets. Its ticket must not be lost.
@@ -38,9 +40,9 @@ struct Guest<'a> {
 }
 
 /// The whole handshake of one connection.
-pub(super) async fn receive_guest(socket: OwnedFd, desk: Rc<Desk>) {
+pub(super) async fn receive_guest(socket: OwnedFd, accepted: Instant, desk: Rc<Desk>) {
     let standing = desk.begin_handshake(&socket);
-    let (place, socket) = desk.arrive(socket, standing);
+    let (place, socket) = desk.arrive(socket, accepted, standing);
     let guest = Guest { socket: &socket, standing, desk: &desk };
     let result = match read_request(&guest).await {
         Some((Verdict::Upgrade(grant), leftover)) if !desk.is_late(place) => {
@@ -50,13 +52,14 @@ pub(super) async fn receive_guest(socket: OwnedFd, desk: Rc<Desk>) {
             desk.release(grant.ticket);
             HandshakeResult::Timeout
         }
-        Some((Verdict::Answer { head, body, result }, _)) => {
-            let is_sent = send_all(&socket, &head).await;
-            drop(head);
-            if is_sent && send_all(&socket, body.as_bytes()).await {
-                await_end(&socket, &desk).await;
-            }
-            result
+        Some((Verdict::Page { head, body }, _)) => {
+            answer(&guest, head, body).await;
+            HandshakeResult::Static
+        }
+        Some((Verdict::Refuse { head, status }, _)) => {
+            desk.counters().count_refused(RefusedStatus::from(status));
+            answer(&guest, head, "").await;
+            HandshakeResult::Refused
         }
         _ if desk.is_late(place) => HandshakeResult::Timeout,
         _ => HandshakeResult::Failed,
@@ -66,6 +69,7 @@ pub(super) async fn receive_guest(socket: OwnedFd, desk: Rc<Desk>) {
 
 /// Gives the socket to the shard. The desk lets go of it first, so that nobody else shuts it down.
 fn hand_over(socket: Rc<OwnedFd>, place: Place, desk: &Desk, grant: Grant, leftover: Vec<u8>) {
+    desk.measure(place);
     desk.leave(place, HandshakeResult::Accepted);
     let socket = Rc::into_inner(socket).expect("the desk held the only other reference");
     let Grant { endpoint, response, identity, ticket } = grant;
@@ -96,7 +100,7 @@ fn read_part(guest: &Guest<'_>, scanner: &mut HeadScanner, earlier: &mut Vec<u8>
     let mut received = guest.desk.received().borrow_mut();
     let count = match socket::receive(guest.socket, &mut received) {
         Received::Bytes(count) => count,
-        Received::Nothing => return Part::More,
+        Received::Nothing | Received::Starved => return Part::More,
         Received::End | Received::Broken => return Part::Left,
     };
     let in_parts = !earlier.is_empty();
@@ -110,7 +114,7 @@ fn read_part(guest: &Guest<'_>, scanner: &mut HeadScanner, earlier: &mut Vec<u8>
             match judge(head, guest) {
                 verdict @ Verdict::Upgrade(_) => Part::Whole(verdict, leftover.to_vec()),
                 // Who gets an answer may take its time, but nothing of ours with it.
-                verdict @ Verdict::Answer { .. } => Part::Whole(verdict, Vec::new()),
+                verdict => Part::Whole(verdict, Vec::new()),
             }
         }
         Ok(None) => {
@@ -175,7 +179,7 @@ fn static_page(method: &str, path: &str) -> Verdict {
     };
     let Some(asset) = web::asset(path) else {
         let mut verdict = refused(&Refusal::NotFound);
-        if let Verdict::Answer { head, .. } = &mut verdict
+        if let Verdict::Refuse { head, .. } = &mut verdict
             && !with_body
             && let Some(end) = head.windows(4).position(|bytes| bytes == b"\r\n\r\n")
         {
@@ -194,20 +198,29 @@ fn static_page(method: &str, path: &str) -> Verdict {
         web::HEADER_LINES,
     );
     let body = if with_body { asset.body } else { "" };
-    Verdict::Answer { head: head.into_bytes(), body, result: HandshakeResult::Static }
+    Verdict::Page { head: head.into_bytes(), body }
 }
 
 fn refused(refusal: &Refusal) -> Verdict {
     let mut head = Vec::new();
     refuse(&mut head, refusal);
-    Verdict::Answer { head, body: "", result: HandshakeResult::Refused }
+    Verdict::Refuse { head, status: refusal.status().0 }
+}
+
+/// Sends an answer, and waits for the peer to have read it.
+async fn answer(guest: &Guest<'_>, head: Vec<u8>, body: &str) {
+    let is_sent = send_all(guest.socket, &head).await;
+    drop(head);
+    if is_sent && send_all(guest.socket, body.as_bytes()).await {
+        await_end(guest.socket, guest.desk).await;
+    }
 }
 
 /// Sends all of `bytes`; says whether the peer is still there. The desk's deadline bounds it.
 async fn send_all(socket: &OwnedFd, mut bytes: &[u8]) -> bool {
     while !bytes.is_empty() {
         match socket::send(socket, bytes) {
-            Sent::Bytes(0) => {
+            Sent::Bytes(0) | Sent::Starved => {
                 if poll_once(socket, Interest::Write).await.is_err() {
                     return false;
                 }
@@ -227,7 +240,7 @@ async fn await_end(socket: &OwnedFd, desk: &Desk) {
         let ignored = socket::receive(socket, &mut desk.received().borrow_mut());
         match ignored {
             Received::Bytes(_) => tokio::task::yield_now().await,
-            Received::Nothing => {
+            Received::Nothing | Received::Starved => {
                 if poll_once(socket, Interest::Read).await.is_err() {
                     return;
                 }

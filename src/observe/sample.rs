@@ -5,10 +5,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::admin::{Operator, RoomList};
 use super::{
-    CloseOverview, Flows, MemoryOverview, Overview, Percentiles, RoomOverview, ServerState,
-    ShardCounters, ShardOverview,
+    CloseOverview, Flows, Histogram, MemoryOverview, Overview, Percentiles, ProcessFigures,
+    RoomOverview, ServerState, ShardCounters, ShardOverview, empty_times,
 };
 use crate::connection::CloseReason;
+
+/// Times of all shards together, in nanoseconds.
+type Times = hdrhistogram::Histogram<u64>;
 
 /// The counters at one moment.
 #[derive(Debug)]
@@ -16,6 +19,10 @@ pub(super) struct Sample {
     at: Instant,
     totals: Flows<u64>,
     shards: Vec<ShardSample>,
+    handshake: Times,
+    turn: Times,
+    fan_out: Times,
+    outbound_delay: Times,
 }
 
 #[derive(Debug)]
@@ -33,6 +40,10 @@ impl Sample {
             at: Instant::now(),
             totals: shards.iter().fold(Flows::default(), sum),
             shards: shards.iter().map(ShardSample::take).collect(),
+            handshake: times(shards, |shard| &shard.handshake_time),
+            turn: times(shards, |shard| &shard.turn_time),
+            fan_out: times(shards, |shard| &shard.fan_out_time),
+            outbound_delay: times(shards, |shard| &shard.outbound_delay),
         }
     }
 
@@ -48,7 +59,9 @@ impl Sample {
         rooms: &RoomList,
         started: Instant,
     ) -> Overview {
-        let last = earlier.back().expect("rates need an earlier sample");
+        let (Some(first), Some(last)) = (earlier.front(), earlier.back()) else {
+            panic!("rates need an earlier sample");
+        };
         let seconds = self.at.duration_since(last.at).as_secs_f64();
         let counters = &*operator.counters;
         let connections = sum(counters, |shard| shard.connections.get());
@@ -64,10 +77,10 @@ impl Sample {
             handshakes_in_progress: sum(counters, |shard| shard.handshakes_in_progress.get()),
             totals: self.totals,
             rates: self.totals.zip(last.totals, rate),
-            handshake: Percentiles::default(),
-            turn: Percentiles::default(),
-            fan_out: Percentiles::default(),
-            outbound_delay: Percentiles::default(),
+            handshake: percentiles(&self.handshake, &first.handshake),
+            turn: percentiles(&self.turn, &first.turn),
+            fan_out: percentiles(&self.fan_out, &first.fan_out),
+            outbound_delay: percentiles(&self.outbound_delay, &first.outbound_delay),
             shards: self.shards(last, seconds, counters),
             memory: memory(connections),
             rooms: sum(counters, |shard| shard.rooms.get()),
@@ -79,12 +92,7 @@ impl Sample {
         }
     }
 
-    fn shards(
-        &self,
-        last: &Self,
-        seconds: f64,
-        counters: &[ShardCounters],
-    ) -> Vec<ShardOverview> {
+    fn shards(&self, last: &Self, seconds: f64, counters: &[ShardCounters]) -> Vec<ShardOverview> {
         let shards = self.shards.iter().zip(&last.shards).zip(counters).enumerate();
         let shard = |(number, ((now, last), counters)): (usize, ((&ShardSample, _), _))| {
             let last: &ShardSample = last;
@@ -111,7 +119,7 @@ impl ShardSample {
             messages_received: shard.messages_received.get(),
             messages_sent: shard.messages_sent.get(),
             turns: shard.turns.get(),
-            cpu: Duration::ZERO,
+            cpu: shard.cpu_time.get(),
         }
     }
 }
@@ -119,14 +127,41 @@ impl ShardSample {
 fn flows(shard: &ShardCounters) -> Flows<u64> {
     Flows {
         opened: shard.opened.get(),
-        closed: CloseReason::ALL.iter().map(|reason| shard.closed[*reason as usize].get()).sum(),
+        closed: shard.closed.total(),
         messages_received: shard.messages_received.get(),
         messages_sent: shard.messages_sent.get(),
         bytes_received: shard.bytes_received.get(),
         bytes_sent: shard.bytes_sent.get(),
-        messages_dropped: 0,
+        messages_dropped: shard.messages_dropped.total(),
         rate_limited: shard.rate_limited.get(),
-        errors: 0,
+        errors: shard.errors.total(),
+    }
+}
+
+fn times(shards: &[ShardCounters], of: impl Fn(&ShardCounters) -> &Histogram) -> Times {
+    let mut all = empty_times();
+    for shard in shards {
+        all.add(of(shard).snapshot()).expect("all have one layout");
+    }
+    all
+}
+
+/// Of the times between two samples.
+fn percentiles(now: &Times, before: &Times) -> Percentiles {
+    let mut times = now.clone();
+    times.subtract(before).expect("a histogram only grows");
+    if times.is_empty() {
+        return Percentiles::default();
+    }
+    let seconds = |nanoseconds: u64| nanoseconds as f64 / 1e9;
+    let at = |quantile| seconds(times.value_at_quantile(quantile));
+    Percentiles {
+        count: times.len(),
+        p50: at(0.5),
+        p90: at(0.9),
+        p99: at(0.99),
+        p999: at(0.999),
+        max: seconds(times.max()),
     }
 }
 
@@ -139,13 +174,13 @@ fn state(operator: &Operator) -> ServerState {
 }
 
 fn memory(connections: u64) -> MemoryOverview {
-    let resident_bytes = 0;
+    let ProcessFigures { resident_bytes, tcp_memory_bytes, .. } = ProcessFigures::read();
     let per_connection =
         if connections == 0 { 0.0 } else { resident_bytes as f64 / connections as f64 };
     MemoryOverview {
         resident_bytes,
         resident_bytes_per_connection: per_connection,
-        kernel_socket_bytes: 0,
+        kernel_socket_bytes: tcp_memory_bytes,
     }
 }
 
@@ -162,7 +197,7 @@ fn top_rooms(rooms: &RoomList) -> Vec<RoomOverview> {
 fn closes(shards: &[ShardCounters]) -> Vec<CloseOverview> {
     let closes = CloseReason::ALL.into_iter().map(|reason| CloseOverview {
         reason: reason.label().to_owned(),
-        count: sum(shards, |shard| shard.closed[reason as usize].get()),
+        count: sum(shards, |shard| shard.closed.of(reason).total()),
     });
     let mut closes: Vec<_> = closes.filter(|close| close.count > 0).collect();
     closes.sort_by_key(|close| std::cmp::Reverse(close.count));

@@ -108,9 +108,8 @@ fn read(answer: &[u8]) -> Result<Overview, NoAnswer> {
         code => return Err(foreign(&format_args!("answered {}", code.unwrap_or_default()))),
     }
     let body = &answer[size..];
-    let length = head.headers.iter().find(|field| {
-        field.name.eq_ignore_ascii_case("content-length")
-    });
+    let length =
+        head.headers.iter().find(|field| field.name.eq_ignore_ascii_case("content-length"));
     let length = length.and_then(|field| str::from_utf8(field.value).ok()?.parse().ok());
     if length.is_some_and(|length: usize| body.len() < length) {
         return Err(NoAnswer::Unreachable(io::ErrorKind::UnexpectedEof.into()));

@@ -20,7 +20,7 @@ use crate::observe::Overview;
 use client::{Client, NoAnswer};
 use page::render;
 use screen::{Keys, Screen};
-use words::escaped;
+use words::{escaped, wrapped};
 
 /// Shows the server until it is told to end; where there is no terminal, once.
 #[must_use]
@@ -157,8 +157,8 @@ impl Top {
         let (columns, lines) = self.screen.size();
         let page = match &self.view {
             View::Page(overview) => render(overview, columns, lines),
-            View::Waiting => words::cut("waiting for the server …", columns) + "\n",
-            View::Away(why) => wrapped(&format!("{}\n", escaped(why)), columns),
+            View::Waiting => wrapped("waiting for the server …", columns),
+            View::Away(why) => wrapped(&escaped(why), columns),
         };
         self.screen.show(&page)
     }

@@ -146,7 +146,11 @@ fn bar(part: f64) -> String {
 fn rooms_and_closes(overview: &Overview, columns: usize) -> Vec<String> {
     let (rooms, closes) = (rooms(overview), closes(overview));
     if columns < SIDE_BY_SIDE {
-        return if closes.len() > 1 { [rooms, vec![String::new()], closes].concat() } else { rooms };
+        return if closes.len() > 1 {
+            [rooms, vec![String::new()], closes].concat()
+        } else {
+            rooms
+        };
     }
     let left = columns / 2;
     let line = |at: usize| {
@@ -157,22 +161,17 @@ fn rooms_and_closes(overview: &Overview, columns: usize) -> Vec<String> {
 }
 
 fn rooms(overview: &Overview) -> Vec<String> {
-    let title = format!(
-        "rooms  {}, members {}",
-        whole(overview.rooms),
-        whole(overview.room_members)
-    );
-    let row = |room: &RoomOverview| {
-        format!("{:>9}  {}", whole(room.members), escaped(&room.room_id))
-    };
+    let title =
+        format!("rooms  {}, members {}", whole(overview.rooms), whole(overview.room_members));
+    let row =
+        |room: &RoomOverview| format!("{:>9}  {}", whole(room.members), escaped(&room.room_id));
     std::iter::once(title).chain(overview.top_rooms.iter().map(row)).collect()
 }
 
 fn closes(overview: &Overview) -> Vec<String> {
     let title = format!("closes  {}", whole(overview.totals.closed));
-    let row = |close: &CloseOverview| {
-        format!("{:>9}  {}", whole(close.count), escaped(&close.reason))
-    };
+    let row =
+        |close: &CloseOverview| format!("{:>9}  {}", whole(close.count), escaped(&close.reason));
     std::iter::once(title).chain(overview.closes.iter().map(row)).collect()
 }
 
@@ -180,8 +179,7 @@ fn errors(overview: &Overview) -> Vec<String> {
     if overview.recent_errors.is_empty() && overview.log_lines_dropped == 0 {
         return Vec::new();
     }
-    let title =
-        format!("recent errors, log lines lost: {}", whole(overview.log_lines_dropped));
+    let title = format!("recent errors, log lines lost: {}", whole(overview.log_lines_dropped));
     let row = |line: &LogLine| {
         format!(
             "{} {:<5} {} {}",

@@ -84,7 +84,7 @@ impl Keys {
     /// To be called inside the runtime.
     pub(super) fn of_terminal() -> Self {
         let stdin = io::stdin();
-        let stdin = if stdin.is_terminal() { AsyncFd::new(stdin).ok() } else { None };
+        let stdin = if stdin.is_terminal() { AsyncFd::register(stdin).ok() } else { None };
         Self { stdin }
     }
 

@@ -116,6 +116,20 @@ pub(super) fn cut(text: &str, columns_max: usize) -> String {
     text.chars().take_while(fits).chain(['…']).collect()
 }
 
+/// A text on as many lines of at most so many columns as it takes.
+pub(super) fn wrapped(text: &str, columns_max: usize) -> String {
+    let (mut lines, mut used) = (String::new(), 0);
+    for character in text.chars() {
+        if used + columns(character) > columns_max {
+            lines.push('\n');
+            used = 0;
+        }
+        used += columns(character);
+        lines.push(character);
+    }
+    lines
+}
+
 /// A text of exactly so many columns, cut or followed by spaces.
 pub(super) fn padded(text: &str, columns: usize) -> String {
     let mut text = cut(text, columns);
@@ -185,6 +199,7 @@ mod tests {
         assert_eq!(cut("世界", 3), "世…");
         assert_eq!(cut("世界", 2), "…");
         assert_eq!(cut("世界", 0), "");
+        assert_eq!(wrapped("a世界b", 4), "a世\n界b");
         assert_eq!(padded("世界", 6), "世界  ");
         assert_eq!(padded("世界世", 5), "世界…");
         assert_eq!(padded("世界世", 4), "世… ");

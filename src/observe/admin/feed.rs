@@ -20,13 +20,14 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, interval_at, timeout};
 
 use super::Operator;
-use crate::limits::{
-    FRAGMENTS_MAX, WATCHER_MESSAGE_BYTES_MAX, WATCHER_PATIENCE, WATCHERS_MAX,
-};
+use crate::limits::{FRAGMENTS_MAX, WATCHER_MESSAGE_BYTES_MAX, WATCHER_PATIENCE, WATCHERS_MAX};
 use crate::observe::sampler::{Latest, Overviews};
-use crate::protocol::upgrade::{Refusal, Request as Head, UpgradeRequest, accept_key, parse_request};
+use crate::protocol::upgrade::{
+    Refusal, Request as Head, UpgradeRequest, accept_key, parse_request,
+};
 use crate::protocol::{
-    AssemblyPool, CloseCode, Decoder, Event, Input, Limits, OpCode, Role, encode_close, encode_frame,
+    AssemblyPool, CloseCode, Decoder, Event, Input, Limits, OpCode, Role, encode_close,
+    encode_frame,
 };
 
 /// What the feed speaks. A second subprotocol, `bearer.` and the token in base64url, stands for

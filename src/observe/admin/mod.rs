@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 
 pub use shards::{AskError, RoomList, rooms};
 
-use super::{LogControl, ShardCounters, exposition, process_exposition};
+use super::{LogControl, MEDIA_TYPE, ShardCounters, exposition};
 use crate::mesh::Mesh;
 
 /// What an operator may ask of the process as a whole.
@@ -96,6 +96,5 @@ fn router(operator: Operator) -> Router {
 }
 
 async fn metrics(State(operator): State<Operator>) -> impl IntoResponse {
-    let text = exposition(&operator.counters) + &process_exposition();
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text)
+    ([(CONTENT_TYPE, MEDIA_TYPE)], exposition(&operator.counters, &operator.mesh))
 }

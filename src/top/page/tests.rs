@@ -171,9 +171,8 @@ fn what_users_write_moves_no_cursor() {
     overview.closes[0].reason = attack.to_owned();
     overview.recent_errors = vec![LogLine { level: attack.to_owned(), ..error(attack) }];
     let page = render(&overview, 200, 100);
-    let foreign = |character: char| {
-        (character.is_control() && character != '\n') || character == '\u{202e}'
-    };
+    let foreign =
+        |character: char| (character.is_control() && character != '\n') || character == '\u{202e}';
     assert!(!page.contains(foreign), "{page:?}");
     assert!(page.contains("\\u{1b}]0;x"), "{page}");
 }
