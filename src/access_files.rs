@@ -1,11 +1,12 @@
-//! Reads the files of access: keys and passwords.
+//! Reads the files of access: keys, passwords, and the token of operators.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
 use crate::config::AccessConfig;
-use crate::limits::{KEY_FILE_BYTES_MAX, PASSWORD_FILE_BYTES_MAX};
+use crate::limits::{ADMIN_TOKEN_FILE_BYTES_MAX, KEY_FILE_BYTES_MAX, PASSWORD_FILE_BYTES_MAX};
+use crate::observe::AdminToken;
 use crate::security::{Access, PasswordFile, TokenVerifier};
 
 /// Access as configured, with the contents of the files that `config` names.
@@ -23,6 +24,16 @@ pub fn load_access(config: &AccessConfig) -> Result<Access, String> {
     let passwords = config.users.as_deref().map(read_passwords).transpose()?;
     let tokens = (!keys.is_empty()).then_some(tokens);
     Ok(Access::new(config.auth, tokens, passwords, config.origins.clone(), config.per_address))
+}
+
+/// The token that operators show.
+///
+/// # Errors
+/// As [`load_access`].
+pub fn load_admin_token(path: &Path) -> Result<AdminToken, String> {
+    let what = "admin token file";
+    let bytes = read(path, ADMIN_TOKEN_FILE_BYTES_MAX, what)?;
+    AdminToken::parse(&bytes).map_err(|error| format!("the {what} {} {error}", path.display()))
 }
 
 fn read_passwords(path: &Path) -> Result<PasswordFile, String> {

@@ -48,6 +48,8 @@ pub struct Config {
     pub app: DefaultApp,
     /// Where the admin listener stands; `None` is off.
     pub admin: Option<SocketAddr>,
+    /// The file with the token that operators show; not read yet.
+    pub admin_token_file: Option<PathBuf>,
     /// Silence after which a connection is pinged; it is closed after twice that without a byte.
     pub heartbeat: Duration,
     /// Bytes of one message, all its fragments together.
@@ -71,6 +73,7 @@ impl Default for Config {
             shards: None,
             app: DefaultApp::Chat,
             admin: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9090))),
+            admin_token_file: None,
             heartbeat: Duration::from_secs(30),
             max_message: limits::MESSAGE_BYTES_DEFAULT,
             max_connections: None,
@@ -168,6 +171,9 @@ struct Settings {
     #[arg(long, value_name = "ADDR:PORT|off")]
     #[serde(deserialize_with = "scalar")]
     admin: Option<Admin>,
+    /// File with the token that the admin listener asks for: 16 bytes or more
+    #[arg(long, value_name = "FILE")]
+    admin_token_file: Option<PathBuf>,
     /// TOML file with the same names; flags win over it
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
@@ -238,6 +244,7 @@ impl Settings {
             shards: self.shards.or(other.shards),
             app: self.app.or(other.app),
             admin: self.admin.or(other.admin),
+            admin_token_file: self.admin_token_file.or(other.admin_token_file),
             config: self.config.or(other.config),
             heartbeat: self.heartbeat.or(other.heartbeat),
             max_message: self.max_message.or(other.max_message),
@@ -272,6 +279,7 @@ impl Settings {
             shards: self.shards,
             app: self.app.unwrap_or(default.app),
             admin: self.admin.map_or(default.admin, |Admin(address)| address),
+            admin_token_file: self.admin_token_file,
             heartbeat: self.heartbeat.map_or(default.heartbeat, |Span(time)| time),
             max_message: self.max_message.map_or(default.max_message, |ByteSize(bytes)| bytes),
             max_connections: self.max_connections.map(NonZeroUsize::get),

@@ -335,6 +335,36 @@ pub const DISCONNECTED_PER_PART: u64 = 128;
 /// Longest time that an operator waits for all shards to answer. One that hangs for so long hangs.
 pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(2);
 
+/// How often it is looked whether a shard has begun a turn.
+pub const HEALTH_LOOK: Duration = Duration::from_millis(5);
+
+/// Connections of the admin listener at once, 16 KiB and a body each: scrapers, probes, a few
+/// people. Who comes later waits in the kernel's queue.
+pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+
+/// Bytes of the body of a request to the admin listener: the largest, a publication, has 13 KiB
+/// with every character escaped.
+pub const ADMIN_BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// Longest time from one request to the end of the next one's head.
+pub const ADMIN_HEAD_TIME: Duration = Duration::from_secs(5);
+
+/// Longest time for the body of a request and its answer: more than shards are waited for.
+pub const ADMIN_REQUEST_TIME: Duration = Duration::from_secs(10);
+
+/// Time after which a connection of the admin listener ends with its next answer, or is cut off
+/// [`ADMIN_REQUEST_TIME`] later: who does not read must not keep its place.
+pub const ADMIN_CONNECTION_TIME: Duration = Duration::from_secs(60);
+
+/// Bytes of the admin listener's token: 64 random bits in hex.
+pub const ADMIN_TOKEN_BYTES_MIN: usize = 16;
+
+/// Bytes of a token file: the token and a line ending.
+pub const ADMIN_TOKEN_FILE_BYTES_MAX: u64 = TOKEN_BYTES_MAX as u64 + 2;
+
+/// Bytes of the reason in a Close frame: a control frame's payload without the code.
+pub const CLOSE_REASON_BYTES_MAX: usize = CONTROL_BYTES_MAX - 2;
+
 /// Orders of operators that wait for the control thread: more than a second of clicks.
 pub const ORDERS_MAX: usize = 16;
 

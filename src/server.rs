@@ -1,6 +1,5 @@
 //! The process: shards on their threads, signals and the admin listener on this one.
 
-use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -14,7 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use crate::access_files::load_access;
+use crate::access_files::{load_access, load_admin_token};
 use crate::app::Endpoint;
 use crate::app::chat::Rates;
 use crate::check::EXIT_CANNOT_RUN;
@@ -99,7 +98,7 @@ impl Server {
         let access = load_access(&config.access).map_err(io::Error::other)?;
         let access = Arc::new(access);
         let listen = claim_all(&config.listen)?;
-        let admin = config.admin.map(prepare_admin).transpose()?;
+        let admin = config.admin.map(|address| prepare_admin(address, config)).transpose()?;
         let cpus = allowed_cpus()?;
         let shards = config.shards.map_or(cpus.len(), NonZeroUsize::get);
         let mesh = Arc::new(Mesh::new(shards)?);
@@ -107,7 +106,7 @@ impl Server {
             (0..shards).map(|_| ShardCounters::default()).collect();
         let (reporter, reports) = mpsc::unbounded_channel();
         let allowed = connections_allowed(descriptors);
-        let hasher = RandomState::new();
+        let hasher = mesh.hasher().clone();
         let passwords = passwords(&access, &mesh)?;
         for number in 0..shards {
             let plan = ShardPlan {
@@ -258,8 +257,13 @@ fn claim_all(addresses: &[SocketAddr]) -> io::Result<Vec<SocketAddr>> {
 }
 
 /// The admin listener and its runtime, before the shards begin.
-fn prepare_admin(address: SocketAddr) -> io::Result<(std::net::TcpListener, Admin)> {
-    Ok((bind_admin(address)?, Admin::prepare()?))
+fn prepare_admin(
+    address: SocketAddr,
+    config: &Config,
+) -> io::Result<(std::net::TcpListener, Admin)> {
+    let file = config.admin_token_file.as_deref();
+    let token = file.map(load_admin_token).transpose().map_err(io::Error::other)?;
+    Ok((bind_admin(address)?, Admin::prepare(token)?))
 }
 
 fn bind_admin(address: SocketAddr) -> io::Result<std::net::TcpListener> {

@@ -163,6 +163,16 @@ impl Endpoint {
         }
     }
 
+    /// Where it always is.
+    #[must_use]
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Echo => "/echo",
+            Self::Broadcast => "/broadcast",
+            Self::Chat => "/chat",
+        }
+    }
+
     /// Whether clients may say who they are in a message, where the server allows that.
     #[must_use]
     pub const fn authenticates_by_message(self) -> bool {

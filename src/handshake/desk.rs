@@ -140,12 +140,6 @@ impl Desk {
         self.connections.set(count);
     }
 
-    /// Connections that may be here.
-    #[must_use]
-    pub const fn connections_max(&self) -> usize {
-        self.plan.connections_max
-    }
-
     /// Moves the `max` oldest adoptions to `adoptions`; says whether there are more.
     pub fn take_adopted(&self, max: usize, adoptions: &mut Vec<Adoption>) -> bool {
         let mut adopted = self.adopted.borrow_mut();

@@ -18,7 +18,7 @@ pub use audience::{Audience, Batch, RoundTimes, Seat};
 pub use history::{History, HistoryLimits};
 pub use home::{Home, Now, RoomFigures, RoomsPart, RoomsQuery, rank_rooms};
 pub use road::{MemberTicket, Notice, Request, Requests, RoomName};
-pub use rooms::{RoomError, Rooms};
+pub use rooms::{RoomError, Rooms, home_of};
 pub use wording::{Epoch, Joined, Position, Wording};
 
 #[cfg(test)]

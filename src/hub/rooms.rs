@@ -345,7 +345,7 @@ impl Rooms {
             return Err(RoomError::TooMany);
         }
         let name = RoomName::from(name);
-        let home = (self.hasher.hash_one(&*name) % self.requests.len() as u64) as usize;
+        let home = home_of(&self.hasher, &name, self.requests.len());
         let room = self.rooms.insert(Room::new(name.clone(), home));
         self.names.insert(name, room);
         Ok(room)
@@ -434,6 +434,12 @@ impl Room {
         let audience = Audience::default();
         Self { name, home, audience, memberships: 0, takes_turns: false }
     }
+}
+
+/// The home of a room, among so many shards. `hasher` must be the same for all who ask.
+#[must_use]
+pub fn home_of(hasher: &RandomState, name: &str, shards: usize) -> usize {
+    (hasher.hash_one(name) % shards as u64) as usize
 }
 
 fn place_of(memberships: &[Membership], room: usize) -> Option<usize> {

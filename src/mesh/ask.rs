@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use tokio::sync::oneshot;
 
 use super::Lane;
-use crate::app::Endpoint;
 use crate::collections::Key;
 use crate::hub::{RoomFigures, RoomName, RoomsPart, RoomsQuery};
 use crate::protocol::CloseCode;
@@ -43,8 +42,8 @@ pub enum Ask {
 pub struct ConnectionFigures {
     /// The other end; `None` when it has just left.
     pub peer: Option<SocketAddr>,
-    /// The application it speaks with.
-    pub endpoint: Endpoint,
+    /// The path of the application that it speaks with.
+    pub endpoint: &'static str,
     /// Who it is, if it is anybody.
     pub user: Option<Box<str>>,
     /// When its handshake ended, in milliseconds of Unix time, to a tenth of a second.

@@ -6,6 +6,7 @@
 
 mod ask;
 
+use std::collections::hash_map::RandomState;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -14,7 +15,7 @@ use std::time::Duration;
 pub use ask::{AnswerTo, Ask, ConnectionFigures, Disconnected, Farewell, Whom};
 
 use crate::collections::{Fifo, Key};
-use crate::hub::{Batch, Notice, Requests};
+use crate::hub::{Batch, Notice, Requests, home_of};
 use crate::limits::{INBOX_BYTES_MAX, INBOX_ENVELOPES_MAX};
 use crate::ring::Wake;
 use crate::security::Identity;
@@ -74,6 +75,7 @@ pub struct Mesh {
     /// Set once, beside the inboxes: a full one cannot hold it up.
     drain: OnceLock<Duration>,
     running: AtomicUsize,
+    hasher: RandomState,
 }
 
 #[derive(Debug)]
@@ -101,13 +103,25 @@ impl Mesh {
     pub fn new(shards: usize) -> io::Result<Self> {
         let running = AtomicUsize::new(shards);
         let shards = (0..shards).map(|_| Inboxes::new()).collect::<io::Result<_>>()?;
-        Ok(Self { shards, drain: OnceLock::new(), running })
+        Ok(Self { shards, drain: OnceLock::new(), running, hasher: RandomState::new() })
     }
 
     /// Shards it connects.
     #[must_use]
     pub fn shards(&self) -> usize {
         self.shards.len()
+    }
+
+    /// What finds the home of a room, for all shards.
+    #[must_use]
+    pub const fn hasher(&self) -> &RandomState {
+        &self.hasher
+    }
+
+    /// The home of a room.
+    #[must_use]
+    pub fn home_of(&self, room: &str) -> usize {
+        home_of(&self.hasher, room, self.shards())
     }
 
     /// The doorbell of a shard.

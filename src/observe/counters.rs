@@ -80,7 +80,7 @@ metrics! {
     connections: Counter, Gauge, AndShards, "connections",
         "Established connections.";
     connections_max: Counter, Gauge, Sum, "connections_max",
-        "Connections that may be here.";
+        "Connections that may be here at once.";
     handshakes_in_progress: Counter, Gauge, Sum, "handshakes_in_progress",
         "Handshakes in progress.";
     audience: Counter, Gauge, Sum, "audience_members",

@@ -13,7 +13,7 @@ mod prometheus;
 mod sample;
 mod sampler;
 
-pub use admin::{Admin, AskError, Operator, Order, RoomList, rooms};
+pub use admin::{Admin, AdminToken, AskError, Operator, Order, RoomList, list_rooms, rooms};
 pub use counters::{Counter, ShardCounters, TimeCounter};
 pub use family::{
     AcceptError, Closes, ErrorKind, Family, HandshakeResult, Label, RefusedStatus, SocketCall,

@@ -3,12 +3,13 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::admin::{Operator, RoomList};
+use super::admin::Operator;
 use super::{
     CloseOverview, Flows, Histogram, MemoryOverview, Overview, Percentiles, ProcessFigures,
     RoomOverview, ServerState, ShardCounters, ShardOverview, empty_times,
 };
 use crate::connection::CloseReason;
+use crate::hub::RoomFigures;
 
 /// Times of all shards together, in nanoseconds.
 type Times = hdrhistogram::Histogram<u64>;
@@ -56,7 +57,7 @@ impl Sample {
         &self,
         earlier: &VecDeque<Self>,
         operator: &Operator,
-        rooms: &RoomList,
+        rooms: &[RoomFigures],
         started: Instant,
     ) -> Overview {
         let (Some(first), Some(last)) = (earlier.front(), earlier.back()) else {
@@ -184,8 +185,8 @@ fn memory(connections: u64) -> MemoryOverview {
     }
 }
 
-fn top_rooms(rooms: &RoomList) -> Vec<RoomOverview> {
-    let overview = rooms.rooms.iter().map(|room| RoomOverview {
+fn top_rooms(rooms: &[RoomFigures]) -> Vec<RoomOverview> {
+    let overview = rooms.iter().map(|room| RoomOverview {
         room_id: room.name.to_string(),
         members: room.members,
         history_messages: room.history_messages as u64,

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::admin::{Operator, RoomList, rooms};
+use super::admin::{Operator, rooms};
 use super::sample::Sample;
 use crate::limits::{
     OVERVIEW_IDLE_SAMPLES_MAX, OVERVIEW_PERIOD, OVERVIEW_ROOMS_MAX, OVERVIEW_SAMPLES,
@@ -87,12 +87,12 @@ async fn sample_while_wanted(shared: &Shared, operator: &Operator, started: Inst
     // Two samples too close to each other would make rates of chance.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut samples = VecDeque::with_capacity(OVERVIEW_SAMPLES);
-    let mut top_rooms = RoomList::default();
+    let mut top_rooms = Vec::new();
     let mut unwanted = 0;
     while unwanted <= OVERVIEW_IDLE_SAMPLES_MAX {
         ticks.tick().await;
         // Shards that are too busy to answer keep what they told last.
-        let told = timeout(OVERVIEW_WAITS_MAX, rooms(operator, "", OVERVIEW_ROOMS_MAX)).await;
+        let told = timeout(OVERVIEW_WAITS_MAX, rooms(operator, OVERVIEW_ROOMS_MAX)).await;
         if let Ok(Ok(told)) = told {
             top_rooms = told;
         }

@@ -32,7 +32,7 @@ impl Shard {
         let queued = slot.connection.backlog();
         Some(ConnectionFigures {
             peer: socket::peer(&slot.socket),
-            endpoint: slot.endpoint,
+            endpoint: slot.endpoint.path(),
             user: slot.session.as_ref().and_then(|session| session.user()).map(Into::into),
             opened: now.unix_milliseconds.saturating_sub(age),
             age,

@@ -344,7 +344,7 @@ impl Shard {
     fn publish_gauges(&self) {
         let counters = self.counters();
         counters.connections.set(self.slots.len() as u64);
-        counters.connections_max.set(self.desk.connections_max() as u64);
+        counters.connections_max.set(self.slots.capacity() as u64);
         counters.audience.set(self.exchange.rooms.broadcast_members() as u64);
         counters.rooms.set(self.home.rooms() as u64);
         counters.room_members.set(self.home.members());

@@ -11,15 +11,16 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::config::TopConfig;
-use crate::limits::{TOKEN_BYTES_MAX, TOP_PIPE_COLUMNS};
+use crate::limits::{ADMIN_TOKEN_FILE_BYTES_MAX, TOP_PIPE_COLUMNS};
 use crate::observe::Overview;
 use client::{Client, NoAnswer};
 use page::render;
-use screen::{Keys, Screen};
+use screen::{Screen, quit_keys};
 use words::{escaped, wrapped};
 
 /// Shows the server until it is told to end; where there is no terminal, once.
@@ -47,7 +48,7 @@ fn client(config: &TopConfig) -> Result<Client, String> {
             let cannot = |error| format!("cannot read the token file {}: {error}", path.display());
             let mut text = String::new();
             let file = File::open(path).map_err(cannot)?;
-            file.take(TOKEN_BYTES_MAX as u64).read_to_string(&mut text).map_err(cannot)?;
+            file.take(ADMIN_TOKEN_FILE_BYTES_MAX).read_to_string(&mut text).map_err(cannot)?;
             let token = text.trim_end();
             if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
                 return Err(format!("the token file {} holds no token", path.display()));
@@ -79,7 +80,7 @@ fn watch(client: Client, config: &TopConfig) -> io::Result<()> {
         let ends = Ends::new()?;
         let screen = Screen::enter()?;
         let client = Arc::new(client);
-        Top { looks, client, keys: Keys::of_terminal(), asked: None, view: View::Waiting, screen }
+        Top { looks, client, quit: quit_keys(), asked: None, view: View::Waiting, screen }
             .until(ends)
             .await
     });
@@ -112,7 +113,7 @@ type Answer = Result<Overview, NoAnswer>;
 struct Top {
     looks: Interval,
     client: Arc<Client>,
-    keys: Keys,
+    quit: mpsc::Receiver<()>,
     /// A question on its way: one at a time.
     asked: Option<JoinHandle<Answer>>,
     view: View,
@@ -136,7 +137,7 @@ impl Top {
                 _ = ends.interrupt.recv() => return Ok(()),
                 _ = ends.terminate.recv() => return Ok(()),
                 _ = ends.hang_up.recv() => return Ok(()),
-                () = self.keys.quit() => return Ok(()),
+                Some(()) = self.quit.recv() => return Ok(()),
                 _ = ends.resize.recv() => {}
                 answer = answer(&mut self.asked) => {
                     self.asked = None;

@@ -1,11 +1,12 @@
 //! The terminal: its other screen, its size, its keys, and all of it as it was at the end.
 
-use std::io::{self, IsTerminal, Stdin, Write};
+use std::io::{self, IsTerminal, Read, Write};
+use std::thread;
 
 use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetwinsize, tcsetattr,
 };
-use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc;
 
 /// Columns and lines where the terminal does not tell.
 const USUAL: (usize, usize) = (80, 24);
@@ -34,9 +35,9 @@ impl Screen {
         let before = tcgetattr(io::stdin()).ok();
         if let Some(before) = &before {
             let mut modes = before.clone();
-            // Keys one by one, unseen, and without waiting for any; Ctrl-C is still a signal.
+            // Keys one by one and unseen; Ctrl-C is still a signal.
             modes.local_modes -= LocalModes::ICANON | LocalModes::ECHO;
-            modes.special_codes[SpecialCodeIndex::VMIN] = 0;
+            modes.special_codes[SpecialCodeIndex::VMIN] = 1;
             modes.special_codes[SpecialCodeIndex::VTIME] = 0;
             tcsetattr(io::stdin(), OptionalActions::Flush, &modes)?;
         }
@@ -75,31 +76,19 @@ fn write(bytes: &[u8]) -> io::Result<()> {
     stdout.flush()
 }
 
-/// The keys of the terminal, if standard input is one.
-pub(super) struct Keys {
-    stdin: Option<AsyncFd<Stdin>>,
-}
-
-impl Keys {
-    /// To be called inside the runtime.
-    pub(super) fn of_terminal() -> Self {
-        let stdin = io::stdin();
-        let stdin = if stdin.is_terminal() { AsyncFd::register(stdin).ok() } else { None };
-        Self { stdin }
-    }
-
-    /// Waits for `q`.
-    pub(super) async fn quit(&mut self) {
-        while let Some(stdin) = &self.stdin {
-            let Ok(mut ready) = stdin.readable().await else { break };
+/// Tells of every `q` that is pressed, if standard input is a terminal. Its thread waits for keys
+/// until the process ends.
+pub(super) fn quit_keys() -> mpsc::Receiver<()> {
+    let (pressed, quit) = mpsc::channel(1);
+    if io::stdin().is_terminal() {
+        thread::spawn(move || {
             let mut keys = [0; 64];
-            match rustix::io::read(stdin.get_ref(), &mut keys) {
-                Err(_) => break,
-                Ok(count) if keys[..count].contains(&b'q') => return,
-                Ok(_) => ready.clear_ready(),
+            while let Ok(count @ 1..) = io::stdin().read(&mut keys) {
+                if keys[..count].contains(&b'q') && pressed.blocking_send(()).is_err() {
+                    return;
+                }
             }
-        }
-        self.stdin = None;
-        std::future::pending().await
+        });
     }
+    quit
 }

@@ -173,11 +173,16 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn is_room_name(name: &str) -> bool {
+/// Whether this can be the name of a room: 1 to 50 characters (Unicode scalar values), not all of
+/// them blank, no control character.
+#[must_use]
+pub fn is_room_name(name: &str) -> bool {
     is_name(name, ROOM_NAME_CHARACTERS_MAX)
 }
 
-fn is_username(name: &str) -> bool {
+/// The same for the name of a user.
+#[must_use]
+pub fn is_username(name: &str) -> bool {
     is_name(name, USER_CHARACTERS_MAX)
 }
 
@@ -187,7 +192,10 @@ fn is_name(name: &str, characters_max: usize) -> bool {
         && !name.chars().all(char::is_whitespace)
 }
 
-fn is_text(text: &str) -> bool {
+/// Whether this can be a message: 1 to 1,000 characters, of the control characters only line feeds
+/// and tabs.
+#[must_use]
+pub fn is_text(text: &str) -> bool {
     let is_bad = |character: char| character.is_control() && !matches!(character, '\n' | '\t');
     has_characters(text, CHAT_TEXT_CHARACTERS_MAX) && !text.chars().any(is_bad)
 }

@@ -2,13 +2,17 @@
 
 pub mod answer;
 mod command;
+mod connection_id;
 mod session;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 pub use answer::ChatWording;
-pub use command::{Command, CommandError, Credentials, Since, parse};
+pub use command::{
+    Command, CommandError, Credentials, Since, is_room_name, is_text, is_username, parse,
+};
+pub use connection_id::ConnectionId;
 pub use session::{Rates, Session};
 
 use self::session::RateVerdict;
@@ -128,9 +132,8 @@ impl Chat {
         }
     }
 
-    /// The name of a connection, unique on this node for as long as it lives.
-    fn connection_id(&self, key: Key) -> String {
-        format!("{}-{}-{}", self.shard, key.index(), key.generation())
+    const fn connection_id(&self, key: Key) -> ConnectionId {
+        ConnectionId { shard: self.shard, key }
     }
 
     fn guest_name(&self, key: Key) -> String {
@@ -156,7 +159,7 @@ impl App for Chat {
             *peer.session = Some(Box::new(Session::of_stranger(effects.now.tick)));
         }
         let timestamp = effects.now.unix_milliseconds;
-        let id = self.connection_id(peer.key);
+        let id = self.connection_id(peer.key).to_string();
         say(effects, |out| answer::welcome(out, timestamp, &id));
     }
 

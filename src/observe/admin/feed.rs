@@ -4,22 +4,21 @@
 use std::io;
 use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::{Request, State};
+use axum::Extension;
+use axum::extract::Request;
 use axum::http::header::{
-    CACHE_CONTROL, CONNECTION, CONTENT_TYPE, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL,
-    SEC_WEBSOCKET_VERSION, UPGRADE,
+    CONNECTION, CONTENT_TYPE, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL, UPGRADE,
 };
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, interval_at, timeout};
 
 use super::Operator;
+use super::error::ApiError;
 use crate::limits::{FRAGMENTS_MAX, WATCHER_MESSAGE_BYTES_MAX, WATCHER_PATIENCE, WATCHERS_MAX};
 use crate::observe::sampler::{Latest, Overviews};
 use crate::protocol::upgrade::{
@@ -30,58 +29,57 @@ use crate::protocol::{
     encode_frame,
 };
 
-/// What the feed speaks. A second subprotocol, `bearer.` and the token in base64url, stands for
-/// the header that browsers cannot send.
+/// What the feed speaks. The second subprotocol that may come with it, the token, is for the guard
+/// alone.
 const SUBPROTOCOL: &str = "ringwire.overview.v1";
 
 const LIMITS: Limits =
     Limits { message_bytes_max: WATCHER_MESSAGE_BYTES_MAX, fragments_max: FRAGMENTS_MAX };
 
-/// `GET /api/overview` and the WebSocket at `/api/feed`. To be called inside the runtime.
-pub(super) fn routes(operator: &Operator) -> Router {
-    let overviews = Overviews::start(operator.clone());
-    let feed = Feed { overviews, places: Arc::new(Semaphore::new(WATCHERS_MAX)) };
-    Router::new()
-        .route("/api/overview", get(overview))
-        .route("/api/feed", get(upgrade))
-        .with_state(feed)
-}
-
+/// Where overviews come from, and the places of those who watch.
 #[derive(Clone, Debug)]
-struct Feed {
+pub(super) struct Feed {
     overviews: Overviews,
     places: Arc<Semaphore>,
 }
 
-async fn overview(State(feed): State<Feed>) -> impl IntoResponse {
-    let headers = [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")];
-    (headers, feed.overviews.latest().await)
+impl Feed {
+    /// To be called inside the runtime.
+    pub(super) fn start(operator: &Operator) -> Self {
+        let overviews = Overviews::start(operator.clone());
+        Self { overviews, places: Arc::new(Semaphore::new(WATCHERS_MAX)) }
+    }
 }
 
-async fn upgrade(State(feed): State<Feed>, mut request: Request) -> Response {
+/// `GET /api/overview`
+pub(super) async fn overview(Extension(feed): Extension<Feed>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, "application/json")], feed.overviews.latest().await)
+}
+
+/// The WebSocket at `/api/feed`
+pub(super) async fn watch(
+    Extension(feed): Extension<Feed>,
+    mut request: Request,
+) -> Result<Response, ApiError> {
     let head = head(&request);
     let response = match parse_request(&head) {
-        Ok(Head::Upgrade(upgrade)) => admit(&upgrade).map(|()| switch(&upgrade)),
-        Ok(Head::Plain { .. }) => Err(Refusal::UpgradeHeader),
-        Err(refusal) => Err(refusal),
+        Ok(Head::Upgrade(upgrade)) => switch(&upgrade),
+        Ok(Head::Plain { .. }) => return Err(ApiError::no_upgrade(&Refusal::UpgradeHeader)),
+        Err(refusal) => return Err(ApiError::no_upgrade(&refusal)),
     };
-    let place = Arc::clone(&feed.places).try_acquire_owned();
-    match (response, place, request.extensions_mut().remove::<OnUpgrade>()) {
-        (Ok(response), Ok(place), Some(upgrade)) => {
-            let overviews = feed.overviews.watch();
-            tokio::spawn(async move {
-                // Who leaves before or after is no fault of this server.
-                if let Ok(stream) = upgrade.await {
-                    let _ = Watcher::new(stream).run(overviews).await;
-                }
-                drop(place);
-            });
-            response
+    let place = Arc::clone(&feed.places).try_acquire_owned().map_err(|_| {
+        let message = format!("{WATCHERS_MAX} watch already: close a dashboard and try again");
+        ApiError::unavailable("too_many_watchers", message)
+    })?;
+    let upgrade = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        // Who leaves before or after is no fault of this server.
+        if let Ok(stream) = upgrade.await {
+            let _ = Watcher::new(stream).run(feed.overviews.watch()).await;
         }
-        (Err(refusal), ..) => refuse(&refusal),
-        (Ok(_), Err(_), _) => refuse(&Refusal::Unavailable),
-        (Ok(_), Ok(_), None) => refuse(&Refusal::HttpVersion),
-    }
+        drop(place);
+    });
+    Ok(response)
 }
 
 /// The head as it came, for the one parser of upgrades that this project has.
@@ -97,15 +95,6 @@ fn head(request: &Request) -> Vec<u8> {
     head
 }
 
-/// Pages of other origins may not watch: browsers let them connect and send them along.
-fn admit(request: &UpgradeRequest<'_>) -> Result<(), Refusal> {
-    let is_own = |origin: &str| {
-        let host = origin.split_once("://").map(|(_, host)| host);
-        host.is_some_and(|host| host.eq_ignore_ascii_case(request.host))
-    };
-    if request.origin.is_none_or(is_own) { Ok(()) } else { Err(Refusal::Origin) }
-}
-
 fn switch(request: &UpgradeRequest<'_>) -> Response {
     let key = request.header("sec-websocket-key").expect("the parser found it");
     let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
@@ -116,18 +105,6 @@ fn switch(request: &UpgradeRequest<'_>) -> Response {
     headers.insert(SEC_WEBSOCKET_ACCEPT, accept.expect("base64 may stand in a header"));
     if request.protocols().any(|offered| offered == SUBPROTOCOL) {
         headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
-    }
-    response
-}
-
-fn refuse(refusal: &Refusal) -> Response {
-    let (status, _) = refusal.status();
-    let status = StatusCode::from_u16(status).expect("it is one of HTTP");
-    let mut response = (status, format!("{refusal}\n")).into_response();
-    if status == StatusCode::UPGRADE_REQUIRED {
-        let headers = response.headers_mut();
-        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-        headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
     }
     response
 }

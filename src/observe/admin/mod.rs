@@ -1,24 +1,38 @@
 //! The admin listener: HTTP for operators and their tools, on a thread of its own.
 
+mod connections;
+mod control;
+mod error;
 mod feed;
+mod guard;
+mod health;
+mod rooms;
+mod serve;
 mod shards;
+mod token;
 
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread;
 
-use axum::Router;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::header::CONTENT_TYPE;
+use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{MethodRouter, get, post};
+use axum::{Extension, Router};
 use tokio::runtime::{self, Runtime};
 use tokio::sync::{mpsc, watch};
 
-pub use shards::{AskError, RoomList, rooms};
+pub use shards::{AskError, RoomList, list_rooms, rooms};
+pub use token::AdminToken;
 
+use self::error::ApiError;
+use self::feed::Feed;
+use self::guard::Guard;
 use super::{LogControl, MEDIA_TYPE, ShardCounters, exposition};
+use crate::limits::ADMIN_BODY_BYTES_MAX;
 use crate::mesh::Mesh;
 
 /// What an operator may ask of the process as a whole.
@@ -45,16 +59,19 @@ pub struct Operator {
 #[derive(Debug)]
 pub struct Admin {
     runtime: Runtime,
+    token: Option<AdminToken>,
 }
 
 impl Admin {
-    /// Makes what the thread needs. To be called before the shards begin: they answer through a
-    /// descriptor of this runtime, which must be in the tables that they take along.
+    /// Makes what the thread needs; with a token, who has it not may ask for little. To be called
+    /// before the shards begin: they answer through a descriptor of this runtime, which must be in
+    /// the tables that they take along.
     ///
     /// # Errors
     /// When there is no descriptor left.
-    pub fn prepare() -> io::Result<Self> {
-        Ok(Self { runtime: runtime::Builder::new_current_thread().enable_all().build()? })
+    pub fn prepare(token: Option<AdminToken>) -> io::Result<Self> {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        Ok(Self { runtime, token })
     }
 
     /// Serves `listener` on a thread of its own until `handed_over` becomes true: then it accepts
@@ -66,17 +83,21 @@ impl Admin {
         self,
         listener: TcpListener,
         operator: Operator,
-        mut handed_over: watch::Receiver<bool>,
+        handed_over: watch::Receiver<bool>,
     ) -> io::Result<()> {
+        let Self { runtime, token } = self;
+        let address = listener.local_addr()?;
+        if token.is_none() && !address.ip().is_loopback() {
+            tracing::warn!(
+                "whoever reaches http://{address} can steer this server: give it \
+                 --admin-token-file, or keep --admin on a loopback address"
+            );
+        }
         thread::Builder::new().name("admin".to_owned()).spawn(move || {
-            let served = self.runtime.block_on(async {
+            let served = runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener)?;
-                axum::serve(listener, router(operator))
-                    .with_graceful_shutdown(async move {
-                        // A sender that is gone means that the process ends.
-                        let _ = handed_over.wait_for(|is_over| *is_over).await;
-                    })
-                    .await
+                serve::serve(listener, router(operator, token), handed_over).await;
+                io::Result::Ok(())
             });
             if let Err(error) = served {
                 tracing::error!("the admin listener ended: {error}");
@@ -86,15 +107,96 @@ impl Admin {
     }
 }
 
-fn router(operator: Operator) -> Router {
-    let feed = feed::routes(&operator);
-    Router::new()
-        .route("/healthz", get(async || "ok\n"))
-        .route("/metrics", get(metrics))
+/// To be called inside the runtime.
+fn router(operator: Operator, token: Option<AdminToken>) -> Router {
+    let feed = Feed::start(&operator);
+    let routes = routes().into_iter();
+    let router = routes.fold(Router::new(), |router, (path, methods)| router.route(path, methods));
+    router
         .with_state(operator)
-        .merge(feed)
+        .layer(Extension(feed))
+        .method_not_allowed_fallback(async || ApiError::method_not_allowed())
+        .fallback(async || ApiError::not_found("there is nothing here: GET / lists what there is"))
+        .layer(DefaultBodyLimit::max(ADMIN_BODY_BYTES_MAX))
+        .layer(from_fn_with_state(Arc::new(Guard { token }), guard::guard))
+}
+
+/// What `openapi.json` describes.
+fn routes() -> Vec<(&'static str, MethodRouter<Operator>)> {
+    vec![
+        ("/", get(index)),
+        ("/healthz", get(health::healthz)),
+        ("/readyz", get(health::readyz)),
+        ("/metrics", get(metrics)),
+        ("/openapi.json", get(openapi)),
+        ("/api/rooms", get(rooms::list)),
+        ("/api/rooms/{id}", get(rooms::one)),
+        ("/api/publish", post(rooms::publish)),
+        ("/api/connections/{id}", get(connections::one)),
+        ("/api/disconnect", post(connections::disconnect)),
+        ("/api/overview", get(feed::overview)),
+        ("/api/feed", get(feed::watch)),
+        ("/api/drain", post(control::drain)),
+        ("/api/log-level", get(control::log_level).put(control::set_log_level)),
+        #[cfg(debug_assertions)]
+        ("/api/debug/panic", post(control::panic)),
+        #[cfg(debug_assertions)]
+        ("/api/debug/hang", post(control::hang)),
+    ]
+}
+
+async fn index() -> String {
+    let mut text = String::from("The admin listener of ringwire. GET /openapi.json says more.\n\n");
+    for (path, _) in routes() {
+        text += path;
+        text.push('\n');
+    }
+    text
 }
 
 async fn metrics(State(operator): State<Operator>) -> impl IntoResponse {
     ([(CONTENT_TYPE, MEDIA_TYPE)], exposition(&operator.counters, &operator.mesh))
+}
+
+async fn openapi() -> impl IntoResponse {
+    ([(CONTENT_TYPE, "application/json")], OPENAPI)
+}
+
+const OPENAPI: &str = include_str!("openapi.json");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_description_has_every_route_and_no_other() {
+        let description: Value = serde_json::from_str(OPENAPI).expect("it is JSON");
+        let paths = description["paths"].as_object().expect("it has paths");
+        let described: BTreeSet<&str> = paths.keys().map(String::as_str).collect();
+        let is_public = |path: &&str| !path.starts_with("/api/debug/");
+        let served: BTreeSet<&str> =
+            routes().iter().map(|(path, _)| *path).filter(is_public).collect();
+        assert_eq!(described, served);
+    }
+
+    #[test]
+    fn what_the_description_refers_to_is_there() {
+        let description: Value = serde_json::from_str(OPENAPI).expect("it is JSON");
+        let mut left = vec![&description];
+        while let Some(value) = left.pop() {
+            match value {
+                Value::Object(object) => {
+                    if let Some(Value::String(target)) = object.get("$ref") {
+                        let pointer = target.strip_prefix('#').expect("it is in this file");
+                        assert!(description.pointer(pointer).is_some(), "{target}");
+                    }
+                    left.extend(object.values());
+                }
+                Value::Array(values) => left.extend(values),
+                _ => {}
+            }
+        }
+    }
 }

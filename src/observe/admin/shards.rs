@@ -28,13 +28,25 @@ pub struct RoomList {
     pub matching: usize,
 }
 
+/// The `most` largest rooms of all shards, as [`list_rooms`].
+///
+/// # Errors
+/// When a shard does not answer.
+pub async fn rooms(operator: &Operator, most: usize) -> Result<Vec<RoomFigures>, AskError> {
+    Ok(list_rooms(operator, "", most).await?.rooms)
+}
+
 /// Asks all homes for their rooms and keeps the `most` largest. A home looks at
 /// [`ROOMS_LISTED_PER_TURN`] places in a turn, however many rooms it has. To be called on the
 /// runtime of the admin listener: see [`AnswerTo`].
 ///
 /// # Errors
 /// When a shard does not answer.
-pub async fn rooms(operator: &Operator, prefix: &str, most: usize) -> Result<RoomList, AskError> {
+pub async fn list_rooms(
+    operator: &Operator,
+    prefix: &str,
+    most: usize,
+) -> Result<RoomList, AskError> {
     let prefix = RoomName::from(prefix);
     let mut list = RoomList::default();
     let question = |from, answer| {
