@@ -3,8 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The server at one moment. Rates are of the second before it, latencies of the ten seconds
-/// before it; totals count from the start of the process.
+/// The server at one moment. Rates are of the second before it, latencies of the ten seconds before
+/// it, or of as long as somebody has asked; totals count from the start of the process.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Overview {
