@@ -10,7 +10,7 @@ mod program;
 #[path = "common/raw.rs"]
 mod raw;
 
-use chat::{ChatClient, join, leave, message};
+use chat::{join, leave, message};
 use common::Server;
 use observed::{Metrics, descriptors, wait_for_value, wait_until};
 use program::project_file;
@@ -414,7 +414,7 @@ fn what_a_slow_reader_does_not_get_is_counted_as_dropped() {
     assert_eq!(reasons, [&"reason=\"slow_reader\""]);
     let lost: u64 = dropped.values().sum();
     // What was published behind its end was not for it any more.
-    assert!(lost >= 64 && got + lost <= published, "{got} got, {lost} lost of {published}");
+    assert!(lost > 32 && got + lost <= published, "{got} got, {lost} lost of {published}");
 }
 
 #[test]
