@@ -214,25 +214,33 @@ mod tests {
         assert_eq!(backlog.cost, 0);
     }
 
+    fn message(text: &str) -> Bytes {
+        let mut frame = Vec::new();
+        encode_frame(&mut frame, OpCode::Text, text.as_bytes());
+        frame.into()
+    }
+
     #[test]
     fn a_cut_keeps_the_begun_segment_and_ends_with_the_last_word() {
         let mut backlog = Backlog::new(0);
-        for part in ["first", "second", "third"] {
-            backlog.push_reply(Bytes::from_static(part.as_bytes()), 0);
+        for text in ["first", "second", "third"] {
+            backlog.push_reply(message(text), 0);
         }
-        backlog.advance(1, 2);
-        backlog.cut(Bytes::from_static(b"!"));
-        assert_eq!(flat(&backlog), b"rst!");
+        backlog.advance(1, 4);
+        assert_eq!(backlog.unsent_messages(), 3);
+        assert_eq!(backlog.cut(Bytes::from_static(b"!")), 2);
+        assert_eq!((flat(&backlog).as_slice(), backlog.bytes()), (&b"rst!"[..], 4));
 
         let mut rest = Backlog::new(0);
-        rest.push_reply(Bytes::from_static(b"(rest"), 1);
-        rest.push_reply(Bytes::from_static(b"second"), 0);
-        rest.cut(Bytes::from_static(b"!"));
-        assert_eq!(flat(&rest), b"rest!");
+        rest.push_reply(message("first"), 4);
+        assert!(rest.push_bounded([message("second"), message("third")].concat().into(), 0));
+        assert_eq!(rest.bytes(), 3 + 8 + 7);
+        assert_eq!(rest.cut(Bytes::from_static(b"!")), 2);
+        assert_eq!(flat(&rest), b"rst!");
 
         let mut untouched = Backlog::new(0);
-        untouched.push_reply(Bytes::from_static(b"first"), 0);
-        untouched.cut(Bytes::from_static(b"!"));
+        untouched.push_reply(message("first"), 0);
+        assert_eq!(untouched.cut(Bytes::from_static(b"!")), 1);
         assert_eq!(flat(&untouched), b"!");
     }
 
