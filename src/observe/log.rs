@@ -6,6 +6,8 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
+use super::overview::LogLine;
+
 /// Which lines are written, changeable while the server runs.
 #[derive(Clone, Debug)]
 pub struct LogControl {
@@ -30,6 +32,18 @@ impl LogControl {
     #[must_use]
     pub fn filter(&self) -> String {
         self.filter.with_current(ToString::to_string).expect("the log lives as long as the process")
+    }
+
+    /// The newest warnings and errors, the newest first: none are kept.
+    #[must_use]
+    pub const fn recent(&self) -> Vec<LogLine> {
+        Vec::new()
+    }
+
+    /// Lines that a sink did not get: whoever writes one waits until it is written.
+    #[must_use]
+    pub const fn lines_dropped(&self) -> u64 {
+        0
     }
 
     /// Replaces the filter.

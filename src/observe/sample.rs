@@ -10,6 +10,7 @@ use super::{
 };
 use crate::connection::CloseReason;
 use crate::hub::RoomFigures;
+use crate::limits::OVERVIEW_ERRORS_MAX;
 
 /// Times of all shards together, in nanoseconds.
 type Times = hdrhistogram::Histogram<u64>;
@@ -66,6 +67,8 @@ impl Sample {
         let seconds = self.at.duration_since(last.at).as_secs_f64();
         let counters = &*operator.counters;
         let connections = sum(counters, |shard| shard.connections.get());
+        let mut recent_errors = operator.log.recent();
+        recent_errors.truncate(OVERVIEW_ERRORS_MAX);
         let rate = |now: u64, before: u64| now.saturating_sub(before) as f64 / seconds;
         Overview {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -88,16 +91,14 @@ impl Sample {
             room_members: sum(counters, |shard| shard.room_members.get()),
             top_rooms: top_rooms(rooms),
             closes: closes(counters),
-            recent_errors: Vec::new(),
-            log_lines_dropped: 0,
+            recent_errors,
+            log_lines_dropped: operator.log.lines_dropped(),
         }
     }
 
     fn shards(&self, last: &Self, seconds: f64, counters: &[ShardCounters]) -> Vec<ShardOverview> {
-        let shards = self.shards.iter().zip(&last.shards).zip(counters).enumerate();
-        let shard = |(number, ((now, last), counters)): (usize, ((&ShardSample, _), _))| {
-            let last: &ShardSample = last;
-            let counters: &ShardCounters = counters;
+        let pairs = self.shards.iter().zip(&last.shards);
+        let shards = pairs.zip(counters).enumerate().map(|(number, ((now, last), counters))| {
             let rate = |now: u64, before: u64| now.saturating_sub(before) as f64 / seconds;
             let cpu = now.cpu.saturating_sub(last.cpu).as_secs_f64() / seconds;
             ShardOverview {
@@ -106,11 +107,11 @@ impl Sample {
                 messages_received: rate(now.messages_received, last.messages_received),
                 messages_sent: rate(now.messages_sent, last.messages_sent),
                 turns: rate(now.turns, last.turns),
-                // The clocks of the processor and of time are not read at once.
+                // Shards note their time at moments of their own.
                 cpu: cpu.min(1.0),
             }
-        };
-        shards.map(shard).collect()
+        });
+        shards.collect()
     }
 }
 

@@ -154,7 +154,7 @@ impl Top {
         }
     }
 
-    fn draw(&mut self) -> io::Result<()> {
+    fn draw(&self) -> io::Result<()> {
         let (columns, lines) = self.screen.size();
         let page = match &self.view {
             View::Page(overview) => render(overview, columns, lines),

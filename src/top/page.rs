@@ -9,7 +9,7 @@ use crate::observe::{
 const SIDE_BY_SIDE: usize = 80;
 
 /// Columns of a bar, its brackets included.
-const BAR: usize = 12;
+const BAR: usize = 10;
 
 /// The page of at most `lines` lines of at most `columns` columns, each with its line feed. It
 /// holds no control characters but these, whatever the overview holds. Where lines are few, shards,
@@ -17,10 +17,9 @@ const BAR: usize = 12;
 pub(super) fn render(overview: &Overview, columns: usize, lines: usize) -> String {
     let mut page = head(overview);
     page.extend(flows(overview));
+    page.push(memory(overview));
     page.push(String::new());
     page.extend(latencies(overview));
-    page.push(String::new());
-    page.push(memory(overview));
     let sections = [shards(overview), rooms_and_closes(overview, columns), errors(overview)];
     for section in fit(sections, lines.saturating_sub(page.len())) {
         page.push(String::new());
@@ -122,7 +121,7 @@ fn shards(overview: &Overview) -> Vec<String> {
     let most_messages = most_of(|shard| shard.messages_received + shard.messages_sent);
     let heads = ["connections", "messages", "processor"];
     let mut section =
-        vec![format!("shard  {}", heads.map(|head| format!("{head:<22}")).join("  "))];
+        vec![format!("shard  {}", heads.map(|head| format!("{head:<20}")).join("  "))];
     section.extend(shards.iter().map(|shard| {
         let messages = shard.messages_received + shard.messages_sent;
         format!(
@@ -193,7 +192,7 @@ fn errors(overview: &Overview) -> Vec<String> {
 }
 
 /// Shares `lines` among the sections, each with an empty line in front: one by one to those that
-/// want more. What is cut says so; what would have only its title is left out.
+/// want more. The title of what is cut says how much is missing.
 fn fit<const N: usize>(sections: [Vec<String>; N], lines: usize) -> Vec<Vec<String>> {
     let mut shares = [0; N];
     let mut left = lines;
@@ -214,13 +213,12 @@ fn fit<const N: usize>(sections: [Vec<String>; N], lines: usize) -> Vec<Vec<Stri
     let cut_down = |(mut section, share): (Vec<String>, usize)| {
         let missing = section.len() - share;
         section.truncate(share);
-        if missing > 0 && share > 1 {
-            section[share - 1] = format!("      … {} more", missing + 1);
+        if let (Some(title), 1..) = (section.first_mut(), missing) {
+            *title = format!("{}  +{missing} more", title.trim_end());
         }
         section
     };
-    let shared = sections.into_iter().zip(shares).filter(|(_, share)| *share > 0);
-    shared.map(cut_down).collect()
+    sections.into_iter().zip(shares).filter(|(_, share)| *share > 0).map(cut_down).collect()
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ impl Screen {
 
     /// Replaces what is seen, in one write so that it does not flicker. The last line feed would
     /// scroll a full screen.
-    pub(super) fn show(&mut self, page: &str) -> io::Result<()> {
+    pub(super) fn show(&self, page: &str) -> io::Result<()> {
         let mut bytes = b"\x1b[H".to_vec();
         bytes.extend(page.trim_end_matches('\n').replace('\n', "\x1b[K\r\n").bytes());
         bytes.extend(b"\x1b[K\x1b[J");
