@@ -321,13 +321,13 @@ pub const RATE_REFUSALS_MAX: u32 = 100;
 /// Rooms that an operator is told of at once, the largest first: some 200 KiB of JSON.
 pub const ROOMS_LISTED_MAX: usize = 1000;
 
-/// Places for rooms that a home looks at in one turn, to list the largest: a millisecond where no
-/// name is in a cache.
-pub const ROOMS_LISTED_PER_TURN: usize = 8192;
+/// Places for rooms that a home looks at in one turn, to list the largest: under a millisecond with
+/// nothing of them in a cache.
+pub const ROOMS_LISTED_PER_TURN: usize = 2048;
 
 /// Places for connections that a shard looks at in one turn, to find those of a user: half a
-/// millisecond.
-pub const DISCONNECT_PLACES: usize = 8192;
+/// millisecond where nothing of them is in a cache.
+pub const DISCONNECT_PLACES: usize = 4096;
 
 /// Connections of a user that a shard tells to go in one turn: at 10 µs each, 1 ms.
 pub const DISCONNECTED_PER_PART: u64 = 128;

@@ -1,4 +1,5 @@
-//! The admin listener itself: who may ask, what it says of health, and peers that do not play along.
+//! The admin listener itself: who may ask, what it says of health, and peers that do not play
+//! along.
 
 #[path = "common/chat.rs"]
 mod chat;
@@ -110,6 +111,8 @@ fn pages_of_other_sites_steer_nothing() {
     api.request("GET", "http://evil.example/metrics", "", "").refusal(421, "misdirected");
     api.request("GET", "/metrics", "Origin: http://evil.example\r\n", "").refusal(403, "forbidden");
     for probe in ["/healthz", "/readyz"] {
+        let nameless = format!("GET {probe} HTTP/1.0\r\n\r\n");
+        assert_eq!(exchange(api.address, nameless.as_bytes()).status, 200, "{probe}");
         assert_eq!(api.request("GET", probe, elsewhere, "").status, 200, "{probe}");
     }
     assert_eq!(api.request("OPTIONS", "/api/drain", "", "").status, 405, "no preflight passes");
@@ -219,6 +222,7 @@ fn only_a_lone_stranger_is_warned_of() {
     let args = ["--admin", "0.0.0.0:0", "--shards", "1", "--admin-token-file", file.path()];
     let safe = [Server::start(&args), start(&["--shards", "1"]).0];
     for mut server in safe {
+        assert_eq!(Api::new(server.admin_address()).get("/healthz").status, 200);
         server.terminate();
         server.wait_for_exit(Duration::from_secs(20));
         assert!(!server.output().contains(WARNING));
@@ -229,7 +233,7 @@ fn only_a_lone_stranger_is_warned_of() {
 fn a_shard_that_hangs_is_named() {
     let (_server, api) = start(&["--shards", "2"]);
     assert_eq!((api.get("/healthz").status, api.get("/healthz").body.trim()), (200, "ok"));
-    let hang = json!({"shard": 1, "milliseconds": 6000});
+    let hang = json!({"shard": 1, "milliseconds": 8000});
     assert_eq!(api.post("/api/debug/hang", &hang).status, 202);
     thread::scope(|scope| {
         let targets = [("/healthz", "shard_stuck"), ("/api/rooms", "shard_unavailable")];
@@ -253,7 +257,7 @@ fn a_shard_that_hangs_is_named() {
 fn a_publication_that_was_given_up_is_not_made() {
     let (server, api) = start(&["--shards", "1"]);
     let (mut member, _) = ChatClient::open_in(server.address(), "r");
-    let hang = json!({"shard": 0, "milliseconds": 4000});
+    let hang = json!({"shard": 0, "milliseconds": 6000});
     assert_eq!(api.post("/api/debug/hang", &hang).status, 202);
     let publication = |text| json!({"roomId": "r", "text": text});
     api.post("/api/publish", &publication("late")).refusal(503, "shard_unavailable");

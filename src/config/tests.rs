@@ -69,11 +69,13 @@ fn flags_mean_the_same_with_and_without_serve() {
 #[test]
 fn every_flag_reaches_the_configuration() {
     let line = "--shards 3 --app broadcast --admin off --heartbeat 2m --max-message 1048576 \
-                --max-connections 7 --drain 500ms --log-level ringwire=debug,warn";
+                --max-connections 7 --drain 500ms --log-level ringwire=debug,warn \
+                --admin-token-file token";
     let expected = Config {
         shards: NonZeroUsize::new(3),
         app: DefaultApp::Broadcast,
         admin: None,
+        admin_token_file: Some("token".into()),
         heartbeat: Duration::from_secs(120),
         max_message: 1_048_576,
         max_connections: Some(7),
@@ -90,13 +92,14 @@ fn the_file_knows_every_flag_and_flags_win() {
         "all",
         "listen = ['127.0.0.1:1', '127.0.0.1:2']\nshards = 3\napp = 'broadcast'\n\
          admin = '[::1]:9'\nheartbeat = '1h'\nmax-message = 4096\nmax-connections = 7\n\
-         drain = '1s'\nlog-level = 'warn'\n",
+         drain = '1s'\nlog-level = 'warn'\nadmin-token-file = 'token'\n",
     );
     let expected = Config {
         listen: vec!["127.0.0.1:1".parse().unwrap(), "127.0.0.1:2".parse().unwrap()],
         shards: NonZeroUsize::new(3),
         app: DefaultApp::Broadcast,
         admin: Some("[::1]:9".parse().unwrap()),
+        admin_token_file: Some("token".into()),
         heartbeat: Duration::from_secs(3600),
         max_message: 4096,
         max_connections: Some(7),

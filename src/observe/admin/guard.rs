@@ -52,10 +52,13 @@ pub(super) async fn guard(
 impl Guard {
     fn admit(&self, request: &Request) -> Result<(), ApiError> {
         let path = request.uri().path();
+        // Probes come by whatever name, or none, and move nothing.
+        if is_probe(path) {
+            return Ok(());
+        }
         let headers = request.headers();
         let host = host(request)?;
-        // Probes come by whatever name, and neither they nor the token give anything away.
-        if !is_probe(path) && self.token.is_none() && !is_own_name(name_of(host)) {
+        if self.token.is_none() && !is_own_name(name_of(host)) {
             return Err(ApiError::misdirected(format!(
                 "this server does not go by the name {host:?}: use an IP address or localhost, or \
                  give it --admin-token-file"
@@ -86,7 +89,7 @@ fn is_probe(path: &str) -> bool {
 
 /// What needs no token: a browser asks for the page before its user can show one.
 fn is_open(path: &str) -> bool {
-    is_probe(path) || matches!(path, "/" | "/dashboard.css" | "/dashboard.js")
+    matches!(path, "/" | "/dashboard.css" | "/dashboard.js")
 }
 
 /// Whom a request is for: in its target, or in its one `Host` (RFC 9112 section 3.2).

@@ -29,7 +29,7 @@ pub(super) async fn serve(
         () = is_true(&mut is_over) => {}
     }
     drop(listener);
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 async fn accept_connections(
