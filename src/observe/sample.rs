@@ -210,3 +210,81 @@ fn unix_milliseconds() -> u64 {
     let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::CodeClass;
+
+    fn shards() -> [ShardCounters; 2] {
+        [ShardCounters::default(), ShardCounters::default()]
+    }
+
+    #[test]
+    fn rates_are_differences_over_the_time_between() {
+        let counters = shards();
+        counters[1].messages_received.add(1000);
+        let last = Sample::take(&counters);
+        counters[1].messages_received.add(50);
+        counters[1].messages_sent.add(500);
+        counters[1].connections.set(7);
+        counters[0].cpu_time.set(Duration::from_secs(1));
+        counters[1].cpu_time.set(Duration::from_secs(9));
+        let shards = Sample::take(&counters).shards(&last, 2.0, &counters);
+        let idle = ShardOverview {
+            number: 0,
+            connections: 0,
+            messages_received: 0.0,
+            messages_sent: 0.0,
+            turns: 0.0,
+            cpu: 0.5,
+        };
+        let busy = ShardOverview {
+            number: 1,
+            connections: 7,
+            messages_received: 25.0,
+            messages_sent: 250.0,
+            cpu: 1.0,
+            ..idle
+        };
+        assert_eq!(shards, [idle, busy]);
+    }
+
+    #[test]
+    fn totals_are_those_of_all_shards() {
+        let counters = shards();
+        counters[0].bytes_sent.add(3);
+        counters[1].bytes_sent.add(4);
+        counters[1].rate_limited.add(1);
+        let totals = Flows { bytes_sent: 7, rate_limited: 1, ..Flows::default() };
+        assert_eq!(Sample::take(&counters).totals, totals);
+    }
+
+    #[test]
+    fn percentiles_leave_out_what_was_before() {
+        let counters = shards();
+        counters[0].turn_time.record(Duration::from_secs(9));
+        let before = Sample::take(&counters);
+        assert_eq!(percentiles(&before.turn, &before.turn), Percentiles::default());
+        for millisecond in 1..=100 {
+            counters[millisecond % 2].turn_time.record(Duration::from_millis(millisecond as u64));
+        }
+        let found = percentiles(&Sample::take(&counters).turn, &before.turn);
+        assert_eq!(found.count, 100);
+        for (found, exact) in [(found.p50, 0.05), (found.p90, 0.09), (found.max, 0.1)] {
+            assert!(found >= exact && found <= exact * 1.05, "{found} is not {exact}");
+        }
+    }
+
+    #[test]
+    fn closes_that_were_most_frequent_come_first() {
+        let counters = shards();
+        counters[0].count_closed(CloseReason::Heartbeat, CodeClass::None);
+        for shard in &counters {
+            shard.count_closed(CloseReason::PeerGone, CodeClass::None);
+        }
+        let closes: Vec<_> =
+            closes(&counters).into_iter().map(|close| (close.reason, close.count)).collect();
+        assert_eq!(closes, [("peer_gone".to_owned(), 2), ("heartbeat".to_owned(), 1)]);
+    }
+}

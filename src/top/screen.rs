@@ -17,6 +17,9 @@ const ENTER: &[u8] = b"\x1b[?1049h\x1b[?25l";
 /// The cursor again, and the screen of before.
 const LEAVE: &[u8] = b"\x1b[?25h\x1b[?1049l";
 
+/// `_POSIX_VDISABLE`: no key has this function.
+const DISABLED: u8 = 0;
+
 /// Columns and lines of the terminal of standard output, if it is one.
 pub(super) fn size() -> Option<(usize, usize)> {
     let size = tcgetwinsize(io::stdout()).ok()?;
@@ -35,8 +38,11 @@ impl Screen {
         let before = tcgetattr(io::stdin()).ok();
         if let Some(before) = &before {
             let mut modes = before.clone();
-            // Keys one by one and unseen; Ctrl-C is still a signal.
+            // Keys one by one and unseen. Ctrl-C is still a signal; those that would leave this
+            // screen behind are not.
             modes.local_modes -= LocalModes::ICANON | LocalModes::ECHO;
+            modes.special_codes[SpecialCodeIndex::VSUSP] = DISABLED;
+            modes.special_codes[SpecialCodeIndex::VQUIT] = DISABLED;
             modes.special_codes[SpecialCodeIndex::VMIN] = 1;
             modes.special_codes[SpecialCodeIndex::VTIME] = 0;
             tcsetattr(io::stdin(), OptionalActions::Flush, &modes)?;
