@@ -216,15 +216,34 @@ fn shards_and_times_add_up(samples: &Samples, opened: u64) {
         assert_eq!(of_shards.values().sum::<u64>(), samples.value(name), "{name}");
     }
     assert_eq!(samples.value("handshake_seconds_count"), opened);
-    assert_eq!(samples.value("turn_seconds_count"), samples.value("turns_total"));
     let rounds = samples.value("fan_out_seconds_count");
     assert!(rounds > 0, "rooms had rounds");
     assert_eq!(samples.value("outbound_delay_seconds_count"), rounds);
-    assert!(samples.value("timer_lateness_seconds_count") > 0, "heartbeats made shards tick");
     assert!(samples.value("completions_total") > opened, "each connection was polled");
-    assert!(samples.0["ringwire_cpu_seconds_total"] > 0.0);
     let delay = samples.0["ringwire_outbound_delay_seconds_sum"];
     assert!(delay >= samples.0["ringwire_fan_out_seconds_sum"], "a delay ends with the sends");
+}
+
+#[test]
+fn turns_and_ticks_are_measured() {
+    let server = Server::start(&["--shards", "2", "--admin", "127.0.0.1:0"]);
+    let (address, admin) = (server.address(), server.admin_address());
+    // Its heartbeat makes a shard tick.
+    let client = RawClient::open(address, "/echo");
+    wait_until(PATIENCE, || {
+        let samples = Samples::of(admin);
+        let ticks = samples.value("timer_lateness_seconds_count");
+        let told = ticks > 2 && samples.0["ringwire_cpu_seconds_total"] > 0.0;
+        told.then_some(()).ok_or_else(|| format!("{ticks} ticks, or no processor time"))
+    });
+    client.close();
+    nothing_is_left(admin);
+    // The last tick may be under way.
+    wait_until(PATIENCE, || {
+        let samples = Samples::of(admin);
+        let (turns, times) = (samples.value("turns_total"), samples.value("turn_seconds_count"));
+        (turns == times).then_some(()).ok_or_else(|| format!("{turns} turns, {times} times"))
+    });
 }
 
 #[test]
