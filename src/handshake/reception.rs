@@ -3,12 +3,13 @@
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::clock::unix_time;
 use super::desk::{Adoption, Desk, Place, Standing};
 use crate::app::Endpoint;
-use crate::observe::{HandshakeResult, RefusedStatus};
+use crate::limits::TICK_MILLISECONDS;
+use crate::observe::{HandshakeResult, RefusedStatus, SocketCall};
 use crate::protocol::upgrade::{
     HeadScanner, Refusal, Request, UpgradeRequest, accept, parse_request, refuse,
 };
@@ -85,6 +86,7 @@ async fn read_request(guest: &Guest<'_>) -> Option<(Verdict, Vec<u8>)> {
             Part::Whole(verdict, leftover) => return Some((verdict, leftover)),
             Part::Left => return None,
             Part::More => poll_once(guest.socket, Interest::Read).await.ok()?,
+            Part::Starved => pause_starved(guest.desk, SocketCall::Receive).await,
         }
     }
 }
@@ -92,6 +94,7 @@ async fn read_request(guest: &Guest<'_>) -> Option<(Verdict, Vec<u8>)> {
 enum Part {
     Whole(Verdict, Vec<u8>),
     More,
+    Starved,
     Left,
 }
 
@@ -100,7 +103,8 @@ fn read_part(guest: &Guest<'_>, scanner: &mut HeadScanner, earlier: &mut Vec<u8>
     let mut received = guest.desk.received().borrow_mut();
     let count = match socket::receive(guest.socket, &mut received) {
         Received::Bytes(count) => count,
-        Received::Nothing | Received::Starved => return Part::More,
+        Received::Nothing => return Part::More,
+        Received::Starved => return Part::Starved,
         Received::End | Received::Broken => return Part::Left,
     };
     let in_parts = !earlier.is_empty();
@@ -209,19 +213,20 @@ fn refused(refusal: &Refusal) -> Verdict {
 
 /// Sends an answer, and waits for the peer to have read it.
 async fn answer(guest: &Guest<'_>, head: Vec<u8>, body: &str) {
-    let is_sent = send_all(guest.socket, &head).await;
+    let is_sent = send_all(guest, &head).await;
     drop(head);
-    if is_sent && send_all(guest.socket, body.as_bytes()).await {
+    if is_sent && send_all(guest, body.as_bytes()).await {
         await_end(guest.socket, guest.desk).await;
     }
 }
 
 /// Sends all of `bytes`; says whether the peer is still there. The desk's deadline bounds it.
-async fn send_all(socket: &OwnedFd, mut bytes: &[u8]) -> bool {
+async fn send_all(guest: &Guest<'_>, mut bytes: &[u8]) -> bool {
     while !bytes.is_empty() {
-        match socket::send(socket, bytes) {
-            Sent::Bytes(0) | Sent::Starved => {
-                if poll_once(socket, Interest::Write).await.is_err() {
+        match socket::send(guest.socket, bytes) {
+            Sent::Starved => pause_starved(guest.desk, SocketCall::Send).await,
+            Sent::Bytes(0) => {
+                if poll_once(guest.socket, Interest::Write).await.is_err() {
                     return false;
                 }
             }
@@ -240,7 +245,8 @@ async fn await_end(socket: &OwnedFd, desk: &Desk) {
         let ignored = socket::receive(socket, &mut desk.received().borrow_mut());
         match ignored {
             Received::Bytes(_) => tokio::task::yield_now().await,
-            Received::Nothing | Received::Starved => {
+            Received::Starved => pause_starved(desk, SocketCall::Receive).await,
+            Received::Nothing => {
                 if poll_once(socket, Interest::Read).await.is_err() {
                     return;
                 }
@@ -248,4 +254,10 @@ async fn await_end(socket: &OwnedFd, desk: &Desk) {
             Received::End | Received::Broken => return,
         }
     }
+}
+
+/// The kernel has no memory: the socket would be ready at once, and as vainly.
+async fn pause_starved(desk: &Desk, call: SocketCall) {
+    desk.counters().memory_shortages.of(call).add(1);
+    tokio::time::sleep(Duration::from_millis(TICK_MILLISECONDS)).await;
 }

@@ -258,6 +258,12 @@ impl Rooms {
         }
     }
 
+    /// Whether it is known at a glance that nothing is to be sent, now or later.
+    #[must_use]
+    pub fn has_nothing_to_send(&self) -> bool {
+        self.turns.is_empty()
+    }
+
     /// When the next send is due. `None`: there is nothing to send.
     #[must_use]
     pub fn due(&self) -> Option<Duration> {

@@ -21,7 +21,8 @@ pub trait Label: Copy + 'static {
 
 /// Declares the values of a label, each with its text.
 macro_rules! label {
-    ($(#[$about:meta])* $name:ident, $label:literal: $($(#[$doc:meta])* $value:ident = $text:literal,)*) => {
+    ($(#[$about:meta])* $name:ident, $label:literal:
+     $($(#[$doc:meta])* $value:ident = $text:literal,)*) => {
         $(#[$about])*
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         #[repr(u8)]

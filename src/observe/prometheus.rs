@@ -58,6 +58,7 @@ pub(super) enum Scope {
 }
 
 /// What one shard says of a metric, or all of them together.
+#[derive(Clone)]
 pub(super) enum Reading {
     Number(u64),
     Seconds(f64),
@@ -66,6 +67,7 @@ pub(super) enum Reading {
     Times(Times),
 }
 
+#[derive(Clone)]
 pub(super) struct Series {
     labels: String,
     value: u64,
@@ -74,6 +76,7 @@ pub(super) struct Series {
 }
 
 /// Times at most as long as each of the bounds; last, all of them.
+#[derive(Clone)]
 pub(super) struct Times {
     cumulated: Vec<u64>,
     sum: Duration,
@@ -176,14 +179,15 @@ fn expose(page: &mut Page, metric: &Metric, shards: &[ShardCounters]) {
         Kind::Histogram => "histogram",
     };
     page.describe(&name, kind, metric.help);
-    let sum = shards.iter().map(metric.read).reduce(Reading::plus);
+    // Read once, so that the shards add up to their sum.
+    let readings: Vec<Reading> = shards.iter().map(metric.read).collect();
+    let sum = readings.iter().cloned().reduce(Reading::plus);
     expose_reading(page, &name, "", &sum.expect("a server has a shard"));
     if metric.scope == Scope::AndShards {
         let name = format!("ringwire_shard_{}", metric.name);
         page.describe(&name, kind, &format!("{} By shard.", metric.help));
-        for (number, shard) in shards.iter().enumerate() {
-            let labels = label("shard", &number.to_string());
-            expose_reading(page, &name, &labels, &(metric.read)(shard));
+        for (number, reading) in readings.iter().enumerate() {
+            expose_reading(page, &name, &label("shard", &number.to_string()), reading);
         }
     }
 }

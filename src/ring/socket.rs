@@ -222,3 +222,23 @@ fn stream_socket(address: SocketAddr) -> io::Result<Socket> {
     }
     Ok(socket)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn want_of_memory_is_neither_a_full_socket_nor_a_broken_one() {
+        for (errno, expected) in [
+            (Errno::AGAIN, Sent::Bytes(0)),
+            (Errno::NOBUFS, Sent::Starved),
+            (Errno::NOMEM, Sent::Starved),
+            (Errno::PIPE, Sent::Broken),
+            (Errno::CONNRESET, Sent::Broken),
+        ] {
+            let mut answers = [Errno::INTR, errno].into_iter();
+            let call = || Err(answers.next().expect("only an interrupted call is repeated"));
+            assert_eq!(sent(call), expected, "{errno}");
+        }
+    }
+}

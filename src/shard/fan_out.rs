@@ -8,7 +8,7 @@ impl Shard {
     /// Sends what is due to members; says whether there is more for the next turn. A turn in which
     /// nobody else wants anything makes several parts.
     pub(super) fn fan_out(&mut self) -> bool {
-        if self.exchange.rooms.due().is_none() {
+        if self.exchange.rooms.has_nothing_to_send() {
             return false;
         }
         // The reads of this turn took their time.

@@ -191,7 +191,6 @@ impl Shard {
     fn turn(&mut self) -> io::Result<bool> {
         let turn_start = self.clock.begin_turn();
         self.reads_left = READS_PER_TURN;
-        self.counters().turns.add(1);
         self.heed_drain();
         self.outboxes.send_waiting(&self.mesh);
         let more_adoptions = self.takes_publications() && self.adopt();
@@ -205,8 +204,8 @@ impl Shard {
         let more_sends = self.fan_out();
         self.start_timers(more_sends);
         let more_submitted = self.ring.submit_if_queued()?;
-        self.publish_gauges();
         self.end_turn(turn_start);
+        self.publish_gauges();
         Ok(more_adoptions
             || more_completions
             || more_envelopes
@@ -333,6 +332,7 @@ impl Shard {
     fn end_turn(&mut self, start: Duration) {
         self.clock.read();
         let counters = self.counters();
+        counters.turns.add(1);
         counters.turn_time.record(self.clock.now.saturating_sub(start));
         let now = self.clock.tick();
         if now != self.told_cpu_at {

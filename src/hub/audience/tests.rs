@@ -333,3 +333,24 @@ fn without_members_nothing_piles_up() {
     assert!(audience.round.is_none());
     assert_eq!((audience.due(), audience.gathered_bytes()), (None, 0));
 }
+
+#[test]
+fn a_round_takes_as_long_as_its_sends_and_delays_its_oldest() {
+    let at = Duration::from_micros;
+    let mut audience = audience_of(100);
+    audience.end_round(at(0));
+    audience.publish(at(20_000), batch(b"old"));
+    audience.publish(at(20_010), batch(b"new"));
+    let mut sends = Vec::new();
+    assert!(!audience.serve(at(20_300), 60, &mut sends));
+    // What comes meanwhile belongs to the next round.
+    audience.publish(at(20_350), batch(b"later"));
+    assert!(audience.serve(at(20_400), 60, &mut sends));
+    assert_eq!(sends.len(), 100);
+    let times = audience.end_round(at(20_500));
+    assert_eq!(times, RoundTimes { sending: at(200), delay: at(500) });
+
+    assert!(audience.serve(at(30_000), 200, &mut sends));
+    let times = audience.end_round(at(30_100));
+    assert_eq!(times, RoundTimes { sending: at(100), delay: at(30_100 - 20_350) });
+}
