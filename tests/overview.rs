@@ -169,6 +169,39 @@ fn a_first_question_has_rates_too() {
     assert!(asked.elapsed() >= Duration::from_millis(900), "two looks are a second apart");
 }
 
+/// Longer than the test takes, so that none of what it sees is from after.
+#[cfg(debug_assertions)]
+#[test]
+fn overviews_come_while_shards_hang() {
+    let server = start(&["--shards", "2"]);
+    let admin = server.admin_address();
+    let mut member = Member::come(server.address());
+    member.join("kept");
+    let mut feed = watch(admin);
+    while next(&mut feed).top_rooms.len() != 1 {}
+    for shard in 0..2 {
+        let body = json!({ "shard": shard, "milliseconds": 60_000 }).to_string();
+        let mut client = RawClient::connect(admin);
+        client.send(
+            format!(
+                "POST /api/debug/hang HTTP/1.1\r\nHost: {admin}\r\nContent-Type: \
+                 application/json\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            )
+            .as_bytes(),
+        );
+        let head = client.read_head();
+        assert!(head.starts_with("HTTP/1.1 202 "), "{head}");
+    }
+    let since = next(&mut feed).uptime_seconds;
+    for _ in 0..3 {
+        let overview = next(&mut feed);
+        assert!(overview.uptime_seconds < since + 50.0, "the shards hang no more");
+        assert_eq!(overview.top_rooms[0].room_id, "kept");
+        assert_eq!(overview.connections, 1);
+    }
+}
+
 #[test]
 fn a_closed_feed_is_closed_in_order() {
     let server = start(&["--shards", "1"]);
