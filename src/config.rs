@@ -5,6 +5,7 @@
 
 mod access;
 mod log;
+mod top;
 mod values;
 
 use std::ffi::OsString;
@@ -21,6 +22,7 @@ use tracing_subscriber::EnvFilter;
 
 pub use access::{AccessConfig, ChatConfig};
 pub use log::LogConfig;
+pub use top::TopConfig;
 
 use crate::limits;
 use access::Auth;
@@ -33,6 +35,8 @@ pub enum Command {
     Serve(Config),
     /// Judge whether this host can run the server as configured.
     Check(Config),
+    /// Show what a running server does.
+    Top(TopConfig),
 }
 
 /// The settings of one server, every value present and within its bounds.
@@ -122,14 +126,15 @@ where
     T: Into<OsString> + Clone,
 {
     let line = CommandLine::try_parse_from(args)?;
+    let refuse = |message: String| {
+        let message = format!("{}\n", message.trim_end());
+        clap::Error::raw(ErrorKind::ValueValidation, message)
+    };
     let (settings, wrap): (_, fn(Config) -> Command) = match line.action {
         None => (line.settings, Command::Serve),
         Some(Action::Serve(settings)) => (settings, Command::Serve),
         Some(Action::Check(settings)) => (settings, Command::Check),
-    };
-    let refuse = |message: String| {
-        let message = format!("{}\n", message.trim_end());
-        clap::Error::raw(ErrorKind::ValueValidation, message)
+        Some(Action::Top(flags)) => return flags.into_config().map(Command::Top).map_err(refuse),
     };
     let settings = match settings.config.clone() {
         Some(path) => settings.or(read_file(&path).map_err(refuse)?),
@@ -154,6 +159,8 @@ enum Action {
     Serve(Settings),
     /// Is this host ready? Every finding comes with the command that mends it
     Check(Settings),
+    /// Show what a running server does, as its dashboard does
+    Top(top::Flags),
 }
 
 /// Flags and file, before defaults and bounds.

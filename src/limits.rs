@@ -428,3 +428,45 @@ pub const LOG_FILES_MAX: usize = 100;
 /// Shortest and longest time between two summaries.
 pub const SUMMARY_PERIOD: (Duration, Duration) =
     (Duration::from_secs(1), Duration::from_secs(3600));
+
+/// Time between two overviews: what people can follow.
+pub const OVERVIEW_PERIOD: Duration = Duration::from_secs(1);
+
+/// Looks at the counters that are kept: latencies are those of ten seconds.
+pub const OVERVIEW_SAMPLES: usize = 10;
+
+/// Overviews that are made after the last was asked for, so that who comes back within 10 s finds
+/// one and waits for none.
+pub const OVERVIEW_IDLE_SAMPLES_MAX: usize = 10;
+
+/// Rooms in an overview: as many as fit a page.
+pub const OVERVIEW_ROOMS_MAX: usize = 10;
+
+/// How long an overview waits for the shards to name their rooms: it must come every second.
+pub const OVERVIEW_WAITS_MAX: Duration = Duration::from_millis(300);
+
+/// Log lines in an overview: as many as fit a page.
+pub const OVERVIEW_ERRORS_MAX: usize = 20;
+
+/// Dashboards that watch at once: a team and its screens, at some 4 KB a second each.
+pub const WATCHERS_MAX: usize = 64;
+
+/// What a watcher may take to read and to answer a ping. Twice this after its last word it is
+/// dropped: TCP has then repeated itself several times.
+pub const WATCHER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Bytes of a message of a watcher. None is expected, and none is listened to.
+pub const WATCHER_MESSAGE_BYTES_MAX: usize = 4096;
+
+/// Shortest and longest `--interval` of `ringwire top`: the server counts anew once a second.
+pub const TOP_INTERVAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
+
+/// What the server may take to answer `ringwire top`: a second for its first look at the counters,
+/// and time to spare on a loaded host.
+pub const TOP_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Bytes of an answer to `ringwire top`: 1024 shards take 200 KB.
+pub const TOP_ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Columns of a page of `ringwire top` that goes to no terminal: what fits most windows.
+pub const TOP_PIPE_COLUMNS: usize = 100;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use ringwire::config::{Command, Config, from_args};
 use ringwire::observe::LogControl;
-use ringwire::{check, server};
+use ringwire::{check, server, top};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -13,6 +13,7 @@ fn main() -> ExitCode {
     match from_args() {
         Command::Serve(config) => serve(&config),
         Command::Check(config) => check::run(&config),
+        Command::Top(config) => top::run(&config),
     }
 }
 

@@ -250,6 +250,8 @@ fn workshop(config: &Config) -> Workshop {
         limits: Limits { message_bytes_max: config.max_message, fragments_max: FRAGMENTS_MAX },
         heartbeat: u32::try_from(heartbeat).expect("the heartbeat is at most an hour"),
         replies_kept: 0,
+        backlogs: 0,
+        backlog_bytes: 0,
     }
 }
 

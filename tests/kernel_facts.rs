@@ -60,7 +60,7 @@ fn one_poll_tells_of_room_after_a_full_socket_was_drained() {
     while filled == 0 || !observer.now().is_empty() {
         loop {
             match socket::send(&socket, &chunk) {
-                Sent::Bytes(0) => break,
+                Sent::Bytes(0) | Sent::Starved => break,
                 Sent::Bytes(count) => filled += count,
                 Sent::Broken => panic!("the peer is there"),
             }

@@ -122,6 +122,7 @@ impl Client {
             match socket::send(socket, bytes) {
                 Sent::Bytes(count) if count == bytes.len() => return true,
                 Sent::Bytes(count) => taken = count,
+                Sent::Starved => {}
                 Sent::Broken => return false,
             }
         }
@@ -145,7 +146,7 @@ impl Client {
         let (Some(socket), Some(rest)) = (&self.socket, &mut self.rest) else { return true };
         while rest.taken < rest.unsent.len() {
             match socket::send(socket, &rest.unsent[rest.taken..]) {
-                Sent::Bytes(0) => return true,
+                Sent::Bytes(0) | Sent::Starved => return true,
                 Sent::Bytes(count) => rest.taken += count,
                 Sent::Broken => return false,
             }

@@ -64,6 +64,8 @@ pub struct Outcome {
     pub replies: u64,
     /// Messages that were refused for their rate.
     pub rate_limited: u64,
+    /// Messages that were answered with an error.
+    pub errors: u64,
     /// A password of the connection that is to be checked elsewhere, since it takes long. One at a
     /// time.
     pub question: Option<PasswordQuestion>,

@@ -10,6 +10,7 @@ fn command(args: &[&str]) -> Result<Command, clap::Error> {
 fn config(args: &[&str]) -> Config {
     match command(args) {
         Ok(Command::Serve(config) | Command::Check(config)) => config,
+        Ok(Command::Top(_)) => panic!("{args:?} start no server"),
         Err(error) => panic!("{args:?}: {error}"),
     }
 }
@@ -289,4 +290,19 @@ fn help_is_no_error_to_the_shell() {
     for line in [&["--help"][..], &["check", "--help"], &["--version"]] {
         assert_eq!(command(line).unwrap_err().exit_code(), 0);
     }
+}
+
+#[test]
+fn top_has_flags_of_its_own() {
+    assert_eq!(command(&["top"]).unwrap(), Command::Top(TopConfig::default()));
+    let flags = ["top", "--admin", "[::1]:7", "--admin-token-file", "t", "--interval", "2s"];
+    let config = TopConfig {
+        admin: SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 7)),
+        token_file: Some("t".into()),
+        interval: Duration::from_secs(2),
+        once: false,
+    };
+    assert_eq!(command(&flags).unwrap(), Command::Top(config));
+    assert!(refusal(&["top", "--interval", "999ms"]).contains("interval must be from 1s to"));
+    assert!(refusal(&["top", "--shards", "2"]).contains("--shards"));
 }

@@ -2,15 +2,18 @@
 
 use std::collections::VecDeque;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 
 use crate::collections::Tick;
 use crate::limits::{BACKLOG_BYTES_MAX, BACKLOG_SEGMENT_COST};
-use crate::protocol::{OpCode, encode_frame};
+use crate::protocol::{OpCode, encode_frame, unsent_messages};
 
 /// The peer owes the reading of more than [`BACKLOG_BYTES_MAX`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Overflow;
+pub struct Overflow {
+    /// Messages that waited and are dropped.
+    pub dropped: u64,
+}
 
 /// Bytes that wait for room in the socket. Exists only while there are any.
 #[derive(Debug)]
@@ -21,41 +24,41 @@ pub struct Backlog {
     cost: usize,
     /// Bytes of replies that were ever added: copies of our own, unlike the shared publications.
     replies: usize,
+    /// Bytes that wait.
+    bytes: usize,
     progress: Tick,
-    /// Whether a part of the first segment is already with the peer.
-    begun: bool,
     /// Section 5.5.3: only the newest ping need be answered.
     pong: Option<Box<[u8]>>,
 }
 
+/// Whole frames.
 #[derive(Debug)]
 struct Segment {
-    bytes: Bytes,
+    frames: Bytes,
+    /// Bytes that the socket took.
+    sent: usize,
     is_reply: bool,
 }
 
 impl Segment {
+    fn rest(&self) -> &[u8] {
+        &self.frames[self.sent..]
+    }
+
     /// What it takes of the bound.
     fn cost(&self) -> usize {
-        if self.is_reply { 0 } else { self.bytes.len() + BACKLOG_SEGMENT_COST }
+        if self.is_reply { 0 } else { self.rest().len() + BACKLOG_SEGMENT_COST }
     }
 }
 
 impl Backlog {
     pub(super) const fn new(now: Tick) -> Self {
-        Self {
-            segments: VecDeque::new(),
-            cost: 0,
-            replies: 0,
-            progress: now,
-            begun: false,
-            pong: None,
-        }
+        Self { segments: VecDeque::new(), cost: 0, replies: 0, bytes: 0, progress: now, pong: None }
     }
 
     /// The segments to send, in order.
     pub fn segments(&self) -> impl Iterator<Item = &[u8]> {
-        self.segments.iter().map(|segment| segment.bytes.as_ref())
+        self.segments.iter().map(Segment::rest)
     }
 
     /// When the peer last took a byte.
@@ -63,22 +66,31 @@ impl Backlog {
         self.progress
     }
 
+    /// Bytes that wait.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Messages that wait, or of which a part does.
+    pub(super) fn unsent_messages(&self) -> u64 {
+        unsent(self.segments.iter())
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.segments.is_empty()
     }
 
-    /// Appends whole frames, or the rest of some of which the peer has `begun` to receive: only
-    /// an empty backlog takes such a rest.
-    fn push(&mut self, segment: Segment, begun: bool) {
-        assert!(!begun || self.is_empty(), "a rest goes out before anything else");
-        self.begun |= begun;
+    /// Appends frames, of which a part may be `sent` already if nothing waits in front of them.
+    fn push(&mut self, segment: Segment) {
+        assert!(segment.sent == 0 || self.is_empty(), "a rest goes out before anything else");
         self.cost += segment.cost();
+        self.bytes += segment.rest().len();
         self.segments.push_back(segment);
     }
 
-    pub(super) fn push_reply(&mut self, bytes: Bytes, begun: bool) {
-        self.replies += bytes.len();
-        self.push(Segment { bytes, is_reply: true }, begun);
+    pub(super) fn push_reply(&mut self, frames: Bytes, sent: usize) {
+        self.replies += frames.len();
+        self.push(Segment { frames, sent, is_reply: true });
     }
 
     /// Bytes of replies that were added since this was asked last.
@@ -86,13 +98,13 @@ impl Backlog {
         std::mem::take(&mut self.replies)
     }
 
-    /// Appends a publication, unless the peer owes too much already.
-    pub(super) fn push_bounded(&mut self, bytes: Bytes, begun: bool) -> Result<(), Overflow> {
-        if self.cost > BACKLOG_BYTES_MAX {
-            return Err(Overflow);
+    /// Appends a publication; `false`, and nothing done, if the peer owes too much already.
+    pub(super) fn push_bounded(&mut self, frames: Bytes, sent: usize) -> bool {
+        let has_room = self.cost <= BACKLOG_BYTES_MAX;
+        if has_room {
+            self.push(Segment { frames, sent, is_reply: false });
         }
-        self.push(Segment { bytes, is_reply: false }, begun);
-        Ok(())
+        has_room
     }
 
     pub(super) fn owe_pong(&mut self, payload: &[u8]) {
@@ -107,18 +119,18 @@ impl Backlog {
         if sent > 0 {
             self.progress = now;
         }
+        self.bytes -= sent;
         while sent > 0 {
             let first = self.segments.front_mut().expect("no more was sent than was queued");
-            let part = sent.min(first.bytes.len());
+            let part = sent.min(first.rest().len());
             sent -= part;
             let cost = first.cost();
-            first.bytes.advance(part);
-            self.begun = !first.bytes.is_empty();
-            if self.begun {
-                self.cost -= cost - first.cost();
-            } else {
+            first.sent += part;
+            if first.rest().is_empty() {
                 self.cost -= cost;
                 self.segments.pop_front();
+            } else {
+                self.cost -= cost - first.cost();
             }
         }
         if self.is_empty()
@@ -126,17 +138,24 @@ impl Backlog {
         {
             let mut frame = Vec::with_capacity(payload.len() + 2);
             encode_frame(&mut frame, OpCode::Pong, &payload);
-            self.push(Segment { bytes: frame.into(), is_reply: true }, false);
+            self.push(Segment { frames: frame.into(), sent: 0, is_reply: true });
         }
     }
 
     /// Keeps only the segment that the peer has begun to receive, which ends at the end of a
-    /// frame, and appends `last`.
-    pub(super) fn cut(&mut self, last: Bytes) {
-        self.segments.truncate(usize::from(self.begun));
+    /// frame, and appends `last`. Says how many messages are dropped.
+    pub(super) fn cut(&mut self, last: Bytes) -> u64 {
+        let is_begun = self.segments.front().is_some_and(|first| first.sent > 0);
+        let dropped = self.segments.split_off(usize::from(is_begun).min(self.segments.len()));
         self.cost = self.segments.iter().map(Segment::cost).sum();
-        self.push(Segment { bytes: last, is_reply: true }, false);
+        self.bytes = self.segments.iter().map(|segment| segment.rest().len()).sum();
+        self.push(Segment { frames: last, sent: 0, is_reply: true });
+        unsent(dropped.iter())
     }
+}
+
+fn unsent<'a>(segments: impl Iterator<Item = &'a Segment>) -> u64 {
+    segments.map(|segment| unsent_messages(&segment.frames, segment.sent)).sum()
 }
 
 #[cfg(test)]
@@ -153,7 +172,7 @@ mod tests {
         for step in 1..=40 {
             let mut backlog = Backlog::new(0);
             for part in all.chunks(17) {
-                backlog.push_bounded(Bytes::copy_from_slice(part), false).expect("it fits");
+                assert!(backlog.push_bounded(Bytes::copy_from_slice(part), 0));
             }
             let mut sent = Vec::new();
             while !backlog.is_empty() {
@@ -171,8 +190,8 @@ mod tests {
     fn the_bound_holds_but_never_blocks_an_empty_backlog() {
         let mut backlog = Backlog::new(0);
         let large = Bytes::from(vec![0; BACKLOG_BYTES_MAX + 1]);
-        assert_eq!(backlog.push_bounded(large.clone(), false), Ok(()));
-        assert_eq!(backlog.push_bounded(Bytes::from_static(b"x"), false), Err(Overflow));
+        assert!(backlog.push_bounded(large.clone(), 0));
+        assert!(!backlog.push_bounded(Bytes::from_static(b"x"), 0));
         backlog.advance(1, large.len());
         assert!(backlog.is_empty());
         assert_eq!(backlog.cost, 0);
@@ -182,10 +201,10 @@ mod tests {
     fn what_a_peer_has_asked_for_does_not_make_it_slow() {
         let mut backlog = Backlog::new(0);
         let large = Bytes::from(vec![0; BACKLOG_BYTES_MAX + 1]);
-        backlog.push_reply(large.clone(), false);
-        assert_eq!(backlog.push_bounded(Bytes::from_static(b"x"), false), Ok(()));
-        assert_eq!(backlog.push_bounded(large.clone(), false), Ok(()));
-        assert_eq!(backlog.push_bounded(Bytes::from_static(b"x"), false), Err(Overflow));
+        backlog.push_reply(large.clone(), 0);
+        assert!(backlog.push_bounded(Bytes::from_static(b"x"), 0));
+        assert!(backlog.push_bounded(large.clone(), 0));
+        assert!(!backlog.push_bounded(Bytes::from_static(b"x"), 0));
         backlog.advance(1, large.len() + 1);
         assert_eq!(backlog.cost, large.len() + BACKLOG_SEGMENT_COST);
         backlog.advance(1, 5);
@@ -195,32 +214,40 @@ mod tests {
         assert_eq!(backlog.cost, 0);
     }
 
+    fn message(text: &str) -> Bytes {
+        let mut frame = Vec::new();
+        encode_frame(&mut frame, OpCode::Text, text.as_bytes());
+        frame.into()
+    }
+
     #[test]
     fn a_cut_keeps_the_begun_segment_and_ends_with_the_last_word() {
         let mut backlog = Backlog::new(0);
-        for part in ["first", "second", "third"] {
-            backlog.push_reply(Bytes::from_static(part.as_bytes()), false);
+        for text in ["first", "second", "third"] {
+            backlog.push_reply(message(text), 0);
         }
-        backlog.advance(1, 2);
-        backlog.cut(Bytes::from_static(b"!"));
-        assert_eq!(flat(&backlog), b"rst!");
+        backlog.advance(1, 4);
+        assert_eq!(backlog.unsent_messages(), 3);
+        assert_eq!(backlog.cut(Bytes::from_static(b"!")), 2);
+        assert_eq!((flat(&backlog).as_slice(), backlog.bytes()), (&b"rst!"[..], 4));
 
         let mut rest = Backlog::new(0);
-        rest.push_reply(Bytes::from_static(b"rest"), true);
-        rest.push_reply(Bytes::from_static(b"second"), false);
-        rest.cut(Bytes::from_static(b"!"));
-        assert_eq!(flat(&rest), b"rest!");
+        rest.push_reply(message("first"), 4);
+        assert!(rest.push_bounded([message("second"), message("third")].concat().into(), 0));
+        assert_eq!(rest.bytes(), 3 + 8 + 7);
+        assert_eq!(rest.cut(Bytes::from_static(b"!")), 2);
+        assert_eq!(flat(&rest), b"rst!");
 
         let mut untouched = Backlog::new(0);
-        untouched.push_reply(Bytes::from_static(b"first"), false);
-        untouched.cut(Bytes::from_static(b"!"));
+        untouched.push_reply(message("first"), 0);
+        assert_eq!(untouched.cut(Bytes::from_static(b"!")), 1);
         assert_eq!(flat(&untouched), b"!");
     }
 
     #[test]
     fn only_the_newest_pong_is_owed_and_it_comes_last() {
         let mut backlog = Backlog::new(0);
-        backlog.push_reply(Bytes::from_static(b"data"), false);
+        backlog.push_reply(Bytes::from_static(b"data"), 0);
         backlog.owe_pong(b"old");
         backlog.owe_pong(b"new");
         backlog.advance(1, 4);

@@ -20,10 +20,10 @@
 mod backlog;
 mod reason;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 
 pub use backlog::{Backlog, Overflow};
-pub use reason::CloseReason;
+pub use reason::{CloseReason, CodeClass};
 
 use crate::collections::Tick;
 use crate::limits::{
@@ -31,8 +31,8 @@ use crate::limits::{
     STRANGER_MESSAGE_BYTES_MAX,
 };
 use crate::protocol::{
-    AssemblyPool, CloseCode, Decoder, Event, Input, Limits, MessageKind, OpCode, Role,
-    encode_close, encode_frame,
+    AssemblyPool, CloseCode, Decoder, Event, Input, Limits, MessageKind, OpCode, Role, begun_frame,
+    encode_close, encode_frame, unsent_messages,
 };
 
 /// A whole message from the peer.
@@ -68,6 +68,10 @@ pub struct Workshop {
     pub heartbeat: Tick,
     /// Bytes of replies that wait for peers to read.
     pub replies_kept: usize,
+    /// Connections for which anything waits, and its bytes.
+    pub backlogs: usize,
+    /// See [`backlogs`](Self::backlogs).
+    pub backlog_bytes: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -93,6 +97,7 @@ pub struct Connection {
     since: Tick,
     state: State,
     reason: CloseReason,
+    code: CodeClass,
     pinged: bool,
     in_message: bool,
     /// It may send messages of any size that is allowed at all.
@@ -113,6 +118,7 @@ impl Connection {
             since: now,
             state: State::Open,
             reason: CloseReason::PeerGone,
+            code: CodeClass::None,
             pinged: false,
             in_message: false,
             is_trusted: true,
@@ -155,7 +161,8 @@ impl Connection {
                 Ok(Some(Event::Close { code, reason })) => {
                     if self.state == State::Open {
                         answer_close(code, reason, reply);
-                        self.leave_open(now, State::Finishing, CloseReason::ClientClose);
+                        let reason = CloseReason::ClientClose;
+                        self.leave_open(now, State::Finishing, reason, CodeClass::of(code));
                     }
                     self.state = State::Finishing;
                 }
@@ -197,7 +204,7 @@ impl Connection {
     ) {
         if self.state == State::Open {
             encode_close(reply, code.0, text);
-            self.leave_open(now, State::Closing, reason);
+            self.leave_open(now, State::Closing, reason, CodeClass::of(Some(code.0)));
         }
     }
 
@@ -296,6 +303,12 @@ impl Connection {
         self.reason
     }
 
+    /// The code of the Close frame that began its end.
+    #[must_use]
+    pub const fn code(&self) -> CodeClass {
+        self.code
+    }
+
     /// What waits for room in the socket.
     pub fn backlog(&mut self) -> Option<&mut Backlog> {
         self.backlog.as_deref_mut()
@@ -311,42 +324,54 @@ impl Connection {
 
     /// Keeps the rest of a reply of which the socket took `sent` bytes. Bounded by what one read
     /// can cause, since none follows before it is sent, and for all connections of a shard by
-    /// [`REPLIES_KEPT_BYTES_MAX`]: past that the connection is aborted.
-    pub fn keep_reply(&mut self, now: Tick, reply: &[u8], sent: usize, workshop: &mut Workshop) {
-        let rest = &reply[sent..];
+    /// [`REPLIES_KEPT_BYTES_MAX`]: past that the connection is aborted. Says how many messages are
+    /// lost by that.
+    pub fn keep_reply(
+        &mut self,
+        now: Tick,
+        reply: &[u8],
+        sent: usize,
+        workshop: &mut Workshop,
+    ) -> u64 {
+        // The frame that was begun is kept whole: it can be counted then.
+        let begun = begun_frame(reply, sent);
+        let rest = &reply[begun..];
         if workshop.replies_kept + rest.len() > REPLIES_KEPT_BYTES_MAX {
             self.abort(CloseReason::Overloaded);
-            return;
+            return unsent_messages(reply, sent);
         }
         workshop.replies_kept += rest.len();
-        self.backlog_since(now).push_reply(Bytes::copy_from_slice(rest), sent > 0);
+        self.on_backlog(now, workshop, |backlog| {
+            backlog.push_reply(Bytes::copy_from_slice(rest), sent - begun);
+        });
+        0
     }
 
     /// Keeps the rest of a publication of which the socket took `sent` bytes.
     ///
     /// # Errors
-    /// When the peer owes too much: what it has not begun to receive is dropped then, and the
-    /// connection is failing.
+    /// When the peer owes too much: this publication and what it has not begun to receive is
+    /// dropped then, and the connection is failing.
     pub fn keep_publication(
         &mut self,
         now: Tick,
-        mut frames: Bytes,
+        frames: Bytes,
         sent: usize,
         workshop: &mut Workshop,
     ) -> Result<(), Overflow> {
-        frames.advance(sent);
-        if self.backlog_since(now).push_bounded(frames, sent > 0).is_err() {
-            self.fail_slow(now, workshop);
-            return Err(Overflow);
+        if self.on_backlog(now, workshop, |backlog| backlog.push_bounded(frames, sent)) {
+            return Ok(());
         }
-        Ok(())
+        Err(Overflow { dropped: self.fail_slow(now, workshop) })
     }
 
     /// The socket took `sent` bytes of the backlog.
     pub fn on_backlog_sent(&mut self, now: Tick, sent: usize, workshop: &mut Workshop) {
-        let backlog = self.backlog.as_mut().expect("bytes were sent from a backlog");
-        backlog.advance(now, sent);
-        if backlog.is_empty() {
+        let is_empty = self.on_backlog(now, workshop, |backlog| {
+            backlog.advance(now, sent);
+            backlog.is_empty()
+        });
+        if is_empty {
             self.drop_backlog(workshop);
             // Nothing was read and no ping was sent meanwhile: its silence counts from here.
             self.pinged = false;
@@ -355,20 +380,23 @@ impl Connection {
     }
 
     /// Drops what the peer does not read, but for the frames it has begun to receive, and says
-    /// why behind them.
-    fn fail_slow(&mut self, now: Tick, workshop: &mut Workshop) {
+    /// why behind them. Gives the number of messages dropped that were kept before.
+    fn fail_slow(&mut self, now: Tick, workshop: &mut Workshop) -> u64 {
         let mut close = Vec::new();
         encode_close(&mut close, CloseCode::POLICY.0, "slow reader");
-        let backlog = self.backlog_since(now);
-        workshop.replies_kept -= backlog.take_replies();
-        backlog.cut(close.into());
-        self.leave_open(now, State::Failing, CloseReason::SlowReader);
+        let (replies, dropped) = self.on_backlog(now, workshop, |backlog| {
+            (backlog.take_replies(), backlog.cut(close.into()))
+        });
+        workshop.replies_kept -= replies;
+        let code = CodeClass::of(Some(CloseCode::POLICY.0));
+        self.leave_open(now, State::Failing, CloseReason::SlowReader, code);
+        dropped
     }
 
-    /// Gives the buffers back; the last call.
-    pub fn release(&mut self, workshop: &mut Workshop) {
+    /// Gives the buffers back; the last call. Says how many messages the peer did not get whole.
+    pub fn release(&mut self, workshop: &mut Workshop) -> u64 {
         self.decoder.release(&mut workshop.pool);
-        self.drop_backlog(workshop);
+        self.drop_backlog(workshop)
     }
 
     fn fail(
@@ -381,15 +409,16 @@ impl Connection {
     ) {
         if self.state == State::Open {
             encode_close(reply, code.0, text);
-            self.leave_open(now, State::Failing, reason);
+            self.leave_open(now, State::Failing, reason, CodeClass::of(Some(code.0)));
         } else {
             self.state = State::Failing;
         }
     }
 
-    fn leave_open(&mut self, now: Tick, state: State, reason: CloseReason) {
+    fn leave_open(&mut self, now: Tick, state: State, reason: CloseReason, code: CodeClass) {
         self.state = state;
         self.reason = reason;
+        self.code = code;
         self.since = now;
         if let Some(backlog) = &mut self.backlog {
             // It would go out behind the Close.
@@ -416,14 +445,29 @@ impl Connection {
         heartbeat - (u64::from(heartbeat) * u64::from(self.early) / (8 * 256)) as Tick
     }
 
-    fn drop_backlog(&mut self, workshop: &mut Workshop) {
-        if let Some(mut backlog) = self.backlog.take() {
-            workshop.replies_kept -= backlog.take_replies();
-        }
+    fn drop_backlog(&mut self, workshop: &mut Workshop) -> u64 {
+        let Some(mut backlog) = self.backlog.take() else { return 0 };
+        workshop.replies_kept -= backlog.take_replies();
+        workshop.backlogs -= 1;
+        workshop.backlog_bytes -= backlog.bytes();
+        backlog.unsent_messages()
     }
 
-    fn backlog_since(&mut self, now: Tick) -> &mut Backlog {
-        self.backlog.get_or_insert_with(|| Box::new(Backlog::new(now)))
+    /// Works on the backlog, a new one if need be, and keeps the account of all backlogs.
+    fn on_backlog<R>(
+        &mut self,
+        now: Tick,
+        workshop: &mut Workshop,
+        work: impl FnOnce(&mut Backlog) -> R,
+    ) -> R {
+        let backlog = self.backlog.get_or_insert_with(|| {
+            workshop.backlogs += 1;
+            Box::new(Backlog::new(now))
+        });
+        let before = backlog.bytes();
+        let result = work(backlog);
+        workshop.backlog_bytes = workshop.backlog_bytes + backlog.bytes() - before;
+        result
     }
 }
 

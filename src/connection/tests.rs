@@ -19,6 +19,8 @@ struct Rig {
     /// What the socket took.
     wire: Vec<u8>,
     delivered: Vec<Vec<u8>>,
+    /// Messages that were to be sent and were not.
+    dropped: u64,
 }
 
 impl Rig {
@@ -27,11 +29,19 @@ impl Rig {
         let pool = AssemblyPool::new(1 << 20);
         Self {
             connection: Connection::new(0, 0),
-            workshop: Workshop { pool, limits, heartbeat: HEARTBEAT, replies_kept: 0 },
+            workshop: Workshop {
+                pool,
+                limits,
+                heartbeat: HEARTBEAT,
+                replies_kept: 0,
+                backlogs: 0,
+                backlog_bytes: 0,
+            },
             now: 0,
             room: usize::MAX,
             wire: Vec::new(),
             delivered: Vec::new(),
+            dropped: 0,
         }
     }
 
@@ -68,7 +78,7 @@ impl Rig {
         }
         let sent = self.offer(reply);
         if sent < reply.len() {
-            self.connection.keep_reply(self.now, reply, sent, &mut self.workshop);
+            self.dropped += self.connection.keep_reply(self.now, reply, sent, &mut self.workshop);
         }
     }
 
@@ -76,12 +86,11 @@ impl Rig {
         let frames = binary(payload);
         let sent = self.offer(&frames);
         if sent < frames.len() {
-            return self.connection.keep_publication(
-                self.now,
-                frames.into(),
-                sent,
-                &mut self.workshop,
-            );
+            let Self { connection, workshop, .. } = self;
+            connection.keep_publication(self.now, frames.into(), sent, workshop).inspect_err(
+                // The publication itself, too.
+                |overflow| self.dropped += overflow.dropped + 1,
+            )?;
         }
         Ok(())
     }
@@ -143,6 +152,22 @@ impl Rig {
         assert!(input.is_empty(), "a Close is the last frame");
         assert!(!decoder.in_message(), "a frame was cut");
         frames
+    }
+
+    /// Messages that are whole on the wire, whatever follows them.
+    fn whole_messages(&self) -> u64 {
+        let mut wire = self.wire.clone();
+        let mut decoder = Decoder::new(Role::Client);
+        let mut pool = AssemblyPool::new(1 << 30);
+        let limits = Limits { message_bytes_max: usize::MAX, fragments_max: 1 };
+        let mut input = Input::new(&mut wire);
+        let mut count = 0;
+        while let Some(event) =
+            decoder.next(&mut input, &mut pool, &limits).expect("a server's frames")
+        {
+            count += u64::from(matches!(event, Event::Message { .. }));
+        }
+        count
     }
 }
 

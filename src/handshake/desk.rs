@@ -19,7 +19,7 @@ use crate::limits::{
 };
 use crate::mesh::Mesh;
 use crate::observe::{HandshakeResult, ShardCounters};
-use crate::ring::socket;
+use crate::ring::{socket, thread_cpu_time};
 use crate::security::{Access, Identity, Network, Refused, Ticket};
 
 /// How often deadlines are looked at: they are kept to within this.
@@ -65,6 +65,7 @@ pub(super) enum Standing {
 pub(super) struct Place {
     key: Key,
     is_refused: bool,
+    accepted: Instant,
 }
 
 /// What a desk needs to know.
@@ -185,6 +186,8 @@ impl Desk {
                 self.arrived.notified().await;
             }
             tokio::time::sleep(SWEEP).await;
+            // Handshakes alone do not make the shard turn, which else tells its time.
+            self.counters().cpu_time.set(thread_cpu_time());
             for guests in all {
                 guests.borrow_mut().end_until(Instant::now(), usize::MAX);
             }
@@ -271,9 +274,14 @@ impl Desk {
         &self.received
     }
 
-    /// Registers a socket that was just accepted. When too many of its kind are here, the oldest
-    /// of them is ended.
-    pub(super) fn arrive(&self, socket: OwnedFd, standing: Standing) -> (Place, Rc<OwnedFd>) {
+    /// Registers a socket that was `accepted` just now. When too many of its kind are here, the
+    /// oldest of them is ended.
+    pub(super) fn arrive(
+        &self,
+        socket: OwnedFd,
+        accepted: Instant,
+        standing: Standing,
+    ) -> (Place, Rc<OwnedFd>) {
         let socket = Rc::new(socket);
         let is_refused = matches!(standing, Standing::Refused);
         let key = {
@@ -281,10 +289,10 @@ impl Desk {
             if guests.deadlines.is_empty() {
                 self.arrived.notify_one();
             }
-            guests.arrive(&socket)
+            guests.arrive(&socket, accepted)
         };
         self.counters().handshakes_in_progress.set(self.guests_here());
-        (Place { key, is_refused }, socket)
+        (Place { key, is_refused, accepted }, socket)
     }
 
     /// Ends guests to make room for newcomers: the refused, then those that had a second. Says
@@ -321,6 +329,11 @@ impl Desk {
         (self.guests.borrow().sockets.len() + self.refused.borrow().sockets.len()) as u64
     }
 
+    /// A guest is granted its upgrade.
+    pub(super) fn measure(&self, place: Place) {
+        self.counters().handshake_time.record(place.accepted.elapsed());
+    }
+
     pub(super) fn adopt(&self, adoption: Adoption) {
         let mut adopted = self.adopted.borrow_mut();
         if adopted.is_empty() {
@@ -342,8 +355,8 @@ impl Guests {
     }
 
     /// Takes a guest in, instead of the oldest where there is no place.
-    fn arrive(&mut self, socket: &Rc<OwnedFd>) -> Key {
-        let deadline = Instant::now() + self.time;
+    fn arrive(&mut self, socket: &Rc<OwnedFd>, accepted: Instant) -> Key {
+        let deadline = accepted + self.time;
         let key = loop {
             match self.sockets.insert(Rc::clone(socket)) {
                 Ok(key) => break key,

@@ -6,11 +6,12 @@ use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::desk::Desk;
 use super::reception::receive_guest;
 use crate::limits::{ACCEPT_PAUSE_MILLISECONDS, ACCEPTS_PER_TURN, LAST_ACCEPTS_MAX};
+use crate::observe::{AcceptError, HandshakeResult, RefusedStatus};
 use crate::protocol::upgrade::{Refusal, refuse};
 use crate::ring::{Interest, poll_once, socket};
 
@@ -73,16 +74,16 @@ impl Doorkeeper {
                  (ulimit -n) or lower --max-connections"
             );
         }
-        desk.counters().accept_errors.add(1);
+        desk.counters().count_accept_error(AcceptError::from(error));
         if !desk.make_room() {
-            self.refuse_waiting(listener);
+            self.refuse_waiting(listener, desk);
         }
         self.pause =
             (self.pause * 2).clamp(Duration::from_millis(first), Duration::from_millis(last));
         tokio::time::sleep(self.pause).await;
     }
 
-    fn refuse_waiting(&mut self, listener: &OwnedFd) {
+    fn refuse_waiting(&mut self, listener: &OwnedFd, desk: &Desk) {
         let mut answer = Vec::new();
         refuse(&mut answer, &Refusal::Unavailable);
         self.reserve = None;
@@ -90,6 +91,8 @@ impl Doorkeeper {
             let Ok(Some(socket)) = socket::accept(listener) else { break };
             // Whether it arrives is up to the peer: the connection ends either way.
             let _ = socket::send(&socket, &answer);
+            desk.counters().count_refused(RefusedStatus::Unavailable);
+            desk.counters().count_handshake(HandshakeResult::Refused);
         }
         self.reserve = reserve();
     }
@@ -98,7 +101,7 @@ impl Doorkeeper {
 /// Whether somebody waited.
 fn accept_one(listener: &OwnedFd, desk: &Rc<Desk>) -> io::Result<bool> {
     let Some(socket) = socket::accept(listener)? else { return Ok(false) };
-    tokio_uring::spawn(receive_guest(socket, Rc::clone(desk)));
+    tokio_uring::spawn(receive_guest(socket, Instant::now(), Rc::clone(desk)));
     Ok(true)
 }
 

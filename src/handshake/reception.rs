@@ -3,12 +3,14 @@
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use super::clock::unix_time;
 use super::desk::{Adoption, Desk, Place, Standing};
 use super::peer::PeerOf;
 use crate::app::Endpoint;
-use crate::observe::HandshakeResult;
+use crate::limits::TICK_MILLISECONDS;
+use crate::observe::{HandshakeResult, RefusedStatus, SocketCall};
 use crate::protocol::upgrade::{
     HeadScanner, Refusal, Request, UpgradeRequest, accept, parse_request, refuse,
 };
@@ -20,7 +22,8 @@ use crate::web;
 /// What a request gets.
 enum Verdict {
     Upgrade(Grant),
-    Answer { head: Vec<u8>, body: &'static str, result: HandshakeResult },
+    Page { head: Vec<u8>, body: &'static str },
+    Refuse { head: Vec<u8>, status: u16 },
 }
 
 /// What an upgrade gets. Its ticket must not be lost.
@@ -39,9 +42,9 @@ struct Guest<'a> {
 }
 
 /// The whole handshake of one connection.
-pub(super) async fn receive_guest(socket: OwnedFd, desk: Rc<Desk>) {
+pub(super) async fn receive_guest(socket: OwnedFd, accepted: Instant, desk: Rc<Desk>) {
     let standing = desk.begin_handshake(&socket);
-    let (place, socket) = desk.arrive(socket, standing);
+    let (place, socket) = desk.arrive(socket, accepted, standing);
     let guest = Guest { socket: &socket, standing, desk: &desk };
     let result = match read_request(&guest).await {
         Some((Verdict::Upgrade(grant), leftover)) if !desk.is_late(place) => {
@@ -51,13 +54,14 @@ pub(super) async fn receive_guest(socket: OwnedFd, desk: Rc<Desk>) {
             desk.release(grant.ticket);
             HandshakeResult::Timeout
         }
-        Some((Verdict::Answer { head, body, result }, _)) => {
-            let is_sent = send_all(&socket, &head).await;
-            drop(head);
-            if is_sent && send_all(&socket, body.as_bytes()).await {
-                await_end(&socket, &desk).await;
-            }
-            result
+        Some((Verdict::Page { head, body }, _)) => {
+            answer(&guest, head, body).await;
+            HandshakeResult::Static
+        }
+        Some((Verdict::Refuse { head, status }, _)) => {
+            desk.counters().count_refused(RefusedStatus::from(status));
+            answer(&guest, head, "").await;
+            HandshakeResult::Refused
         }
         _ if desk.is_late(place) => {
             tracing::debug!(peer = %PeerOf(&socket), "handshake not finished in time");
@@ -70,6 +74,7 @@ pub(super) async fn receive_guest(socket: OwnedFd, desk: Rc<Desk>) {
 
 /// Gives the socket to the shard. The desk lets go of it first, so that nobody else shuts it down.
 fn hand_over(socket: Rc<OwnedFd>, place: Place, desk: &Desk, grant: Grant, leftover: Vec<u8>) {
+    desk.measure(place);
     desk.leave(place, HandshakeResult::Accepted);
     let socket = Rc::into_inner(socket).expect("the desk held the only other reference");
     let Grant { endpoint, response, identity, ticket } = grant;
@@ -85,6 +90,7 @@ async fn read_request(guest: &Guest<'_>) -> Option<(Verdict, Vec<u8>)> {
             Part::Whole(verdict, leftover) => return Some((verdict, leftover)),
             Part::Left => return None,
             Part::More => poll_once(guest.socket, Interest::Read).await.ok()?,
+            Part::Starved => pause_starved(guest.desk, SocketCall::Receive).await,
         }
     }
 }
@@ -92,6 +98,7 @@ async fn read_request(guest: &Guest<'_>) -> Option<(Verdict, Vec<u8>)> {
 enum Part {
     Whole(Verdict, Vec<u8>),
     More,
+    Starved,
     Left,
 }
 
@@ -101,6 +108,7 @@ fn read_part(guest: &Guest<'_>, scanner: &mut HeadScanner, earlier: &mut Vec<u8>
     let count = match socket::receive(guest.socket, &mut received) {
         Received::Bytes(count) => count,
         Received::Nothing => return Part::More,
+        Received::Starved => return Part::Starved,
         Received::End | Received::Broken => return Part::Left,
     };
     let in_parts = !earlier.is_empty();
@@ -114,7 +122,7 @@ fn read_part(guest: &Guest<'_>, scanner: &mut HeadScanner, earlier: &mut Vec<u8>
             match judge(head, guest) {
                 verdict @ Verdict::Upgrade(_) => Part::Whole(verdict, leftover.to_vec()),
                 // Who gets an answer may take its time, but nothing of ours with it.
-                verdict @ Verdict::Answer { .. } => Part::Whole(verdict, Vec::new()),
+                verdict => Part::Whole(verdict, Vec::new()),
             }
         }
         Ok(None) => {
@@ -179,7 +187,7 @@ fn static_page(method: &str, path: &str, guest: &Guest<'_>) -> Verdict {
     };
     let Some(asset) = web::asset(path) else {
         let mut verdict = refused(&Refusal::NotFound, guest);
-        if let Verdict::Answer { head, .. } = &mut verdict
+        if let Verdict::Refuse { head, .. } = &mut verdict
             && !with_body
             && let Some(end) = head.windows(4).position(|bytes| bytes == b"\r\n\r\n")
         {
@@ -198,7 +206,7 @@ fn static_page(method: &str, path: &str, guest: &Guest<'_>) -> Verdict {
         web::HEADER_LINES,
     );
     let body = if with_body { asset.body } else { "" };
-    Verdict::Answer { head: head.into_bytes(), body, result: HandshakeResult::Static }
+    Verdict::Page { head: head.into_bytes(), body }
 }
 
 fn refused(refusal: &Refusal, guest: &Guest<'_>) -> Verdict {
@@ -207,15 +215,25 @@ fn refused(refusal: &Refusal, guest: &Guest<'_>) -> Verdict {
     tracing::info!(%peer, status, reason = refusal.detail(), "handshake refused");
     let mut head = Vec::new();
     refuse(&mut head, refusal);
-    Verdict::Answer { head, body: "", result: HandshakeResult::Refused }
+    Verdict::Refuse { head, status }
+}
+
+/// Sends an answer, and waits for the peer to have read it.
+async fn answer(guest: &Guest<'_>, head: Vec<u8>, body: &str) {
+    let is_sent = send_all(guest, &head).await;
+    drop(head);
+    if is_sent && send_all(guest, body.as_bytes()).await {
+        await_end(guest.socket, guest.desk).await;
+    }
 }
 
 /// Sends all of `bytes`; says whether the peer is still there. The desk's deadline bounds it.
-async fn send_all(socket: &OwnedFd, mut bytes: &[u8]) -> bool {
+async fn send_all(guest: &Guest<'_>, mut bytes: &[u8]) -> bool {
     while !bytes.is_empty() {
-        match socket::send(socket, bytes) {
+        match socket::send(guest.socket, bytes) {
+            Sent::Starved => pause_starved(guest.desk, SocketCall::Send).await,
             Sent::Bytes(0) => {
-                if poll_once(socket, Interest::Write).await.is_err() {
+                if poll_once(guest.socket, Interest::Write).await.is_err() {
                     return false;
                 }
             }
@@ -234,6 +252,7 @@ async fn await_end(socket: &OwnedFd, desk: &Desk) {
         let ignored = socket::receive(socket, &mut desk.received().borrow_mut());
         match ignored {
             Received::Bytes(_) => tokio::task::yield_now().await,
+            Received::Starved => pause_starved(desk, SocketCall::Receive).await,
             Received::Nothing => {
                 if poll_once(socket, Interest::Read).await.is_err() {
                     return;
@@ -242,4 +261,10 @@ async fn await_end(socket: &OwnedFd, desk: &Desk) {
             Received::End | Received::Broken => return,
         }
     }
+}
+
+/// The kernel has no memory: the socket would be ready at once, and as vainly.
+async fn pause_starved(desk: &Desk, call: SocketCall) {
+    desk.counters().memory_shortages.of(call).add(1);
+    tokio::time::sleep(Duration::from_millis(TICK_MILLISECONDS)).await;
 }

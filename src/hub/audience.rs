@@ -40,6 +40,15 @@ pub struct Batch {
     pub count: u32,
 }
 
+/// What time a round took.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RoundTimes {
+    /// From its first send to its last.
+    pub sending: Duration,
+    /// From the arrival of its oldest publication on the shard to its last send.
+    pub delay: Duration,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Member {
     key: Key,
@@ -62,15 +71,17 @@ struct Round {
 #[derive(Debug, Default)]
 pub struct Audience {
     members: Vec<Member>,
-    gathered: VecDeque<Batch>,
+    /// Each with the time at which it came: like the others, since the start of the shard.
+    gathered: VecDeque<(Duration, Batch)>,
     gathered_bytes: usize,
     /// Bytes ever published.
     published: u64,
     round: Option<Round>,
-    /// When the oldest and the newest of `gathered` came, and when the last round ended: all since
-    /// the start of the shard.
-    first: Duration,
+    /// When the newest of `gathered` came, when the oldest of the last round came, and when that
+    /// round began and ended.
     last: Duration,
+    round_first: Duration,
+    round_start: Duration,
     round_end: Duration,
 }
 
@@ -108,7 +119,7 @@ impl Audience {
             .filter(|round| (round.next..round.end).contains(&(seat as usize)))
             .and_then(|round| round.share_of(member));
         let mut start = self.published - self.gathered_bytes as u64;
-        let gathered = self.gathered.iter().filter(|batch| {
+        let gathered = self.gathered.iter().map(|(_, batch)| batch).filter(|batch| {
             let is_new = start >= member.from;
             start += batch.frames.len() as u64;
             is_new
@@ -141,13 +152,10 @@ impl Audience {
 
     /// Adds `batch` behind all that was published before.
     pub fn publish(&mut self, now: Duration, batch: Batch) {
-        if self.gathered.is_empty() {
-            self.first = now;
-        }
         self.last = now;
         self.published += batch.frames.len() as u64;
         self.gathered_bytes += batch.frames.len();
-        self.gathered.push_back(batch);
+        self.gathered.push_back((now, batch));
     }
 
     /// Bytes that were published and wait for a round.
@@ -159,13 +167,15 @@ impl Audience {
     /// Begins a round with the oldest publications: all of them, or as many as bring it to
     /// [`ROUND_BYTES_MAX`], since a member that is slow may keep a round's bytes alive. Says
     /// whether anybody is to be served.
-    fn begin_round(&mut self) -> bool {
+    fn begin_round(&mut self, now: Duration) -> bool {
         assert!(self.round.is_none(), "one round at a time keeps the order");
         if self.members.is_empty() {
             self.gathered.clear();
             self.gathered_bytes = 0;
         }
         let start = self.published - self.gathered_bytes as u64;
+        self.round_first = self.gathered.front().map_or(now, |(came, _)| *came);
+        self.round_start = now;
         let mut pieces = Vec::new();
         let Some(batch) = self.take_gathered(&mut pieces) else { return false };
         self.round = Some(Round { batch, start, pieces, next: 0, end: self.members.len() });
@@ -175,7 +185,7 @@ impl Audience {
     /// One publication goes out as it is, shared with other shards; several become one.
     fn take_gathered(&mut self, pieces: &mut Vec<(usize, u32)>) -> Option<Batch> {
         let (mut bytes, mut count) = (0, 0);
-        for batch in &self.gathered {
+        for (_, batch) in &self.gathered {
             if bytes >= ROUND_BYTES_MAX {
                 break;
             }
@@ -185,10 +195,10 @@ impl Audience {
         }
         self.gathered_bytes -= bytes;
         if pieces.len() < 2 {
-            return self.gathered.pop_front();
+            return self.gathered.pop_front().map(|(_, batch)| batch);
         }
         let mut frames = BytesMut::with_capacity(bytes);
-        for batch in self.gathered.drain(..pieces.len()) {
+        for (_, batch) in self.gathered.drain(..pieces.len()) {
             frames.extend_from_slice(&batch.frames);
         }
         Some(Batch { frames: frames.freeze(), count })
@@ -200,14 +210,12 @@ impl Audience {
         if self.round.is_some() || self.gathered_bytes >= ROUND_BYTES_MAX {
             return Some(Duration::ZERO);
         }
-        if self.gathered.is_empty() {
-            return None;
-        }
+        let &(first, _) = self.gathered.front()?;
         let pace = Pace::of(self.members.len() as u64);
-        if self.first >= self.round_end + pace.quiet {
-            return Some(self.first);
+        if first >= self.round_end + pace.quiet {
+            return Some(first);
         }
-        let bound = self.first.max(self.round_end) + pace.bound;
+        let bound = first.max(self.round_end) + pace.bound;
         let patience = self.last.max(self.round_end) + pace.patience;
         Some(bound.min(patience))
     }
@@ -216,7 +224,9 @@ impl Audience {
     /// whether the last of a round was served: [`end_round`](Self::end_round) is to follow when
     /// everything was sent.
     pub fn serve(&mut self, now: Duration, max: usize, sends: &mut Vec<(Key, Batch)>) -> bool {
-        if self.due().is_none_or(|due| due > now) || (self.round.is_none() && !self.begin_round()) {
+        if self.due().is_none_or(|due| due > now)
+            || (self.round.is_none() && !self.begin_round(now))
+        {
             return false;
         }
         for _ in 0..max {
@@ -242,9 +252,13 @@ impl Audience {
         None
     }
 
-    /// A round has ended at `now`.
-    pub const fn end_round(&mut self, now: Duration) {
+    /// The sends of a round were made, and it is `now`.
+    pub const fn end_round(&mut self, now: Duration) -> RoundTimes {
         self.round_end = now;
+        RoundTimes {
+            sending: now.saturating_sub(self.round_start),
+            delay: now.saturating_sub(self.round_first),
+        }
     }
 }
 

@@ -14,7 +14,7 @@ mod road;
 mod rooms;
 mod wording;
 
-pub use audience::{Audience, Batch, Seat};
+pub use audience::{Audience, Batch, RoundTimes, Seat};
 pub use history::{History, HistoryLimits};
 pub use home::{Home, Now, RoomFigures, RoomsPart, RoomsQuery, rank_rooms};
 pub use road::{MemberTicket, Notice, Request, Requests, RoomName};

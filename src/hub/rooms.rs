@@ -12,7 +12,7 @@ use bytes::Bytes;
 use slab::Slab;
 
 use super::road::{MemberTicket, Notice, Request, Requests, RoomName};
-use super::{Audience, Batch, Position, Seat};
+use super::{Audience, Batch, Position, RoundTimes, Seat};
 use crate::collections::Key;
 use crate::limits::{FANOUT_QUANTUM, REPLAY_COST, ROOMS_OF_CONNECTION_MAX, ROOMS_OF_SHARD_MAX};
 
@@ -258,6 +258,12 @@ impl Rooms {
         }
     }
 
+    /// Whether it is known at a glance that nothing is to be sent, now or later.
+    #[must_use]
+    pub fn has_nothing_to_send(&self) -> bool {
+        self.turns.is_empty()
+    }
+
     /// When the next send is due. `None`: there is nothing to send.
     #[must_use]
     pub fn due(&self) -> Option<Duration> {
@@ -310,10 +316,11 @@ impl Rooms {
 
     /// The sends of the last [`take_due`](Self::take_due) were made, and it is `now`: what gathers
     /// in rooms whose round has ended waits from here on.
-    pub fn end_rounds(&mut self, now: Duration) {
+    /// Tells what time each of these rounds took.
+    pub fn end_rounds(&mut self, now: Duration, mut took: impl FnMut(RoundTimes)) {
         for number in self.served.drain(..) {
             if let Some(room) = self.rooms.get_mut(number as usize) {
-                room.audience.end_round(now);
+                took(room.audience.end_round(now));
             }
         }
     }

@@ -312,7 +312,7 @@ impl World {
         for (key, batch) in &sends {
             self.check_batch(shard, *key, batch);
         }
-        self.shards[shard].end_rounds(self.now);
+        self.shards[shard].end_rounds(self.now, drop);
     }
 
     /// Each frame is the next of what happened in the room.

@@ -100,6 +100,8 @@ struct Inbox {
     queue: Mutex<Fifo<Envelope>>,
     /// Filled since the shard last looked: one wake serves all who come meanwhile.
     rung: AtomicBool,
+    /// Envelopes in the queue, for those who only want to know.
+    depth: AtomicUsize,
 }
 
 impl Mesh {
@@ -177,11 +179,18 @@ impl Mesh {
                 inboxes.awaited.store(true, Ordering::Relaxed);
                 return Err(envelope);
             }
+            inbox.depth.store(queue.len(), Ordering::Relaxed);
         }
         if !inbox.rung.swap(true, Ordering::AcqRel) {
             inboxes.wake.ring();
         }
         Ok(())
+    }
+
+    /// Envelopes in both inboxes of a shard.
+    #[must_use]
+    pub fn waiting(&self, shard: usize) -> usize {
+        self.shards[shard].lanes.iter().map(|inbox| inbox.depth.load(Ordering::Relaxed)).sum()
     }
 
     /// Whether something waits for a shard that it has not looked at.
@@ -206,6 +215,7 @@ impl Mesh {
         let mut queue = inbox.lock();
         envelopes.extend(std::iter::from_fn(|| queue.pop()).take(max));
         let more = !queue.is_empty();
+        inbox.depth.store(queue.len(), Ordering::Relaxed);
         let awaited = inboxes.awaited.swap(false, Ordering::Relaxed);
         drop(queue);
         if more {
@@ -229,6 +239,7 @@ impl Inboxes {
         let lanes = std::array::from_fn(|_| Inbox {
             queue: Mutex::new(Fifo::new(INBOX_ENVELOPES_MAX, INBOX_BYTES_MAX)),
             rung: AtomicBool::new(false),
+            depth: AtomicUsize::new(0),
         });
         Ok(Self { lanes, wake: Wake::new()?, awaited: AtomicBool::new(false) })
     }
@@ -265,8 +276,11 @@ mod tests {
         }
         let mut taken = Vec::new();
         assert!(!mesh.take(0, Lane::Home, 10, &mut taken));
+        assert_eq!((mesh.waiting(0), mesh.waiting(1)), (0, 3));
         assert!(mesh.take(1, Lane::Home, 2, &mut taken));
+        assert_eq!(mesh.waiting(1), 1);
         assert!(!mesh.take(1, Lane::Home, 2, &mut taken));
+        assert_eq!(mesh.waiting(1), 0);
         assert_eq!(texts(&taken), ["a", "b", "c"]);
         Ok(())
     }

@@ -1,8 +1,17 @@
-//! Counters of one shard. Only the shard writes them; anybody may read.
+//! What one shard counts and measures. Only the shard writes, anybody may read.
+//!
+//! The list in here is the only one: a line of it is a field of [`ShardCounters`] and a metric of
+//! the exposition.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use crate::connection::CloseReason;
+use super::family::{
+    AcceptError, Closes, ErrorKind, Family, HandshakeResult, RefusedStatus, SocketCall,
+};
+use super::histogram::Histogram;
+use super::prometheus::{Kind, Metric, Scope};
+use crate::connection::{CloseReason, CodeClass};
 
 /// A number with one writer: no locked instruction, and readers see a recent value.
 #[derive(Debug, Default)]
@@ -13,18 +22,6 @@ impl Counter {
     #[inline]
     pub fn add(&self, count: u64) {
         self.set(self.get() + count);
-    }
-
-    /// Subtracts, for gauges. As [`add`](Self::add).
-    #[inline]
-    pub fn subtract(&self, count: u64) {
-        let left = self.get().checked_sub(count);
-        self.set(left.expect("a gauge gives back no more than it took"));
-    }
-
-    /// A counter that stands at one.
-    pub(super) const fn one() -> Self {
-        Self(AtomicU64::new(1))
     }
 
     /// Replaces the value. As [`add`](Self::add).
@@ -41,96 +38,149 @@ impl Counter {
     }
 }
 
-/// How a handshake ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub enum HandshakeResult {
-    /// 101.
-    Accepted,
-    /// Answered with an error status.
-    Refused,
-    /// A static page.
-    Static,
-    /// Not finished in time.
-    Timeout,
-    /// The peer left.
-    Failed,
-}
+/// Processor time, with one writer.
+#[derive(Debug, Default)]
+pub struct TimeCounter(Counter);
 
-impl HandshakeResult {
-    /// All of them, in the order of their discriminants.
-    pub const ALL: [Self; 5] =
-        [Self::Accepted, Self::Refused, Self::Static, Self::Timeout, Self::Failed];
+impl TimeCounter {
+    /// Replaces the value. As [`Counter::add`].
+    pub fn set(&self, time: Duration) {
+        self.0.set(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+    }
 
-    /// The value of the label.
+    /// The value.
     #[must_use]
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Accepted => "accepted",
-            Self::Refused => "refused",
-            Self::Static => "static",
-            Self::Timeout => "timeout",
-            Self::Failed => "failed",
-        }
+    pub fn get(&self) -> Duration {
+        Duration::from_nanos(self.0.get())
     }
 }
 
-/// Everything one shard counts, on cache lines of its own.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-pub struct ShardCounters {
-    /// Established connections, until their socket is closed.
-    pub connections: Counter,
-    /// Connections it may have.
-    pub connections_max: Counter,
-    /// Handshakes in progress.
-    pub handshakes_in_progress: Counter,
-    /// Members of the broadcast audience.
-    pub audience: Counter,
-    /// Rooms whose home is here.
-    pub rooms: Counter,
-    /// Members of those rooms, on all shards.
-    pub room_members: Counter,
-    /// Messages that those rooms remember.
-    pub history_messages: Counter,
-    /// Bytes of those messages.
-    pub history_bytes: Counter,
-    /// Bytes held by unfinished messages.
-    pub assembly_bytes: Counter,
-    /// Bytes of replies that wait for peers to read.
-    pub replies_kept_bytes: Counter,
-    /// Connections established since the start.
-    pub opened: Counter,
-    /// Connections ended since the start, by [`CloseReason`].
-    pub closed: [Counter; CloseReason::ALL.len()],
-    /// Handshakes ended since the start, by [`HandshakeResult`].
-    pub handshakes: [Counter; HandshakeResult::ALL.len()],
-    /// Failed attempts to accept, EMFILE above all.
-    pub accept_errors: Counter,
-    /// Messages received whole.
-    pub messages_received: Counter,
-    /// Messages sent or queued, one for each receiver.
-    pub messages_sent: Counter,
-    /// Messages refused for their rate.
-    pub rate_limited: Counter,
-    /// Bytes read from established connections.
-    pub bytes_received: Counter,
-    /// Bytes written to established connections.
-    pub bytes_sent: Counter,
-    /// Times the completion queue was too small for what the kernel had.
-    pub completion_pressure: Counter,
-    /// Turns of the loop.
-    pub turns: Counter,
+/// `field: type, kind, scope, "name", "help";`: the name without `ringwire_`.
+macro_rules! metrics {
+    ($($field:ident: $type:ty, $kind:ident, $scope:ident, $name:literal, $help:literal;)*) => {
+        /// Everything one shard counts, on cache lines of its own.
+        #[derive(Debug, Default)]
+        #[repr(align(128))]
+        pub struct ShardCounters {
+            $(#[doc = $help] pub $field: $type,)*
+        }
+
+        /// The metrics of all shards, in the order of their text.
+        pub(super) const METRICS: &[Metric] = &[$(Metric {
+            name: $name,
+            help: $help,
+            kind: Kind::$kind,
+            scope: Scope::$scope,
+            read: |shard| (&shard.$field).into(),
+        },)*];
+    };
+}
+
+metrics! {
+    connections: Counter, Gauge, AndShards, "connections",
+        "Established connections.";
+    connections_max: Counter, Gauge, Sum, "connections_max",
+        "Connections that may be here at once.";
+    handshakes_in_progress: Counter, Gauge, Sum, "handshakes_in_progress",
+        "Handshakes in progress.";
+    audience: Counter, Gauge, Sum, "audience_members",
+        "Connections that hear broadcasts.";
+    rooms: Counter, Gauge, Sum, "rooms",
+        "Rooms; each has a member.";
+    room_members: Counter, Gauge, Sum, "room_members",
+        "Members of all rooms together.";
+    history_messages: Counter, Gauge, Sum, "history_messages",
+        "Messages that rooms remember.";
+    history_bytes: Counter, Gauge, Sum, "history_bytes",
+        "Bytes of the messages that rooms remember.";
+    assembly_bytes: Counter, Gauge, Sum, "assembly_bytes",
+        "Bytes held by unfinished messages.";
+    replies_kept_bytes: Counter, Gauge, Sum, "replies_kept_bytes",
+        "Bytes of replies kept for peers that have to read first.";
+    slow_readers: Counter, Gauge, Sum, "slow_readers",
+        "Connections for which something waits because their peer has to read first.";
+    backlog_bytes: Counter, Gauge, Sum, "backlog_bytes",
+        "Bytes that wait for slow readers; a message for many counts for each of them.";
+    completion_queue_depth: Counter, Gauge, AndShards, "completion_queue_depth",
+        "Completions that the last turn found.";
+    opened: Counter, Counter, Sum, "connections_opened_total",
+        "Connections established.";
+    closed: Closes, Counter, Sum, "connections_closed_total",
+        "Connections ended, by reason and by the code of the Close frame that began the end.";
+    handshakes: Family<HandshakeResult>, Counter, Sum, "handshakes_total",
+        "Handshakes ended, by result.";
+    refused: Family<RefusedStatus>, Counter, Sum, "handshakes_refused_total",
+        "Handshakes refused, by status.";
+    accept_errors: Family<AcceptError>, Counter, Sum, "accept_errors_total",
+        "Failed attempts to accept, by errno.";
+    messages_received: Counter, Counter, AndShards, "messages_received_total",
+        "Messages received whole.";
+    messages_sent: Counter, Counter, AndShards, "messages_sent_total",
+        "Messages to be sent, one for each receiver: delivered and dropped ones together.";
+    messages_dropped: Family<CloseReason>, Counter, Sum, "messages_dropped_total",
+        "Messages to be sent that the kernel did not take whole, by why their connection ended.";
+    rate_limited: Counter, Counter, Sum, "rate_limited_total",
+        "Messages refused for their rate.";
+    bytes_received: Counter, Counter, Sum, "bytes_received_total",
+        "Bytes read from established connections, frame headers included.";
+    bytes_sent: Counter, Counter, Sum, "bytes_sent_total",
+        "Bytes the kernel took for established connections, 101 and frame headers included.";
+    errors: Family<ErrorKind>, Counter, Sum, "errors_total",
+        "Errors by kind: accept, handshake, protocol, or message (answered with an error).";
+    memory_shortages: Family<SocketCall>, Counter, Sum, "memory_shortages_total",
+        "Reads and writes that failed for want of kernel memory (ENOBUFS, ENOMEM); tried again.";
+    completions: Counter, Counter, Sum, "completions_total",
+        "Completions taken from the rings.";
+    completion_pressure: Counter, Counter, Sum, "completion_pressure_total",
+        "Times a completion queue was too small for what the kernel had.";
+    turns: Counter, Counter, AndShards, "turns_total",
+        "Turns of the loops.";
+    cpu_time: TimeCounter, Counter, AndShards, "cpu_seconds_total",
+        "Processor time of the threads of the shards.";
+    handshake_time: Histogram, Histogram, Sum, "handshake_seconds",
+        "Time from accept to the decision for 101.";
+    turn_time: Histogram, Histogram, Sum, "turn_seconds",
+        "Time of one turn of a loop.";
+    fan_out_time: Histogram, Histogram, Sum, "fan_out_seconds",
+        "Time from the first to the last send of a round: all members of a room on one shard.";
+    outbound_delay: Histogram, Histogram, Sum, "outbound_delay_seconds",
+        "Time from the arrival of a round's oldest message at a shard to the last send.";
+    timer_lateness: Histogram, Histogram, Sum, "timer_lateness_seconds",
+        "Time by which the tick of a shard came late.";
 }
 
 impl ShardCounters {
     /// Counts the end of a connection.
-    pub fn count_closed(&self, reason: CloseReason) {
-        self.closed[reason as usize].add(1);
+    pub fn count_closed(&self, reason: CloseReason, code: CodeClass) {
+        self.closed.of(reason).of(code).add(1);
+        let is_violation = matches!(
+            reason,
+            CloseReason::ProtocolError
+                | CloseReason::InvalidPayload
+                | CloseReason::Policy
+                | CloseReason::TooBig
+        );
+        if is_violation {
+            self.errors.of(ErrorKind::Protocol).add(1);
+        }
     }
 
     /// Counts the end of a handshake.
     pub fn count_handshake(&self, result: HandshakeResult) {
-        self.handshakes[result as usize].add(1);
+        self.handshakes.of(result).add(1);
+        if !matches!(result, HandshakeResult::Accepted | HandshakeResult::Static) {
+            self.errors.of(ErrorKind::Handshake).add(1);
+        }
+    }
+
+    /// Counts a handshake that is answered with an error status.
+    pub fn count_refused(&self, status: RefusedStatus) {
+        self.refused.of(status).add(1);
+    }
+
+    /// Counts a failed attempt to accept.
+    pub fn count_accept_error(&self, error: AcceptError) {
+        self.accept_errors.of(error).add(1);
+        self.errors.of(ErrorKind::Accept).add(1);
     }
 }

@@ -3,8 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The server at one moment. Rates are of the second before it, latencies of the ten seconds
-/// before it; totals count from the start of the process.
+/// The server at one moment. Rates are of the second before it, latencies of the ten seconds before
+/// it, or of as long as somebody has asked; totals count from the start of the process.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Overview {
@@ -89,6 +89,23 @@ pub struct Flows<T> {
     pub rate_limited: T,
     /// Errors of all kinds.
     pub errors: T,
+}
+
+impl<T> Flows<T> {
+    /// Joins each with its like.
+    pub(super) fn zip<U, V>(self, other: Flows<U>, join: impl Fn(T, U) -> V) -> Flows<V> {
+        Flows {
+            opened: join(self.opened, other.opened),
+            closed: join(self.closed, other.closed),
+            messages_received: join(self.messages_received, other.messages_received),
+            messages_sent: join(self.messages_sent, other.messages_sent),
+            bytes_received: join(self.bytes_received, other.bytes_received),
+            bytes_sent: join(self.bytes_sent, other.bytes_sent),
+            messages_dropped: join(self.messages_dropped, other.messages_dropped),
+            rate_limited: join(self.rate_limited, other.rate_limited),
+            errors: join(self.errors, other.errors),
+        }
+    }
 }
 
 /// A distribution of times, in seconds. All zero when nothing was measured.

@@ -7,19 +7,6 @@ use std::time::Duration;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::{LogControl, ShardCounters};
-use crate::connection::CloseReason;
-
-/// Ends of connections that no side wanted.
-const FAULTS: [CloseReason; 8] = [
-    CloseReason::ProtocolError,
-    CloseReason::InvalidPayload,
-    CloseReason::Policy,
-    CloseReason::TooBig,
-    CloseReason::SlowReader,
-    CloseReason::Heartbeat,
-    CloseReason::MessageDeadline,
-    CloseReason::Overloaded,
-];
 
 /// What the counters said when they were last looked at, and when to look again.
 #[derive(Debug)]
@@ -92,9 +79,7 @@ impl Totals {
             totals.opened += shard.opened.get();
             totals.messages_received += shard.messages_received.get();
             totals.messages_sent += shard.messages_sent.get();
-            totals.errors += shard.accept_errors.get();
-            totals.errors +=
-                FAULTS.iter().map(|reason| shard.closed[*reason as usize].get()).sum::<u64>();
+            totals.errors += shard.errors.total();
         }
         totals
     }
@@ -102,18 +87,18 @@ impl Totals {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ErrorKind;
     use super::*;
 
     #[test]
-    fn shards_are_summed_and_only_faults_are_errors() {
+    fn shards_are_summed() {
         let shards = [ShardCounters::default(), ShardCounters::default()];
         shards[0].opened.add(3);
         shards[1].opened.add(4);
         shards[0].messages_received.add(10);
         shards[1].messages_sent.add(20);
-        shards[0].accept_errors.add(1);
-        shards[1].count_closed(CloseReason::SlowReader);
-        shards[1].count_closed(CloseReason::ClientClose);
+        shards[0].errors.of(ErrorKind::Accept).add(1);
+        shards[1].errors.of(ErrorKind::Message).add(1);
         let expected = Totals { opened: 7, messages_received: 10, messages_sent: 20, errors: 2 };
         assert_eq!(Totals::of(&shards), expected);
     }

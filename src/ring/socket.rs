@@ -16,6 +16,8 @@ pub enum Received {
     Bytes(usize),
     /// Nothing now.
     Nothing,
+    /// The kernel has no memory for it (ENOBUFS, ENOMEM). No event tells when to try again.
+    Starved,
     /// The end of the stream: the peer will send no more.
     End,
     /// The connection is broken (reset, timed out).
@@ -27,6 +29,8 @@ pub enum Received {
 pub enum Sent {
     /// That many bytes were taken; 0 when the socket is full.
     Bytes(usize),
+    /// The kernel has no memory for it (ENOBUFS, ENOMEM). No event tells when to try again.
+    Starved,
     /// The connection is broken.
     Broken,
 }
@@ -39,7 +43,8 @@ pub fn receive(socket: impl AsFd, buffer: &mut [u8]) -> Received {
             Ok((_, 0)) => Received::End,
             Ok((_, count)) => Received::Bytes(count),
             Err(Errno::INTR) => continue,
-            Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => Received::Nothing,
+            Err(Errno::AGAIN) => Received::Nothing,
+            Err(Errno::NOBUFS | Errno::NOMEM) => Received::Starved,
             Err(_) => Received::Broken,
         };
     }
@@ -64,7 +69,8 @@ fn sent(mut call: impl FnMut() -> Result<usize, Errno>) -> Sent {
         return match call() {
             Ok(count) => Sent::Bytes(count),
             Err(Errno::INTR) => continue,
-            Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => Sent::Bytes(0),
+            Err(Errno::AGAIN) => Sent::Bytes(0),
+            Err(Errno::NOBUFS | Errno::NOMEM) => Sent::Starved,
             Err(_) => Sent::Broken,
         };
     }
@@ -228,4 +234,24 @@ fn stream_socket(address: SocketAddr) -> io::Result<Socket> {
         socket.set_only_v6(true)?;
     }
     Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn want_of_memory_is_neither_a_full_socket_nor_a_broken_one() {
+        for (errno, expected) in [
+            (Errno::AGAIN, Sent::Bytes(0)),
+            (Errno::NOBUFS, Sent::Starved),
+            (Errno::NOMEM, Sent::Starved),
+            (Errno::PIPE, Sent::Broken),
+            (Errno::CONNRESET, Sent::Broken),
+        ] {
+            let mut answers = [Errno::INTR, errno].into_iter();
+            let call = || Err(answers.next().expect("only an interrupted call is repeated"));
+            assert_eq!(sent(call), expected, "{errno}");
+        }
+    }
 }

@@ -77,7 +77,7 @@ impl Shard {
             return false;
         }
         let Farewell { code, reason, .. } = farewell;
-        self.exchange.close(now.tick, slot, CloseReason::Disconnected, *code, reason);
+        self.exchange.close(now.tick, key, slot, CloseReason::Disconnected, *code, reason);
         self.settle(key);
         true
     }

@@ -1,6 +1,7 @@
 //! One exchange with a peer: its bytes to the connection and the application, the answers back.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::lines::{ConnectionId, tell_message, tell_verdict};
 use super::slot::Slot;
@@ -12,9 +13,9 @@ use crate::collections::{Key, Tick};
 use crate::connection::{CloseReason, Message, Workshop};
 use crate::hub::{Now, Rooms};
 use crate::limits::REPLY_BYTES_KEPT;
-use crate::observe::ShardCounters;
+use crate::observe::{ErrorKind, ShardCounters, SocketCall};
 use crate::password_checker::PasswordChecker;
-use crate::protocol::CloseCode;
+use crate::protocol::{CloseCode, unsent_messages};
 use crate::ring::socket::{self, Sent};
 use crate::security::Identity;
 
@@ -29,6 +30,8 @@ pub(super) struct Exchange {
     passwords: Option<Arc<Passwords>>,
     /// The one buffer that answers are put into; empty between exchanges.
     reply: Vec<u8>,
+    /// Connections that the kernel had no memory for: to be tried again, for nobody calls.
+    pub(super) starved: Vec<Key>,
     counters: Arc<[ShardCounters]>,
     shard: usize,
 }
@@ -43,7 +46,17 @@ impl Exchange {
         shard: usize,
     ) -> Self {
         let publications = Publications { frames: Vec::new(), count: 0 };
-        Self { workshop, rooms, chat, publications, passwords, reply: Vec::new(), counters, shard }
+        Self {
+            workshop,
+            rooms,
+            chat,
+            publications,
+            passwords,
+            reply: Vec::new(),
+            starved: Vec::new(),
+            counters,
+            shard,
+        }
     }
 
     pub(super) fn counters(&self) -> &ShardCounters {
@@ -118,6 +131,7 @@ impl Exchange {
     pub(super) fn judge(
         &mut self,
         now: Now,
+        key: Key,
         slot: &mut Slot,
         farewell: impl FnOnce(&mut Slot, &mut Vec<u8>),
     ) {
@@ -127,38 +141,76 @@ impl Exchange {
             pass(verdict, now.tick, slot, &mut self.reply);
         }
         slot.connection.on_timer(now.tick, &self.workshop, &mut self.reply);
-        self.send_reply(now.tick, slot);
+        self.send_reply(now.tick, key, slot);
     }
 
     /// Begins the closing handshake of a connection that is open.
     pub(super) fn close(
         &mut self,
         now: Tick,
+        key: Key,
         slot: &mut Slot,
         reason: CloseReason,
         code: CloseCode,
         text: &str,
     ) {
         slot.connection.close(now, reason, code, text, &mut self.reply);
-        self.send_reply(now, slot);
+        self.send_reply(now, key, slot);
     }
 
     /// Sends `bytes`, or queues what the socket does not take.
-    pub(super) fn send(&mut self, now: Tick, slot: &mut Slot, bytes: &[u8]) {
+    pub(super) fn send(&mut self, now: Tick, key: Key, slot: &mut Slot, bytes: &[u8]) {
         let sent = if slot.connection.backlog().is_some() {
             Sent::Bytes(0)
         } else {
             socket::send(&slot.socket, bytes)
         };
+        let dropped = match self.taken(key, sent) {
+            Some(count) if count == bytes.len() => return,
+            Some(count) => slot.connection.keep_reply(now, bytes, count, &mut self.workshop),
+            None => {
+                slot.connection.on_broken();
+                unsent_messages(bytes, 0)
+            }
+        };
+        self.count_dropped(slot, dropped);
+    }
+
+    /// Counts what the kernel took; `None`: the connection is broken.
+    pub(super) fn taken(&mut self, key: Key, sent: Sent) -> Option<usize> {
         match sent {
             Sent::Bytes(count) => {
                 self.counters().bytes_sent.add(count as u64);
-                if count < bytes.len() {
-                    slot.connection.keep_reply(now, bytes, count, &mut self.workshop);
-                }
+                Some(count)
             }
-            Sent::Broken => slot.connection.on_broken(),
+            Sent::Starved => {
+                self.on_starved(key, SocketCall::Send);
+                Some(0)
+            }
+            Sent::Broken => None,
         }
+    }
+
+    /// The kernel had no memory for a connection.
+    pub(super) fn on_starved(&mut self, key: Key, call: SocketCall) {
+        self.counters().memory_shortages.of(call).add(1);
+        self.starved.push(key);
+    }
+
+    /// Counts messages that were to be sent to a connection and that it did not get whole.
+    pub(super) fn count_dropped(&self, slot: &Slot, messages: u64) {
+        if messages > 0 {
+            self.counters().messages_dropped.of(slot.connection.reason()).add(messages);
+        }
+    }
+
+    /// The sends of all rounds that were due are made, and it is `now`.
+    pub(super) fn end_rounds(&mut self, now: Duration) {
+        let counters = &self.counters[self.shard];
+        self.rooms.end_rounds(now, |times| {
+            counters.fan_out_time.record(times.sending);
+            counters.outbound_delay.record(times.delay);
+        });
     }
 
     /// The end of an exchange, and of the connection if the application wants it.
@@ -166,7 +218,10 @@ impl Exchange {
         let counters = self.counters();
         counters.messages_sent.add(outcome.replies);
         slot.messages_sent = slot.messages_sent.saturating_add(outcome.replies as u32);
-        counters.rate_limited.add(outcome.rate_limited);
+        if outcome.rate_limited + outcome.errors > 0 {
+            counters.rate_limited.add(outcome.rate_limited);
+            counters.errors.of(ErrorKind::Message).add(outcome.errors);
+        }
         let is_over = outcome.verdict.is_some() || !slot.connection.is_open();
         // Nobody waits for the answer to who has gone, and many of those would keep others out.
         let question = outcome.question.filter(|_| !is_over);
@@ -176,7 +231,7 @@ impl Exchange {
             tell_verdict(id, slot, &verdict, outcome.refused_token);
             pass(verdict, now.tick, slot, &mut self.reply);
         }
-        self.send_reply(now.tick, slot);
+        self.send_reply(now.tick, key, slot);
     }
 
     fn ask(&self, key: Key, question: PasswordQuestion) -> Result<(), Verdict> {
@@ -185,12 +240,12 @@ impl Exchange {
         passwords.submit((self.shard, key), username, password).map_err(|_| TOO_BUSY)
     }
 
-    fn send_reply(&mut self, now: Tick, slot: &mut Slot) {
+    fn send_reply(&mut self, now: Tick, key: Key, slot: &mut Slot) {
         if self.reply.is_empty() {
             return;
         }
         let mut reply = std::mem::take(&mut self.reply);
-        self.send(now, slot, &reply);
+        self.send(now, key, slot, &reply);
         reply.clear();
         if reply.capacity() > REPLY_BYTES_KEPT {
             reply.shrink_to(REPLY_BYTES_KEPT);

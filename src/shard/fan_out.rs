@@ -8,6 +8,9 @@ impl Shard {
     /// Sends what is due to members; says whether there is more for the next turn. A turn in which
     /// nobody else wants anything makes several parts.
     pub(super) fn fan_out(&mut self) -> bool {
+        if self.exchange.rooms.has_nothing_to_send() {
+            return false;
+        }
         // The reads of this turn took their time.
         self.clock.read();
         for _ in 0..FANOUT_PARTS_PER_TURN {
@@ -32,7 +35,7 @@ impl Shard {
         self.sends = sends;
         // The sends took their time, too.
         self.clock.read();
-        self.exchange.rooms.end_rounds(self.clock.now);
+        self.exchange.end_rounds(self.clock.now);
     }
 
     /// Whether connections or other shards wait for this turn to end.

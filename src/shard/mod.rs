@@ -8,8 +8,8 @@
 //! ```
 //!
 //! Then the thread goes back to its host, which runs handshakes and sleeps until the shard's
-//! doorbell rings; a turn that left work behind rings it itself. The clock is read once
-//! per turn, and again where microseconds count: when messages gather for a round.
+//! doorbell rings; a turn that left work behind rings it itself. The clock is read when a
+//! turn begins and ends, and where microseconds count: when messages gather for a round.
 //!
 //! A shard is two things at once: the place of its connections, members of rooms, and the home of
 //! some of the rooms. What members want goes to homes, what homes say goes to members; see
@@ -47,7 +47,7 @@ use crate::limits::{
 };
 use crate::mesh::{Envelope, Mesh};
 use crate::observe::ShardCounters;
-use crate::ring::{Completion, Interest, Ring, Token};
+use crate::ring::{Completion, Interest, Ring, Token, thread_cpu_time};
 use crate::security::Access;
 use exchange::Exchange;
 use lines::{ConnectionId, tell_connected};
@@ -90,6 +90,10 @@ struct Shard {
     has_ended: bool,
     clock: Clock,
     ticking: bool,
+    /// When the tick timer should fire.
+    tick_due: Duration,
+    /// As of which tick the time of the thread is told.
+    told_cpu_at: Tick,
     pacing: bool,
     completions: Vec<Completion>,
     envelopes: Vec<Envelope>,
@@ -116,11 +120,12 @@ impl Clock {
         Self { start: Instant::now(), now: Duration::ZERO, unix: Duration::ZERO }
     }
 
-    /// Both clocks: at the start of a turn.
-    fn begin_turn(&mut self) {
+    /// Both clocks, at the start of a turn: gives the time since the start of the shard.
+    fn begin_turn(&mut self) -> Duration {
         self.read();
         // A clock before 1970 gives wrong timestamps, and nothing else.
         self.unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.now
     }
 
     fn read(&mut self) {
@@ -165,6 +170,8 @@ impl Shard {
             has_ended: false,
             clock: Clock::start(),
             ticking: false,
+            tick_due: Duration::ZERO,
+            told_cpu_at: 0,
             pacing: false,
             completions: Vec::with_capacity(COMPLETIONS_PER_TURN),
             envelopes: Vec::new(),
@@ -178,9 +185,8 @@ impl Shard {
 
     /// One turn. Says whether work was left that nobody else will wake us for.
     fn turn(&mut self) -> io::Result<bool> {
-        self.clock.begin_turn();
+        let turn_start = self.clock.begin_turn();
         self.reads_left = READS_PER_TURN;
-        self.counters().turns.add(1);
         self.heed_drain();
         self.outboxes.send_waiting(&self.mesh);
         let more_adoptions = self.takes_publications() && self.adopt();
@@ -194,6 +200,7 @@ impl Shard {
         let more_sends = self.fan_out();
         self.start_timers(more_sends);
         let more_submitted = self.ring.submit_if_queued()?;
+        self.end_turn(turn_start);
         self.publish_gauges();
         Ok(more_adoptions
             || more_completions
@@ -273,10 +280,13 @@ impl Shard {
         let mut completions = std::mem::take(&mut self.completions);
         self.ring.reap(COMPLETIONS_PER_TURN, &mut completions);
         let full = completions.len() == COMPLETIONS_PER_TURN;
+        let counters = self.counters();
+        counters.completions.add(completions.len() as u64);
+        counters.completion_queue_depth.set(completions.len() as u64);
         for completion in completions.drain(..) {
             match completion.token.kind() {
                 kind::POLL => self.on_poll(&completion),
-                kind::TICK => self.ticking = false,
+                kind::TICK => self.on_tick(),
                 kind::PACE => self.pacing = false,
                 // The cancelled poll has a last completion of its own.
                 _ => {}
@@ -313,6 +323,19 @@ impl Shard {
         }
     }
 
+    /// The time of the thread is asked for by a system call: once per tick is enough.
+    fn end_turn(&mut self, start: Duration) {
+        self.clock.read();
+        let counters = self.counters();
+        counters.turns.add(1);
+        counters.turn_time.record(self.clock.now.saturating_sub(start));
+        let now = self.clock.tick();
+        if now != self.told_cpu_at {
+            counters.cpu_time.set(thread_cpu_time());
+            self.told_cpu_at = now;
+        }
+    }
+
     fn publish_gauges(&self) {
         let counters = self.counters();
         counters.connections.set(self.slots.len() as u64);
@@ -325,6 +348,8 @@ impl Shard {
         counters.history_bytes.set(bytes as u64);
         counters.assembly_bytes.set(self.exchange.workshop.pool.bytes_in_use() as u64);
         counters.replies_kept_bytes.set(self.exchange.workshop.replies_kept as u64);
+        counters.slow_readers.set(self.exchange.workshop.backlogs as u64);
+        counters.backlog_bytes.set(self.exchange.workshop.backlog_bytes as u64);
         counters.completion_pressure.set(self.ring.pressure());
         self.desk.set_connections(self.slots.len());
     }

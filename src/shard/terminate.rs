@@ -36,7 +36,8 @@ impl Shard {
     fn terminate(&mut self, key: Key) {
         let slot = self.slots.get_mut(key).expect("the caller holds a live key");
         slot.ended = true;
-        slot.connection.release(&mut self.exchange.workshop);
+        let dropped = slot.connection.release(&mut self.exchange.workshop);
+        self.exchange.count_dropped(slot, dropped);
         let polled = slot.polled;
         self.wheel.disarm(key.index());
         if polled {
@@ -55,6 +56,6 @@ impl Shard {
         if let Some(ticket) = slot.ticket {
             self.access.release(ticket);
         }
-        self.counters().count_closed(slot.connection.reason());
+        self.counters().count_closed(slot.connection.reason(), slot.connection.code());
     }
 }

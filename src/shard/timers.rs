@@ -116,7 +116,7 @@ impl Shard {
         }
         let draining = self.draining;
         let moment = self.clock.now();
-        self.exchange.judge(moment, slot, |slot, reply| match draining {
+        self.exchange.judge(moment, key, slot, |slot, reply| match draining {
             Some(drain) if drain.deadline.wrapping_sub(now).cast_signed() <= 0 => {
                 slot.connection.abort(CloseReason::GoingAway);
             }
@@ -131,6 +131,21 @@ impl Shard {
         });
         if self.perform_step(key) {
             self.arm_deadline(key);
+        }
+    }
+
+    /// The tick timer has fired. Who was starved is tried again: nothing else would.
+    pub(super) fn on_tick(&mut self) {
+        self.ticking = false;
+        let lateness = self.clock.now.saturating_sub(self.tick_due);
+        self.counters().timer_lateness.record(lateness);
+        for key in std::mem::take(&mut self.exchange.starved) {
+            let Some(slot) = self.slots.get_mut(key).filter(|slot| !slot.ended) else { continue };
+            if slot.connection.backlog().is_some() {
+                self.flush_backlog(key);
+            } else {
+                self.mark_readable(key);
+            }
         }
     }
 
@@ -178,6 +193,7 @@ impl Shard {
             self.ticking = true;
             let next =
                 Duration::from_millis((u64::from(self.clock.tick()) + 1) * TICK_MILLISECONDS);
+            self.tick_due = next;
             let delay = next.saturating_sub(self.clock.now);
             self.ring.timer(TICK_TIMER, delay, Token::new(kind::TICK, 0, 0));
         }

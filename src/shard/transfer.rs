@@ -7,6 +7,7 @@ use super::Shard;
 use crate::collections::Key;
 use crate::hub::Batch;
 use crate::limits::PUBLICATION_BYTES_MAX;
+use crate::observe::SocketCall;
 use crate::ring::socket::{self, Received, Sent};
 use crate::security::Identity;
 
@@ -74,6 +75,7 @@ impl Shard {
                 self.exchange.work_on(now, key, slot, &mut self.received[..count]);
             }
             Received::Nothing => {}
+            Received::Starved => self.exchange.on_starved(key, SocketCall::Receive),
             Received::End => slot.connection.on_end(),
             Received::Broken => slot.connection.on_broken(),
         }
@@ -104,7 +106,7 @@ impl Shard {
             return;
         }
         slot.messages_sent = slot.messages_sent.saturating_add(count);
-        self.exchange.send(now, slot, frames);
+        self.exchange.send(now, key, slot, frames);
         self.counters().messages_sent.add(u64::from(count));
         if !self.slots.get(key).is_some_and(|slot| slot.connection.is_calm()) {
             self.settle(key);
@@ -124,7 +126,6 @@ impl Shard {
 
     /// Sends a connection what it gets of its rooms: at most [`SLICES_MAX`] batches.
     pub(super) fn transmit(&mut self, batches: &[(Key, Batch)]) {
-        let now = self.clock.tick();
         let key = batches[0].0;
         // It may have left since its rounds began.
         let Some(slot) = self.slots.get_mut(key) else { return };
@@ -136,30 +137,42 @@ impl Shard {
         } else {
             send_batches(&slot.socket, batches)
         };
-        let Sent::Bytes(mut sent) = sent else {
+        let count: u32 = batches.iter().map(|(_, batch)| batch.count).sum();
+        slot.messages_sent = slot.messages_sent.saturating_add(count);
+        self.exchange.counters().messages_sent.add(u64::from(count));
+        let Some(sent) = self.exchange.taken(key, sent) else {
             slot.connection.on_broken();
+            self.exchange.count_dropped(slot, u64::from(count));
             self.perform_step(key);
             return;
         };
-        let counters = self.exchange.counters();
-        counters.bytes_sent.add(sent as u64);
-        let mut is_kept = false;
+        let all: usize = batches.iter().map(|(_, batch)| batch.frames.len()).sum();
+        if sent < all {
+            self.keep(key, batches, sent);
+        }
+    }
+
+    /// Keeps what the socket did not take of `batches` but for `sent` bytes, or drops it.
+    fn keep(&mut self, key: Key, batches: &[(Key, Batch)], mut sent: usize) {
+        let now = self.clock.tick();
+        let slot = self.slots.get_mut(key).expect("the caller holds a live key");
+        let mut dropped = 0;
         for (_, batch) in batches {
             let part = sent.min(batch.frames.len());
             sent -= part;
-            if part < batch.frames.len() {
-                is_kept = true;
+            if !slot.connection.is_open() {
+                // It owed too much before this one.
+                dropped += u64::from(batch.count);
+            } else if part < batch.frames.len() {
                 let (frames, workshop) = (batch.frames.clone(), &mut self.exchange.workshop);
-                if slot.connection.keep_publication(now, frames, part, workshop).is_err() {
-                    break;
+                let kept = slot.connection.keep_publication(now, frames, part, workshop);
+                if let Err(overflow) = kept {
+                    dropped += overflow.dropped + u64::from(batch.count);
                 }
             }
-            slot.messages_sent = slot.messages_sent.saturating_add(batch.count);
-            self.exchange.counters().messages_sent.add(u64::from(batch.count));
         }
-        if is_kept {
-            self.settle(key);
-        }
+        self.exchange.count_dropped(slot, dropped);
+        self.settle(key);
     }
 
     /// Sends what waited for room; when all is gone, reading goes on.
@@ -175,18 +188,14 @@ impl Shard {
                 filled += 1;
             }
             let offered: usize = slices[..filled].iter().map(|slice| slice.len()).sum();
-            match socket::send_vectored(&slot.socket, &slices[..filled]) {
-                Sent::Bytes(count) => {
-                    self.exchange.counters().bytes_sent.add(count as u64);
-                    slot.connection.on_backlog_sent(now, count, &mut self.exchange.workshop);
-                    if count < offered {
-                        break;
-                    }
-                }
-                Sent::Broken => {
-                    slot.connection.on_broken();
-                    break;
-                }
+            let sent = socket::send_vectored(&slot.socket, &slices[..filled]);
+            let Some(count) = self.exchange.taken(key, sent) else {
+                slot.connection.on_broken();
+                break;
+            };
+            slot.connection.on_backlog_sent(now, count, &mut self.exchange.workshop);
+            if count < offered {
+                break;
             }
         }
         let slot = self.slots.get_mut(key).expect("the caller holds a live key");

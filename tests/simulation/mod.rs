@@ -86,8 +86,14 @@ struct World {
 impl World {
     fn new(seed: u32) -> Self {
         let limits = Limits { message_bytes_max: 2048, fragments_max: 16 };
-        let workshop =
-            Workshop { pool: AssemblyPool::new(8192), limits, heartbeat: 200, replies_kept: 0 };
+        let workshop = Workshop {
+            pool: AssemblyPool::new(8192),
+            limits,
+            heartbeat: 200,
+            replies_kept: 0,
+            backlogs: 0,
+            backlog_bytes: 0,
+        };
         // A clock that wraps on the way.
         let now = 0_u32.wrapping_sub(seed % 1000);
         let connection = Connection::new(now, seed);

@@ -45,7 +45,7 @@ impl Connections {
                 self.received(scenario, index, &mut buffer[..count]);
                 count
             }
-            Received::Nothing => 0,
+            Received::Nothing | Received::Starved => 0,
             Received::End => {
                 self.end(scenario, index, Failure::Ended);
                 0
@@ -77,7 +77,7 @@ impl Connections {
                         return;
                     }
                 }
-                Received::Nothing => return,
+                Received::Nothing | Received::Starved => return,
                 Received::End if client.broken => {
                     return self.end(scenario, index, Failure::Broken);
                 }

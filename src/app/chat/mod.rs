@@ -229,6 +229,7 @@ fn say(effects: &mut Effects<'_>, write: impl FnOnce(&mut Vec<u8>)) {
 }
 
 fn complain(effects: &mut Effects<'_>, message: &str) {
+    effects.outcome.errors += 1;
     say(effects, |out| answer::error(out, message));
 }
 

@@ -140,3 +140,35 @@ fn who_was_busy_catching_up_is_pinged_before_it_is_gone() {
     rig.timer_at(caught_up + HEARTBEAT);
     assert_eq!(rig.frames(), [Frame::Ping(Vec::new())]);
 }
+
+#[test]
+fn what_was_sent_is_delivered_or_dropped() {
+    for room in (0..20).chain([60_000, 60_020, 130_000, 240_100]) {
+        for ends_slow in [false, true] {
+            let mut rig = Rig::new();
+            rig.room = room;
+            rig.receive([text("one"), masked(OpCode::Ping, b"?"), text("two")].concat());
+            let mut sent = 2;
+            for _ in 0..4 {
+                sent += 1;
+                rig.publish(&[7; 60_000]).expect("so much may wait");
+            }
+            assert_eq!(rig.workshop.backlogs, usize::from(rig.connection.backlog().is_some()));
+            rig.drain(60_001);
+            if ends_slow {
+                rig.room = 0;
+                while rig.publish(&[8; 60_000]).is_ok() {
+                    sent += 1;
+                }
+                sent += 1;
+                rig.drain(usize::MAX);
+            }
+            rig.connection.on_broken();
+            rig.dropped += rig.connection.release(&mut rig.workshop);
+            let Workshop { replies_kept, backlogs, backlog_bytes, .. } = rig.workshop;
+            assert_eq!((replies_kept, backlogs, backlog_bytes), (0, 0, 0));
+            let whole = rig.whole_messages();
+            assert_eq!(sent, whole + rig.dropped, "{room}, {ends_slow}: {whole} arrived");
+        }
+    }
+}

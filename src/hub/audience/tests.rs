@@ -98,7 +98,7 @@ impl Model {
         if self.audience.round.is_some() {
             return;
         }
-        if !self.audience.begin_round() {
+        if !self.audience.begin_round(Duration::ZERO) {
             assert!(self.members.is_empty() || !self.waits(), "what was published goes out");
             self.taken = self.published;
             return;
@@ -187,14 +187,14 @@ fn a_newcomer_hears_what_is_published_after_it_came() {
     audience.publish(Duration::ZERO, batch(b"first"));
     audience.join(key(1));
     audience.publish(Duration::ZERO, batch(b"second"));
-    assert!(audience.begin_round());
+    assert!(audience.begin_round(Duration::ZERO));
     audience.join(key(2));
     audience.publish(Duration::ZERO, batch(b"third"));
     let mut heard = Vec::new();
     while audience.due().is_some() {
         match audience.next_in_round() {
             Some((member, batch)) => heard.push((member.index(), batch.frames)),
-            None => _ = audience.begin_round(),
+            None => _ = audience.begin_round(Duration::ZERO),
         }
     }
     let expected: [(u32, &[u8]); 5] =
@@ -207,7 +207,7 @@ fn a_lone_publication_is_shared_not_copied() {
     let mut audience = audience_of(1);
     let published = batch(b"shared");
     audience.publish(Duration::ZERO, published.clone());
-    assert!(audience.begin_round());
+    assert!(audience.begin_round(Duration::ZERO));
     let (_, heard) = audience.next_in_round().expect("there is a member");
     assert_eq!(heard.frames.as_ptr(), published.frames.as_ptr());
 }
@@ -220,7 +220,7 @@ fn a_round_is_bounded_but_takes_at_least_one() {
         audience.publish(Duration::ZERO, batch(&vec![0; size]));
     }
     let mut rounds = Vec::new();
-    while audience.begin_round() {
+    while audience.begin_round(Duration::ZERO) {
         rounds.extend(std::iter::from_fn(|| audience.next_in_round()).map(|(_, batch)| batch));
     }
     let sizes: Vec<(usize, u32)> =
@@ -319,7 +319,7 @@ fn a_round_that_is_on_goes_on_at_once() {
     let mut audience = audience_of(100);
     audience.end_round(Duration::from_secs(9));
     audience.publish(Duration::ZERO, batch(b"one"));
-    assert!(audience.begin_round());
+    assert!(audience.begin_round(Duration::ZERO));
     assert_eq!(audience.due(), Some(Duration::ZERO));
     assert_eq!(std::iter::from_fn(|| audience.next_in_round()).count(), 100);
     assert_eq!(audience.due(), None);
@@ -329,7 +329,28 @@ fn a_round_that_is_on_goes_on_at_once() {
 fn without_members_nothing_piles_up() {
     let mut audience = Audience::default();
     audience.publish(Duration::ZERO, batch(b"to nobody"));
-    assert!(!audience.begin_round());
+    assert!(!audience.begin_round(Duration::ZERO));
     assert!(audience.round.is_none());
     assert_eq!((audience.due(), audience.gathered_bytes()), (None, 0));
+}
+
+#[test]
+fn a_round_takes_as_long_as_its_sends_and_delays_its_oldest() {
+    let at = Duration::from_micros;
+    let mut audience = audience_of(100);
+    audience.end_round(at(0));
+    audience.publish(at(20_000), batch(b"old"));
+    audience.publish(at(20_010), batch(b"new"));
+    let mut sends = Vec::new();
+    assert!(!audience.serve(at(20_300), 60, &mut sends));
+    // What comes meanwhile belongs to the next round.
+    audience.publish(at(20_350), batch(b"later"));
+    assert!(audience.serve(at(20_400), 60, &mut sends));
+    assert_eq!(sends.len(), 100);
+    let times = audience.end_round(at(20_500));
+    assert_eq!(times, RoundTimes { sending: at(200), delay: at(500) });
+
+    assert!(audience.serve(at(30_000), 200, &mut sends));
+    let times = audience.end_round(at(30_100));
+    assert_eq!(times, RoundTimes { sending: at(100), delay: at(30_100 - 20_350) });
 }

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRequest, Request};
-use axum::http::header::WWW_AUTHENTICATE;
+use axum::http::header::{SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::AskError;
 use crate::limits::{ADMIN_BODY_BYTES_MAX, ADMIN_REQUEST_TIME};
+use crate::protocol::upgrade::Refusal;
 
 /// A refusal: `{"error":{"code":…,"message":…}}`.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -72,6 +73,13 @@ impl ApiError {
         )
     }
 
+    /// The opening of a WebSocket that failed.
+    pub(super) fn no_upgrade(refusal: &Refusal) -> Self {
+        let (status, _) = refusal.status();
+        let status = StatusCode::from_u16(status).expect("it is one of HTTP");
+        Self::new(status, "no_upgrade", refusal.detail())
+    }
+
     pub(super) fn unavailable(code: &'static str, message: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message)
     }
@@ -82,6 +90,11 @@ impl IntoResponse for ApiError {
         let Self { status, code, message } = self;
         let body = Json(json!({ "error": { "code": code, "message": message } }));
         let mut response = (status, body).into_response();
+        if status == StatusCode::UPGRADE_REQUIRED {
+            let headers = response.headers_mut();
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        }
         if status == StatusCode::UNAUTHORIZED {
             let challenge = HeaderValue::from_static("Bearer realm=\"ringwire\"");
             response.headers_mut().insert(WWW_AUTHENTICATE, challenge);

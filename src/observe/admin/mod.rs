@@ -3,6 +3,7 @@
 mod connections;
 mod control;
 mod error;
+mod feed;
 mod guard;
 mod health;
 mod rooms;
@@ -15,12 +16,12 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread;
 
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, get, post};
+use axum::{Extension, Router};
 use tokio::runtime::{self, Runtime};
 use tokio::sync::{mpsc, watch};
 
@@ -28,8 +29,9 @@ pub use shards::{AskError, RoomList, list_rooms, rooms};
 pub use token::AdminToken;
 
 use self::error::ApiError;
+use self::feed::Feed;
 use self::guard::Guard;
-use super::{LogControl, ShardCounters, exposition, process_exposition};
+use super::{LogControl, MEDIA_TYPE, ShardCounters, exposition};
 use crate::limits::ADMIN_BODY_BYTES_MAX;
 use crate::mesh::Mesh;
 
@@ -107,10 +109,12 @@ impl Admin {
 
 /// To be called inside the runtime.
 fn router(operator: Operator, token: Option<AdminToken>) -> Router {
+    let feed = Feed::start(&operator);
     let routes = routes().into_iter();
     let router = routes.fold(Router::new(), |router, (path, methods)| router.route(path, methods));
     router
         .with_state(operator)
+        .layer(Extension(feed))
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .fallback(async || ApiError::not_found("there is nothing here: GET / lists what there is"))
         .layer(DefaultBodyLimit::max(ADMIN_BODY_BYTES_MAX))
@@ -130,6 +134,8 @@ fn routes() -> Vec<(&'static str, MethodRouter<Operator>)> {
         ("/api/publish", post(rooms::publish)),
         ("/api/connections/{id}", get(connections::one)),
         ("/api/disconnect", post(connections::disconnect)),
+        ("/api/overview", get(feed::overview)),
+        ("/api/feed", get(feed::watch)),
         ("/api/drain", post(control::drain)),
         ("/api/log-level", get(control::log_level).put(control::set_log_level)),
         #[cfg(debug_assertions)]
@@ -149,9 +155,10 @@ async fn index() -> String {
 }
 
 async fn metrics(State(operator): State<Operator>) -> impl IntoResponse {
-    let mut text = exposition(&operator.counters) + &process_exposition();
-    text += &operator.log.exposition();
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text)
+    (
+        [(CONTENT_TYPE, MEDIA_TYPE)],
+        exposition(&operator.counters, &operator.mesh) + &operator.log.exposition(),
+    )
 }
 
 async fn openapi() -> impl IntoResponse {

@@ -56,6 +56,7 @@ impl Connection {
             match socket::send(&self.socket, bytes) {
                 Sent::Bytes(count) if count == bytes.len() => return true,
                 Sent::Bytes(count) => taken = count,
+                Sent::Starved => {}
                 Sent::Broken => return false,
             }
         }
@@ -75,6 +76,7 @@ impl Connection {
                 self.unsent.drain(..count);
                 true
             }
+            Sent::Starved => true,
             Sent::Broken => false,
         }
     }

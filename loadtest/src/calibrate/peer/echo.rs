@@ -247,7 +247,7 @@ impl Echo {
                         return;
                     }
                 }
-                Received::Nothing => return,
+                Received::Nothing | Received::Starved => return,
                 Received::End | Received::Broken => return self.drain(index),
             }
         }
