@@ -316,6 +316,28 @@ fn what_waits_for_a_peer_that_hangs_up_is_counted_as_dropped() {
 }
 
 #[test]
+fn what_the_kernel_had_no_memory_for_is_sent_again() {
+    const PAYLOAD: usize = 1234;
+    let program = project_file("tests/clients/python_starve.py");
+    let size = (PAYLOAD + 4).to_string();
+    let starved = ["python3", program.to_str().expect("the path is UTF-8"), &size];
+    let server = Server::start_under(&starved, &["--shards", "1", "--admin", "127.0.0.1:0"]);
+    let (address, admin) = (server.address(), server.admin_address());
+    let mut client = Client::open(address, "/echo");
+    for (length, shortages) in [(PAYLOAD - 1, None), (PAYLOAD, Some(&1))] {
+        let payload = vec![b'x'; length];
+        client.send(TEXT, &payload);
+        assert_eq!(client.read(), Ok((TEXT, payload)));
+        let samples = Samples::of(admin);
+        let told = samples.of_family("memory_shortages_total");
+        assert_eq!(told.get("call=\"send\""), shortages, "{length} bytes");
+    }
+    let truth = client.close(1000);
+    nothing_is_left(admin);
+    assert_eq!(Samples::of(admin).traffic(), truth);
+}
+
+#[test]
 fn refusals_for_who_comes_are_counted() {
     let arguments = ["--shards", "1", "--admin", "127.0.0.1:0", "--max-connections", "1"];
     let server =
