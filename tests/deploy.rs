@@ -239,9 +239,7 @@ fn the_example_configuration_shows_every_setting() {
     let help = run_well(SERVER, &["serve", "--help"]);
     let flags: Vec<&str> = help
         .lines()
-        .filter_map(|line| {
-            line.trim().strip_prefix("-h, ").unwrap_or(line.trim()).strip_prefix("--")
-        })
+        .filter_map(|line| line.trim().trim_start_matches("-h, ").strip_prefix("--"))
         .map(|flag| flag.split([' ', '[', '=']).next().unwrap_or(flag))
         .collect();
     assert!(flags.len() > 15, "{help}");
@@ -312,7 +310,7 @@ fn start_under_profile(profile: &Path, arguments: &[&str]) -> Server {
     let python = project_file(".deps/venv/bin/python");
     program::require(&python);
     let loader = project_file("tests/clients/seccomp_run.py");
-    let wrapper = [&python, &loader, profile].map(|path| text_of(path));
+    let wrapper = [&python, &loader, profile].map(text_of);
     Server::start_under(&wrapper, arguments)
 }
 
@@ -354,7 +352,7 @@ fn without_its_lines_for_io_uring_the_server_says_what_is_missing() {
     let python = project_file(".deps/venv/bin/python");
     let loader = project_file("tests/clients/seccomp_run.py");
     let profile = project_file(PROFILE);
-    let paths = [&loader, &profile].map(|path| text_of(path));
+    let paths = [text_of(&loader), text_of(&profile)];
     let arguments = [&paths[..], &["--without", "io_uring_", SERVER, "--listen", "127.0.0.1:0"]];
     let output = run(text_of(&python), &arguments.concat());
     let said = String::from_utf8_lossy(&output.stderr);
