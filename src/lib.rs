@@ -17,6 +17,7 @@
 //! | [`handshake`] | accept to 101, async on tokio-uring | all above |
 //! | [`shard`] | one core: the turn | all above |
 //! | [`observe`] | counters, the log and the admin listener | `connection`, `config` |
+//! | [`systemd`] | tells the service manager how the server is doing | `limits` |
 //! | [`top`] | the overview in a terminal | `observe` |
 //! | [`server`] | threads, signals, drain | everything |
 //!
@@ -39,5 +40,6 @@ pub mod ring;
 pub mod security;
 pub mod server;
 pub mod shard;
+pub mod systemd;
 pub mod top;
 pub mod web;

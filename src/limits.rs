@@ -192,6 +192,10 @@ pub const HEARTBEAT_MAX: Duration = Duration::from_secs(3600);
 /// Longest `--drain`: supervisors kill a process that takes longer to stop.
 pub const DRAIN_MAX: Duration = Duration::from_secs(3600);
 
+/// What the service manager allows a process beyond its drain, before it is killed: a process that
+/// is swapped out or short of CPU ends late.
+pub const STOP_MARGIN: Duration = Duration::from_secs(5);
+
 /// Descriptors of a shard that are not connections: reserve, listeners, rings, and those of
 /// handshakes that are being refused.
 pub const DESCRIPTOR_RESERVE: u64 = 16;

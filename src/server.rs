@@ -36,6 +36,7 @@ use crate::ring::probe::probe;
 use crate::ring::{allowed_cpus, raise_descriptor_limit};
 use crate::security::Access;
 use crate::shard::{self, Passwords, ShardPlan};
+use crate::systemd::Notifier;
 use handover::Inheritance;
 use listeners::Listeners;
 use successor::Door;
@@ -165,7 +166,9 @@ impl Server {
             let (orders, received) = mpsc::channel(ORDERS_MAX);
             let (handed_over, is_handed_over) = tokio::sync::watch::channel(false);
             let summary = Summary::new(self.summary, Arc::clone(&counters), log.clone());
-            let mut watch = Watch::new(signals, reports, received, handed_over, summary, mesh);
+            let manager = Notifier::from_environment();
+            let mut watch =
+                Watch::new(signals, reports, received, handed_over, summary, mesh, manager);
             watch.await_start().await?;
             let mut door = Door::new(listeners, admin.as_ref().map(|(listener, _)| listener))?;
             if let Some((listener, admin)) = admin {
@@ -183,6 +186,7 @@ impl Server {
                 tracing::info!(%address, "listening");
                 log.say(format_args!("listening on ws://{address}"));
             }
+            watch.manager.ready(&format!("serving on {} shards", watch.mesh.shards()));
             watch.until_drained(door, self.drain).await
         });
         match outcome {

@@ -5,11 +5,13 @@ mod common;
 mod observed;
 #[path = "common/raw.rs"]
 mod raw;
+#[path = "common/successor.rs"]
+mod successor;
 
 use common::Server;
 use observed::wait_for_value;
 use raw::{End, RawClient, close_frame};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::os::linux::net::SocketAddrExt;
@@ -18,31 +20,9 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
+use successor::Successor;
 
 const LONG: Duration = Duration::from_secs(30);
-
-/// A server that another one has started; killed when dropped.
-struct Successor(Pid);
-
-impl Successor {
-    /// The successor of `server`, once it has taken over.
-    fn of(server: &Server) -> Self {
-        let line = format!("has taken over from process {}", server.pid());
-        let process = server.wait_for_line(|found| {
-            let (before, _) = found.split_once(&line)?;
-            before.trim().strip_prefix("process ")?.parse().ok()
-        });
-        let process = process.expect("the successor says that it has taken over");
-        Self(Pid::from_raw(process).expect("a process id"))
-    }
-}
-
-impl Drop for Successor {
-    fn drop(&mut self) {
-        // It may have ended.
-        let _ = kill_process(self.0, Signal::KILL);
-    }
-}
 
 /// Waits to be told to go, and comes back.
 fn come_back(address: SocketAddr, mut client: RawClient) -> RawClient {

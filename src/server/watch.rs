@@ -17,6 +17,7 @@ use super::successor::{Door, HandedOver, Program};
 use crate::limits::HANDOVER_TIME;
 use crate::mesh::{DrainPlan, Mesh};
 use crate::observe::{Order, Summary};
+use crate::systemd::Notifier;
 
 /// The signals of an operator.
 pub(super) struct Signals {
@@ -62,6 +63,7 @@ pub(super) struct Watch {
     handed_over: watch::Sender<bool>,
     summary: Summary,
     pub(super) mesh: Arc<Mesh>,
+    pub(super) manager: Notifier,
     running: usize,
     /// When the process ends, whoever is still here.
     deadline: Option<Instant>,
@@ -79,6 +81,7 @@ impl Watch {
         handed_over: watch::Sender<bool>,
         summary: Summary,
         mesh: Arc<Mesh>,
+        manager: Notifier,
     ) -> Self {
         Self {
             signals,
@@ -87,6 +90,7 @@ impl Watch {
             handed_over,
             summary,
             mesh,
+            manager,
             running: 0,
             deadline: None,
             handover: None,
@@ -156,6 +160,9 @@ impl Watch {
     fn drain(&mut self, door: &mut Door, plan: DrainPlan) {
         if self.deadline.is_none() {
             tracing::info!(at_most = ?plan.grace, "draining");
+            if !plan.handed_over {
+                self.manager.stopping(plan.grace);
+            }
             door.close();
             self.deadline = Some(Instant::now() + plan.grace);
             self.mesh.begin_drain(plan);
@@ -194,6 +201,7 @@ impl Watch {
         match handed {
             Ok((stream, process)) => {
                 tracing::info!("process {process} has taken over");
+                self.manager.main_process(process);
                 if let Some(successor) = self.successor.take() {
                     // It is not this process that it ends with.
                     successor.abort();
