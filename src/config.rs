@@ -52,6 +52,9 @@ pub struct Config {
     pub max_connections: Option<usize>,
     /// How long a drain takes to let every connection go.
     pub drain: Duration,
+    /// Take the listening sockets of a running server over: of the one that listens on this
+    /// address, or on the first of ours.
+    pub take_over: Option<Option<SocketAddr>>,
     /// A filter in the syntax of `tracing`, such as `info` or `ringwire=debug`; known to parse.
     pub log_level: String,
     /// Who may come.
@@ -71,6 +74,7 @@ impl Default for Config {
             max_message: limits::MESSAGE_BYTES_DEFAULT,
             max_connections: None,
             drain: Duration::from_secs(10),
+            take_over: None,
             log_level: "info".to_owned(),
             access: AccessConfig::default(),
             chat: ChatConfig::default(),
@@ -180,6 +184,10 @@ struct Settings {
     #[arg(long, value_name = "DURATION")]
     #[serde(deserialize_with = "scalar")]
     drain: Option<Span>,
+    /// Take over from the server that listens there [default: on the first --listen]
+    #[arg(long, value_name = "ADDR:PORT", num_args = 0..=1, require_equals = true)]
+    #[serde(skip)]
+    take_over: Option<Option<SocketAddr>>,
     /// Log filter, such as warn or ringwire=debug [default: info]
     #[arg(long, value_name = "FILTER")]
     log_level: Option<String>,
@@ -236,6 +244,7 @@ impl Settings {
             max_message: self.max_message.or(other.max_message),
             max_connections: self.max_connections.or(other.max_connections),
             drain: self.drain.or(other.drain),
+            take_over: self.take_over.or(other.take_over),
             log_level: self.log_level.or(other.log_level),
             auth: self.auth.or(other.auth),
             auth_key: self.auth_key.or(other.auth_key),
@@ -269,6 +278,7 @@ impl Settings {
             max_message: self.max_message.map_or(default.max_message, |ByteSize(bytes)| bytes),
             max_connections: self.max_connections.map(NonZeroUsize::get),
             drain: self.drain.map_or(default.drain, |Span(time)| time),
+            take_over: self.take_over,
             log_level: self.log_level.unwrap_or(default.log_level),
         };
         if config.listen.is_empty() {

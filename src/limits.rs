@@ -157,6 +157,10 @@ pub const LISTEN_BACKLOG: i32 = 65_535;
 /// Connections accepted in one go before others get their share of the thread.
 pub const ACCEPTS_PER_TURN: usize = 64;
 
+/// Connections accepted in one go by a listener that is about to end: they are told so instead of
+/// being reset. At 5 µs each, 80 ms.
+pub const LAST_ACCEPTS_MAX: usize = 16 * 1024;
+
 /// Handshakes in progress on a shard. A silent one costs about 1 KiB. When a newcomer finds it
 /// full, the oldest is ended, however long it has been here: at 1,600 a second that stay silent all
 /// have their 10 s. Where one address may send so many, only `--handshake-rate` keeps it from this.
@@ -320,3 +324,14 @@ pub const RATE_REFUSALS_MAX: u32 = 100;
 
 /// Orders of operators that wait for the control thread: more than a second of clicks.
 pub const ORDERS_MAX: usize = 16;
+
+/// Sockets that a server takes over from another: one for each shard and address, and some 60
+/// addresses.
+pub const HANDOVER_SOCKETS_MAX: usize = 64 * SHARDS_MAX;
+
+/// Time that a successor has from its knock until it accepts connections: a thousand shards start
+/// in less than ten seconds.
+pub const HANDOVER_TIME: Duration = Duration::from_secs(60);
+
+/// Time that a server has to see that its successor is ready.
+pub const RELEASE_TIME: Duration = Duration::from_secs(10);

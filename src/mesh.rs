@@ -59,12 +59,21 @@ impl Envelope {
     }
 }
 
+/// How a server lets everybody go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Farewell {
+    /// The time it takes.
+    pub grace: Duration,
+    /// Another process accepts from the listening sockets: nobody is turned away.
+    pub handed_over: bool,
+}
+
 /// The inboxes of all shards.
 #[derive(Debug)]
 pub struct Mesh {
     shards: Box<[Inboxes]>,
     /// Set once, beside the inboxes: a full one cannot hold it up.
-    drain: OnceLock<Duration>,
+    drain: OnceLock<Farewell>,
     running: AtomicUsize,
 }
 
@@ -106,16 +115,16 @@ impl Mesh {
         &self.shards[shard].wake
     }
 
-    /// Tells every shard to stop accepting and let everybody go within `grace`.
-    pub fn begin_drain(&self, grace: Duration) {
+    /// Tells every shard to stop accepting and to let everybody go.
+    pub fn begin_drain(&self, farewell: Farewell) {
         // The first word counts.
-        let _ = self.drain.set(grace);
+        let _ = self.drain.set(farewell);
         self.wake_all();
     }
 
-    /// How long everybody has to go, once they have to.
+    /// How everybody has to go, once they have to.
     #[must_use]
-    pub fn drain(&self) -> Option<Duration> {
+    pub fn drain(&self) -> Option<Farewell> {
         self.drain.get().copied()
     }
 

@@ -1,18 +1,22 @@
-//! The process: shards on their threads, signals and the admin listener on this one.
+//! The process: shards on their threads, signals on this one, and the way from one process to the
+//! next.
+
+mod handover;
+mod listeners;
+mod successor;
+mod watch;
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::TcpListener;
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
+use tokio::sync::mpsc;
 
 use crate::access_files::load_access;
 use crate::app::Endpoint;
@@ -26,13 +30,17 @@ use crate::limits::{
     PASSWORD_ANSWER_ATTEMPTS, PASSWORD_ANSWER_PAUSE, TICK_MILLISECONDS,
 };
 use crate::mesh::{Envelope, Mesh};
-use crate::observe::{self, LogControl, Operator, Order, ShardCounters};
+use crate::observe::{self, LogControl, Operator, ShardCounters};
 use crate::password_checker::PasswordChecker;
 use crate::protocol::{AssemblyPool, Limits};
 use crate::ring::probe::probe;
-use crate::ring::{allowed_cpus, raise_descriptor_limit, socket};
+use crate::ring::{allowed_cpus, raise_descriptor_limit};
 use crate::security::Access;
 use crate::shard::{self, Passwords, ShardPlan};
+use handover::Inheritance;
+use listeners::Listeners;
+use successor::Door;
+use watch::{Signals, Watch};
 
 /// Runs the server until it is told to end. Prints one line per listener when all shards accept.
 #[must_use]
@@ -67,20 +75,18 @@ enum Report {
     Ended(usize, io::Result<()>),
 }
 
+/// A server whose shards have been started.
 struct Server {
     control: tokio::runtime::Runtime,
     signals: Signals,
     mesh: Arc<Mesh>,
     counters: Arc<[ShardCounters]>,
     reports: mpsc::UnboundedReceiver<Report>,
-    listen: Vec<SocketAddr>,
-    admin: Option<std::net::TcpListener>,
+    listeners: Listeners,
+    admin: Option<TcpListener>,
+    /// The server before this one, until this one is ready.
+    inheritance: Option<Inheritance>,
     drain: Duration,
-}
-
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
 }
 
 impl Server {
@@ -91,17 +97,29 @@ impl Server {
         let control = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let signals = {
             let _entered = control.enter();
-            Signals {
-                terminate: signal(SignalKind::terminate())?,
-                interrupt: signal(SignalKind::interrupt())?,
-            }
+            Signals::listen()?
         };
         let access = load_access(&config.access).map_err(io::Error::other)?;
         let access = Arc::new(access);
-        let listen = claim_all(&config.listen)?;
-        let admin = config.admin.map(bind_admin).transpose()?;
         let cpus = allowed_cpus()?;
         let shards = config.shards.map_or(cpus.len(), NonZeroUsize::get);
+        let mut inheritance = match config.take_over {
+            Some(address) => Some(Inheritance::ask(address.unwrap_or(config.listen[0]))?),
+            None => None,
+        };
+        let mut inherited = inheritance
+            .as_mut()
+            .map(|found| std::mem::take(&mut found.sockets))
+            .unwrap_or_default();
+        let listeners = Listeners::open(&config.listen, shards, &mut inherited)?;
+        let admin = config
+            .admin
+            .map(|address| listeners::open_admin(address, &mut inherited))
+            .transpose()?;
+        if !inherited.is_empty() {
+            tracing::warn!("{} sockets of the server before are not listened on", inherited.len());
+        }
+        drop(inherited);
         let mesh = Arc::new(Mesh::new(shards)?);
         let counters: Arc<[ShardCounters]> =
             (0..shards).map(|_| ShardCounters::default()).collect();
@@ -113,7 +131,7 @@ impl Server {
             let plan = ShardPlan {
                 number,
                 cpu: cpus[number % cpus.len()],
-                listen: listen.clone(),
+                listeners: listeners.of_shard(number),
                 root: endpoint(config.app),
                 connections_max: connections_of(number, shards, config).min(allowed),
                 hasher: hasher.clone(),
@@ -126,36 +144,35 @@ impl Server {
                 counters: Arc::clone(&counters),
                 access: Arc::clone(&access),
             };
-            let reporter = reporter.clone();
-            thread::Builder::new().name(format!("shard-{number}")).spawn(move || {
-                let started = || drop(reporter.send(Report::Started));
-                let ended = shard::run(plan, started);
-                // Nobody listens any more only when the process is ending.
-                let _ = reporter.send(Report::Ended(number, ended));
-            })?;
+            spawn_shard(plan, reporter.clone())?;
         }
         let drain = config.drain;
-        Ok(Self { control, signals, mesh, counters, reports, listen, admin, drain })
+        Ok(Self { control, signals, mesh, counters, reports, listeners, admin, inheritance, drain })
     }
 
     fn serve(self, log: &LogControl) -> ExitCode {
-        let Self { control, signals, mesh, counters, reports, listen, admin, drain } = self;
+        let Self { control, signals, mesh, counters, reports, listeners, admin, .. } = self;
         let outcome = control.block_on(async {
             let (orders, received) = mpsc::channel(ORDERS_MAX);
-            let (_handed_over, is_handed_over) = watch::channel(false);
-            let mut watch = Watch { signals, reports, orders: received, mesh, running: 0 };
+            let (handed_over, is_handed_over) = tokio::sync::watch::channel(false);
+            let mut watch = Watch::new(signals, reports, received, handed_over, mesh);
             watch.await_start().await?;
-            for address in listen {
-                say(format_args!("listening on ws://{address}"));
-            }
+            let mut door = Door::new(listeners, admin.as_ref())?;
             if let Some(listener) = admin {
                 say(format_args!("admin on http://{}", listener.local_addr()?));
                 let mesh = Arc::clone(&watch.mesh);
                 let operator = Operator { mesh, counters, log: log.clone(), orders };
                 observe::start(listener, operator, is_handed_over)?;
             }
+            if let Some(inheritance) = self.inheritance {
+                take(inheritance);
+            }
+            door.open();
             say(format_args!("{} shards", watch.mesh.shards()));
-            watch.until_drained(drain).await
+            for address in door.addresses() {
+                say(format_args!("listening on ws://{address}"));
+            }
+            watch.until_drained(door, self.drain).await
         });
         match outcome {
             Ok(()) => ExitCode::SUCCESS,
@@ -167,108 +184,24 @@ impl Server {
     }
 }
 
-/// What the control thread waits for.
-struct Watch {
-    signals: Signals,
-    reports: mpsc::UnboundedReceiver<Report>,
-    orders: mpsc::Receiver<Order>,
-    mesh: Arc<Mesh>,
-    running: usize,
-}
-
-impl Watch {
-    async fn await_start(&mut self) -> io::Result<()> {
-        while self.running < self.mesh.shards() {
-            match self.reports.recv().await {
-                Some(Report::Started) => self.running += 1,
-                Some(Report::Ended(number, ended)) => return Err(broken(number, ended)),
-                None => unreachable!("a thread reports its end"),
-            }
-        }
-        Ok(())
-    }
-
-    /// Serves until the first signal, then lets everybody go; the second signal ends at once, and
-    /// so does the end of the time that is allowed.
-    async fn until_drained(&mut self, grace: Duration) -> io::Result<()> {
-        let mut deadline = None;
-        while self.running > 0 {
-            tokio::select! {
-                report = self.reports.recv() => match report {
-                    Some(Report::Ended(_, Ok(()))) if deadline.is_some() => self.running -= 1,
-                    Some(Report::Ended(number, ended)) => return Err(broken(number, ended)),
-                    Some(Report::Started) | None => unreachable!("every shard has started"),
-                },
-                () = self.signals.any() => {
-                    if deadline.is_some() {
-                        tracing::info!("second signal: ending now");
-                        return Ok(());
-                    }
-                    deadline = Some(self.drain(grace));
-                }
-                Some(Order::Drain) = self.orders.recv() => {
-                    if deadline.is_none() {
-                        deadline = Some(self.drain(grace));
-                    }
-                }
-                () = sleep_until(deadline) => {
-                    tracing::warn!("{} shards did not end in time", self.running);
-                    return Ok(());
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Asks every shard to let everybody go; says when the last must have gone.
-    fn drain(&self, grace: Duration) -> Instant {
-        tracing::info!("draining for at most {grace:?}");
-        self.mesh.begin_drain(grace);
-        Instant::now() + grace
+/// Tells the server before this one that it may let go.
+fn take(inheritance: Inheritance) {
+    let (own, other) = (std::process::id(), inheritance.process);
+    say(format_args!("process {own} has taken over from process {other}"));
+    if let Err(error) = inheritance.take() {
+        tracing::warn!("process {other}, which was taken over, says: {error}");
     }
 }
 
-/// Sleeps until `deadline`; without one, for ever.
-async fn sleep_until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
-    }
-}
-
-impl Signals {
-    async fn any(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-}
-
-fn broken(number: usize, ended: io::Result<()>) -> io::Error {
-    let cause = ended.err().unwrap_or_else(|| io::Error::other("ended by itself"));
-    io::Error::new(cause.kind(), format!("shard {number}: {cause}"))
-}
-
-fn claim_all(addresses: &[SocketAddr]) -> io::Result<Vec<SocketAddr>> {
-    let claim = |address: &SocketAddr| {
-        socket::claim(*address).map_err(|error| cannot_listen(*address, &error))
-    };
-    addresses.iter().map(claim).collect()
-}
-
-fn bind_admin(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let listener = std::net::TcpListener::bind(address).map_err(|error| {
-        let message =
-            format!("{}: choose another --admin, or --admin off", cannot_listen(address, &error));
-        io::Error::new(error.kind(), message)
+fn spawn_shard(plan: ShardPlan, reporter: mpsc::UnboundedSender<Report>) -> io::Result<()> {
+    let number = plan.number;
+    thread::Builder::new().name(format!("shard-{number}")).spawn(move || {
+        let started = || drop(reporter.send(Report::Started));
+        let ended = shard::run(plan, started);
+        // Nobody listens any more only when the process is ending.
+        let _ = reporter.send(Report::Ended(number, ended));
     })?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
-}
-
-fn cannot_listen(address: SocketAddr, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
+    Ok(())
 }
 
 /// Each shard has a table of descriptors of its own, so each may hold what the limit allows.

@@ -4,7 +4,7 @@
 mod observer;
 
 use observer::{Observer, SOON, token};
-use ringwire::ring::socket::{accept, claim, listen};
+use ringwire::ring::socket::{accept, listen, listen_alone};
 use ringwire::ring::{Interest, Wake, own_descriptor_table};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -96,16 +96,17 @@ fn a_wake_works_from_both_sides_of_a_table() {
 }
 
 #[test]
-fn an_address_that_is_listened_on_cannot_be_claimed() {
+fn an_address_that_is_listened_on_is_not_listened_on_alone() {
     let _alone = alone();
-    let listener = listen(loopback(), 1).expect("loopback has free ports");
-    let address = address_of(&listener);
-    let refused = claim(address).map_err(|error| error.kind());
-    assert_eq!(refused, Err(ErrorKind::AddrInUse), "though it shares its port");
-    drop(listener);
-    assert_eq!(claim(address).expect("nobody listens any more"), address);
-    let port = claim(loopback()).expect("loopback has free ports").port();
-    assert_ne!(port, 0, "a claimed address has a real port");
+    for listener in [listen(loopback(), 1), listen_alone(loopback(), 1)] {
+        let listener = listener.expect("loopback has free ports");
+        let address = address_of(&listener);
+        let refused = listen_alone(address, 1).map_err(|error| error.kind());
+        assert_eq!(refused.err(), Some(ErrorKind::AddrInUse), "though it shares its port");
+        let second = listen(address, 1).expect("the port can be shared");
+        drop((listener, second));
+        assert!(listen_alone(address, 1).is_ok(), "nobody listens any more");
+    }
 }
 
 #[test]

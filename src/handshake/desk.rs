@@ -94,12 +94,20 @@ pub struct Desk {
     adopted: RefCell<Vec<Adoption>>,
     /// Established connections, as of the shard's last turn.
     connections: Cell<usize>,
-    closed: Cell<bool>,
+    closed: Cell<Option<Closed>>,
+    /// Listeners that accept.
+    listeners: Cell<usize>,
     /// Somebody came to an empty desk: the sweeper may wake up.
     arrived: Notify,
     closing: Notify,
     /// Where every task reads to; its bytes are used up before the task waits.
     received: RefCell<Box<[u8]>>,
+}
+
+/// That a desk accepts nobody any more.
+#[derive(Clone, Copy, Debug)]
+struct Closed {
+    handed_over: bool,
 }
 
 /// Handshakes in progress, the oldest first.
@@ -121,17 +129,18 @@ impl Desk {
             refused: RefCell::new(Guests::new(REFUSED_HANDSHAKES_MAX, REFUSED_TIME)),
             adopted: RefCell::default(),
             connections: Cell::new(0),
-            closed: Cell::new(false),
+            closed: Cell::new(None),
+            listeners: Cell::new(0),
             arrived: Notify::new(),
             closing: Notify::new(),
             received: RefCell::new(vec![0; READ_BYTES].into()),
         }
     }
 
-    /// Whether no handshake is in progress and none waits for adoption.
+    /// Whether nobody comes any more, no handshake is in progress and none waits for adoption.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.guests_here() == 0 && self.adopted.borrow().is_empty()
+    pub fn is_done(&self) -> bool {
+        self.listeners.get() == 0 && self.guests_here() == 0 && self.adopted.borrow().is_empty()
     }
 
     /// Tells how many connections are established.
@@ -147,15 +156,25 @@ impl Desk {
         !adopted.is_empty()
     }
 
-    /// Lets nobody in any more, and ends the handshakes in progress.
-    pub fn close(&self) {
-        self.closed.set(true);
+    /// Accepts nobody any more. Handshakes in progress go on for `time`: who asks for an upgrade is
+    /// told that the server ends, or gets it where another process goes on with the listeners.
+    pub fn close(&self, handed_over: bool, time: Duration) {
+        self.closed.set(Some(Closed { handed_over }));
         self.closing.notify_waiters();
         for guests in [&self.guests, &self.refused] {
-            for (_, socket) in guests.borrow().sockets.iter() {
-                socket::shut_down(&**socket, Shutdown::Both);
-            }
+            guests.borrow_mut().hasten(time);
         }
+    }
+
+    /// A listener accepts for this desk from now on.
+    pub fn begin_listening(&self) {
+        self.listeners.set(self.listeners.get() + 1);
+    }
+
+    /// It accepts no more.
+    pub(super) fn end_listening(&self) {
+        self.listeners.set(self.listeners.get() - 1);
+        self.ring();
     }
 
     /// Ends handshakes whose time is up, for as long as the shard lives.
@@ -174,16 +193,26 @@ impl Desk {
 
     /// Waits until the desk is closed.
     pub(super) async fn closed(&self) {
-        if !self.closed.get() {
+        if !self.is_closed() {
             self.closing.notified().await;
         }
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.closed.get()
+        self.closed.get().is_some()
     }
 
-    pub(super) fn is_full(&self) -> bool {
+    /// Whether another process goes on with the listening sockets.
+    pub(super) fn is_handed_over(&self) -> bool {
+        self.closed.get().is_some_and(|closed| closed.handed_over)
+    }
+
+    /// Whether upgrades are granted.
+    pub(super) fn takes_connections(&self) -> bool {
+        !self.is_full() && (!self.is_closed() || self.is_handed_over())
+    }
+
+    fn is_full(&self) -> bool {
         let waiting = self.adopted.borrow().len();
         self.connections.get() + waiting >= self.plan.connections_max
     }
@@ -278,9 +307,9 @@ impl Desk {
         self.guests_of(place.is_refused).borrow_mut().leave(place.key);
         self.counters().handshakes_in_progress.set(self.guests_here());
         self.counters().count_handshake(result);
-        if self.closed.get() {
+        if self.is_closed() {
             // The shard may be waiting for the last guest to leave.
-            self.plan.mesh.wake(self.plan.shard).ring();
+            self.ring();
         }
     }
 
@@ -295,9 +324,14 @@ impl Desk {
     pub(super) fn adopt(&self, adoption: Adoption) {
         let mut adopted = self.adopted.borrow_mut();
         if adopted.is_empty() {
-            self.plan.mesh.wake(self.plan.shard).ring();
+            self.ring();
         }
         adopted.push(adoption);
+    }
+
+    /// Wakes the shard.
+    fn ring(&self) {
+        self.plan.mesh.wake(self.plan.shard).ring();
     }
 }
 
@@ -318,6 +352,15 @@ impl Guests {
         };
         self.deadlines.push_back((deadline, key));
         key
+    }
+
+    /// Gives everybody `time` at most from now on.
+    fn hasten(&mut self, time: Duration) {
+        self.time = time.min(self.time);
+        let latest = Instant::now() + self.time;
+        for (deadline, _) in &mut self.deadlines {
+            *deadline = latest.min(*deadline);
+        }
     }
 
     fn leave(&mut self, key: Key) {

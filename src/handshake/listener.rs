@@ -5,19 +5,21 @@ use std::io;
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::desk::Desk;
 use super::reception::receive_guest;
-use crate::limits::{ACCEPT_PAUSE_MILLISECONDS, ACCEPTS_PER_TURN};
+use crate::limits::{ACCEPT_PAUSE_MILLISECONDS, ACCEPTS_PER_TURN, LAST_ACCEPTS_MAX};
 use crate::protocol::upgrade::{Refusal, refuse};
 use crate::ring::{Interest, poll_once, socket};
 
 /// One warning in that time: an attack must not fill the disk.
 const WARN_PAUSE: Duration = Duration::from_secs(5);
 
-/// Accepts from `listener` and starts a handshake for each connection until the desk closes.
-pub async fn accept_connections(listener: OwnedFd, desk: Rc<Desk>) {
+/// Accepts from `listener` and starts a handshake for each connection until the desk closes. Then
+/// those who wait are answered and it listens no more, unless another process goes on with it.
+pub async fn accept_connections(listener: Arc<OwnedFd>, desk: Rc<Desk>) {
     let mut doorkeeper = Doorkeeper { reserve: reserve(), pause: Duration::ZERO, warned: None };
     while !desk.is_closed() {
         let ready = tokio::select! {
@@ -29,8 +31,12 @@ pub async fn accept_connections(listener: OwnedFd, desk: Rc<Desk>) {
             Err(error) => doorkeeper.on_failure(&error, &listener, &desk).await,
         }
     }
-    // The poll that may still wait in the kernel would keep a socket that is only closed listening.
-    socket::shut_down(&listener, Shutdown::Both);
+    if !desk.is_handed_over() {
+        doorkeeper.accept_last(&listener, &desk);
+        // Other threads and the poll that still waits in the kernel keep it open.
+        socket::shut_down(&listener, Shutdown::Both);
+    }
+    desk.end_listening();
 }
 
 struct Doorkeeper {
@@ -43,10 +49,20 @@ struct Doorkeeper {
 impl Doorkeeper {
     fn accept_burst(&self, listener: &OwnedFd, desk: &Rc<Desk>) -> io::Result<()> {
         for _ in 0..ACCEPTS_PER_TURN {
-            let Some(socket) = socket::accept(listener)? else { return Ok(()) };
-            tokio_uring::spawn(receive_guest(socket, Rc::clone(desk)));
+            if !accept_one(listener, desk)? {
+                break;
+            }
         }
         Ok(())
+    }
+
+    /// Those who wait already: a socket that listens no more resets them.
+    fn accept_last(&self, listener: &OwnedFd, desk: &Rc<Desk>) {
+        for _ in 0..LAST_ACCEPTS_MAX {
+            if !accept_one(listener, desk).is_ok_and(|is_accepted| is_accepted) {
+                break;
+            }
+        }
     }
 
     /// Descriptors are used up, or memory is. Handshakes that take long make room; where there are
@@ -80,6 +96,13 @@ impl Doorkeeper {
         }
         self.reserve = reserve();
     }
+}
+
+/// Whether somebody waited.
+fn accept_one(listener: &OwnedFd, desk: &Rc<Desk>) -> io::Result<bool> {
+    let Some(socket) = socket::accept(listener)? else { return Ok(false) };
+    tokio_uring::spawn(receive_guest(socket, Rc::clone(desk)));
+    Ok(true)
 }
 
 fn reserve() -> Option<File> {

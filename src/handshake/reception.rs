@@ -158,7 +158,7 @@ fn judge_upgrade(request: &UpgradeRequest<'_>, guest: &Guest<'_>) -> Result<Gran
             Refusal::Unauthorized
         })?;
     let ticket = desk.admit(guest.standing).map_err(|_| Refusal::TooMany)?;
-    if desk.is_full() || desk.is_closed() {
+    if !desk.takes_connections() {
         desk.release(ticket);
         return Err(Refusal::Unavailable);
     }

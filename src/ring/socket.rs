@@ -123,8 +123,8 @@ pub fn peer_address(socket: impl AsFd) -> Option<IpAddr> {
     SocketAddr::try_from(address).ok().map(|address| address.ip())
 }
 
-/// A listening socket that shares its port with the other shards' (`SO_REUSEPORT`). Accepted
-/// sockets inherit `TCP_NODELAY`.
+/// A listening socket that shares its port with others (`SO_REUSEPORT`). Accepted sockets inherit
+/// `TCP_NODELAY`.
 ///
 /// # Errors
 /// As `bind(2)` and `listen(2)`: the address is in use, not of this host, or a privileged port.
@@ -132,22 +132,35 @@ pub fn listen(address: SocketAddr, backlog: i32) -> io::Result<OwnedFd> {
     let socket = stream_socket(address)?;
     socket.set_reuse_port(true)?;
     socket.bind(&address.into())?;
+    begin_to_listen(socket, backlog)
+}
+
+/// The same for the first on an address: it fails when another process listens there, which
+/// `SO_REUSEPORT` would hide. Further ones can share the port, which is never free in between.
+///
+/// # Errors
+/// As [`listen`].
+pub fn listen_alone(address: SocketAddr, backlog: i32) -> io::Result<OwnedFd> {
+    let socket = stream_socket(address)?;
+    socket.bind(&address.into())?;
+    socket.set_reuse_port(true)?;
+    begin_to_listen(socket, backlog)
+}
+
+fn begin_to_listen(socket: Socket, backlog: i32) -> io::Result<OwnedFd> {
     socket.set_tcp_nodelay(true)?;
     socket.set_nonblocking(true)?;
     socket.listen(backlog)?;
     Ok(socket.into())
 }
 
-/// Claims `address` alone for a moment and gives back the address with its real port. Fails when
-/// another process listens there, which `SO_REUSEPORT` would hide.
+/// The address a socket is bound to.
 ///
 /// # Errors
-/// As `bind(2)`.
-pub fn claim(address: SocketAddr) -> io::Result<SocketAddr> {
-    let socket = stream_socket(address)?;
-    socket.bind(&address.into())?;
-    let bound = socket.local_addr()?;
-    bound.as_socket().ok_or_else(|| io::Error::other("the socket has no IP address"))
+/// When it has no IP address.
+pub fn local_address(socket: impl AsFd) -> io::Result<SocketAddr> {
+    let address = net::getsockname(socket)?;
+    SocketAddr::try_from(address).map_err(|_| io::Error::other("the socket has no IP address"))
 }
 
 /// Starts to connect to `target` from `source` (any port). The socket is writable when the attempt

@@ -50,6 +50,7 @@ use crate::security::Access;
 use exchange::Exchange;
 use passing::Outboxes;
 use slot::Slot;
+use timers::Drain;
 
 /// Where the broadcast audience gets its order.
 const HOME: usize = 0;
@@ -96,13 +97,6 @@ struct Shard {
     requests: Requests,
     notices: Vec<Notice>,
     sends: Vec<(Key, Batch)>,
-}
-
-/// How far a drain is.
-#[derive(Clone, Copy, Debug)]
-struct Drain {
-    /// When who is still here is cut off.
-    deadline: Tick,
 }
 
 /// Time since the shard began, read once per turn.
@@ -226,7 +220,7 @@ impl Shard {
         if self.draining.is_some()
             && !self.has_ended
             && self.slots.is_empty()
-            && self.desk.is_empty()
+            && self.desk.is_done()
             && !self.exchange.rooms.has_requests()
             && self.outboxes.is_empty()
         {
@@ -264,11 +258,9 @@ impl Shard {
         if !leftover.is_empty() {
             self.exchange.work_on(now, key, slot, &mut leftover);
         }
-        if self.draining.is_some() {
-            // It was granted its upgrade before the drain began: it is told to go with the others.
-            self.arm(key, now.tick);
-        } else {
-            self.arm_deadline(key);
+        match self.draining {
+            Some(drain) => self.arm_farewell(key, drain),
+            None => self.arm_deadline(key),
         }
         self.perform_step(key);
     }

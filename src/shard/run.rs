@@ -2,7 +2,7 @@
 
 use std::collections::hash_map::RandomState;
 use std::io;
-use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -12,11 +12,11 @@ use crate::app::chat::Rates;
 use crate::connection::Workshop;
 use crate::handshake::{Desk, DeskPlan, accept_connections};
 use crate::hub::{Epoch, HistoryLimits};
-use crate::limits::{HOST_RING_ENTRIES, LISTEN_BACKLOG, RING_ENTRIES};
+use crate::limits::{HOST_RING_ENTRIES, RING_ENTRIES};
 use crate::mesh::Mesh;
 use crate::observe::ShardCounters;
 use crate::ring::{
-    Doorbell, HostSizes, Ring, RingSizes, own_descriptor_table, pin_to_cpu, run_hosted, socket,
+    Doorbell, HostSizes, Ring, RingSizes, own_descriptor_table, pin_to_cpu, run_hosted,
 };
 use crate::security::Access;
 
@@ -27,8 +27,8 @@ pub struct ShardPlan {
     pub number: usize,
     /// The processor it stays on.
     pub cpu: usize,
-    /// Where it listens, each address shared with the other shards.
-    pub listen: Vec<SocketAddr>,
+    /// Its listening sockets. They stay open for as long as the process lives.
+    pub listeners: Vec<Arc<OwnedFd>>,
     /// What an upgrade on `/` gets.
     pub root: Endpoint,
     /// Connections it takes.
@@ -56,8 +56,7 @@ pub struct ShardPlan {
 /// Runs a shard on the calling thread until it was drained. Calls `started` when it accepts.
 ///
 /// # Errors
-/// When it cannot start: a listener cannot be bound, a ring cannot be made. Or when the kernel
-/// refuses to go on with the ring.
+/// When it cannot start: a ring cannot be made. Or when the kernel refuses to go on with the ring.
 pub fn run(plan: ShardPlan, started: impl FnOnce()) -> io::Result<()> {
     pin_to_cpu(plan.cpu)?;
     own_descriptor_table()?;
@@ -80,9 +79,9 @@ async fn live(plan: ShardPlan, started: impl FnOnce()) -> io::Result<()> {
         mesh: Arc::clone(&plan.mesh),
         access: Arc::clone(&plan.access),
     }));
-    for address in &plan.listen {
-        let listener = socket::listen(*address, LISTEN_BACKLOG)?;
-        tokio_uring::spawn(accept_connections(listener, Rc::clone(&desk)));
+    for listener in &plan.listeners {
+        desk.begin_listening();
+        tokio_uring::spawn(accept_connections(Arc::clone(listener), Rc::clone(&desk)));
     }
     tokio_uring::spawn(Rc::clone(&desk).sweep());
     let mut shard = Shard::new(plan, ring, desk);

@@ -2,15 +2,54 @@
 
 use std::time::Duration;
 
-use super::{Drain, Shard, kind};
+use super::{Shard, kind};
 use crate::collections::{Key, Tick};
 use crate::connection::CloseReason;
 use crate::limits::{TICK_MILLISECONDS, TIMERS_PER_TURN};
+use crate::mesh::Farewell;
 use crate::protocol::CloseCode;
 use crate::ring::{TimerSlot, Token};
 
 const TICK_TIMER: TimerSlot = TimerSlot(0);
 const PACE_TIMER: TimerSlot = TimerSlot(1);
+
+/// Time of the handshakes in progress when the server ends: a round trip, and the rest of a head.
+const ENDING_HANDSHAKE_TIME: Duration = Duration::from_secs(1);
+
+/// How far a drain is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Drain {
+    shard: usize,
+    begin: Tick,
+    /// Ticks over which the farewells are spread: four fifths of the time. The last have the rest
+    /// to take what they are owed.
+    spread: Tick,
+    /// When who is still here is cut off: a twentieth before the process ends.
+    deadline: Tick,
+}
+
+impl Drain {
+    fn new(shard: usize, now: Tick, grace: Duration) -> Self {
+        let ticks = grace.as_millis() as u64 / TICK_MILLISECONDS;
+        Self {
+            shard,
+            begin: now,
+            spread: (ticks * 4 / 5).max(1) as Tick,
+            deadline: now.wrapping_add((ticks * 19 / 20) as Tick),
+        }
+    }
+
+    /// When a connection is told to go that is here `now`: at any time until the end of the
+    /// spread.
+    fn farewell(self, key: Key, now: Tick) -> Tick {
+        let left = self.begin.wrapping_add(self.spread).wrapping_sub(now).cast_signed().max(1);
+        // Consecutive slots, and the same slot of different shards, are spread evenly (Knuth, 6.4),
+        // whatever the length of the spread.
+        let number = key.index().wrapping_add((self.shard as u32).wrapping_mul(0x85EB_CA6B));
+        let place = u64::from(number.wrapping_mul(0x9E37_79B1));
+        now.wrapping_add((place * u64::from(left.unsigned_abs()) >> 32) as Tick)
+    }
+}
 
 impl Shard {
     pub(super) fn arm_deadline(&mut self, key: Key) {
@@ -97,32 +136,39 @@ impl Shard {
 
     pub(super) fn heed_drain(&mut self) {
         if self.draining.is_none()
-            && let Some(grace) = self.mesh.drain()
+            && let Some(farewell) = self.mesh.drain()
         {
-            self.begin_drain(grace);
+            self.begin_drain(farewell);
         }
     }
 
-    /// Stops accepting and spreads the farewells over the first half of `grace`, so that not
-    /// everybody reconnects elsewhere in the same moment. Nine tenths of it must do for all.
-    fn begin_drain(&mut self, grace: Duration) {
+    /// Stops accepting and spreads the farewells, so that not everybody reconnects elsewhere in the
+    /// same moment.
+    fn begin_drain(&mut self, farewell: Farewell) {
         let now = self.clock.tick();
-        let ticks = (grace.as_millis() as u64 / TICK_MILLISECONDS) as Tick;
-        self.draining = Some(Drain { deadline: now.wrapping_add(ticks / 10 * 9) });
-        self.desk.close();
-        let spread = (ticks / 2).max(1);
+        let drain = Drain::new(self.number, now, farewell.grace);
+        self.draining = Some(drain);
+        // Who is still in its handshake when the server ends goes within a second; where another
+        // process goes on, there is no hurry.
+        let time = farewell.grace / 20 * 19;
+        let time = if farewell.handed_over { time } else { time.min(ENDING_HANDSHAKE_TIME) };
+        self.desk.close(farewell.handed_over, time);
         let keys: Vec<Key> = self.slots.iter().map(|(key, _)| key).collect();
         for key in keys {
             let slot = self.slots.get(key).expect("listed just now");
-            // Consecutive slots are spread evenly (Knuth, 6.4).
-            let share = key.index().wrapping_mul(0x9E37_79B1) % spread;
-            let farewell = now.wrapping_add(share);
+            let farewell = drain.farewell(key, now);
             // Who is on the way out already gets no more time for it.
             let sooner = farewell.wrapping_sub(slot.armed).cast_signed() < 0;
             if !slot.ended && (slot.connection.is_open() || sooner) {
                 self.arm(key, farewell);
             }
         }
+    }
+
+    /// Arms the farewell of a connection that was granted its upgrade before the drain, or by a
+    /// server that another goes on for.
+    pub(super) fn arm_farewell(&mut self, key: Key, drain: Drain) {
+        self.arm(key, drain.farewell(key, self.clock.tick()));
     }
 
     /// Has the ring wake us for the next tick and, unless there is more to send at once, for the
@@ -142,6 +188,53 @@ impl Shard {
             self.pacing = true;
             let delay = due.saturating_sub(self.clock.now);
             self.ring.timer(PACE_TIMER, delay, Token::new(kind::PACE, 0, 0));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Farewells of each second of a drain that begins at a tick close to the wrap.
+    fn farewells(shards: usize, connections: u32, grace: Duration) -> Vec<usize> {
+        const BEGIN: Tick = Tick::MAX - 5;
+        let mut seconds = Vec::new();
+        for shard in 0..shards {
+            let drain = Drain::new(shard, BEGIN, grace);
+            for index in 0..connections {
+                let farewell = drain.farewell(Key::from_parts(index, 0), BEGIN);
+                assert!(drain.deadline.wrapping_sub(farewell).cast_signed() >= 0);
+                let second =
+                    (farewell.wrapping_sub(BEGIN) / crate::limits::TICKS_PER_SECOND) as usize;
+                seconds.resize(seconds.len().max(second + 1), 0);
+                seconds[second] += 1;
+            }
+        }
+        seconds
+    }
+
+    #[test]
+    fn farewells_are_spread_evenly_over_most_of_the_drain() {
+        for (shards, connections) in [(1, 10_000), (2, 5_000), (64, 100), (1000, 1)] {
+            for grace in [5, 10, 60] {
+                let seconds = farewells(shards, connections, Duration::from_secs(grace));
+                let all = shards * connections as usize;
+                let most = seconds.iter().max().copied().unwrap_or_default();
+                assert_eq!(seconds.len() as u64, grace * 4 / 5);
+                assert!(most * grace as usize <= all * 2, "{shards} × {connections}: {seconds:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn who_comes_late_has_what_is_left() {
+        let drain = Drain::new(0, 100, Duration::from_secs(10));
+        for now in 100..200 {
+            for index in 0..100 {
+                let farewell = drain.farewell(Key::from_parts(index, 0), now);
+                assert!(farewell >= now && farewell <= now.max(179), "{farewell} at {now}");
+            }
         }
     }
 }

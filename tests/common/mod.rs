@@ -38,17 +38,6 @@ impl Server {
 
     /// Like [`Self::start`], under a program that ends by becoming the server: `prlimit …`.
     pub(crate) fn start_under(wrapper: &[&str], args: &[&str]) -> Self {
-        // Between the choice of a free port and the last shard's bind another test may get it.
-        let attempts = (0..3).map(|_| Self::attempt(wrapper, args));
-        let mut attempts = attempts.skip_while(|server| {
-            server.address.port() == 0 && server.output().contains("Address already in use")
-        });
-        let server = attempts.next().expect("one of three ports is not taken");
-        assert!(server.address.port() != 0, "the server did not print a line with its address");
-        server
-    }
-
-    fn attempt(wrapper: &[&str], args: &[&str]) -> Self {
         let words = [wrapper, &[env!("CARGO_BIN_EXE_ringwire")]].concat();
         let mut command = Command::new(words[0]);
         command.args(&words[1..]);
@@ -64,9 +53,16 @@ impl Server {
             output.collect(Stream::Stdout, child.stdout.take().expect("stdout is piped")),
             output.collect(Stream::Stderr, child.stderr.take().expect("stderr is piped")),
         ];
-        let listening = output.wait_for(|line| address_after(line, "ws://"));
-        let address = listening.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
-        Self { child, output, readers, address }
+        let mut server = Self { child, output, readers, address: SocketAddr::from(([0; 4], 0)) };
+        let address = server.wait_for_line(|line| address_after(line, "ws://"));
+        server.address = address.expect("the server prints a line with its address");
+        server
+    }
+
+    /// What `find` makes of the first line of standard output that it likes; `None` when there is
+    /// none for 30 seconds, or the output has ended without.
+    pub(crate) fn wait_for_line<T>(&self, find: impl Fn(&str) -> Option<T>) -> Option<T> {
+        self.output.wait_for(find)
     }
 
     /// Where the first WebSocket listener is.
@@ -79,8 +75,7 @@ impl Server {
     /// # Panics
     /// When the server was started without one.
     pub(crate) fn admin_address(&self) -> SocketAddr {
-        self.output
-            .wait_for(|line| line.contains("admin").then(|| address_after(line, "http://"))?)
+        self.wait_for_line(|line| line.contains("admin").then(|| address_after(line, "http://"))?)
             .expect("the server printed no admin address: start it with --admin 127.0.0.1:0")
     }
 
@@ -97,7 +92,12 @@ impl Server {
 
     /// Asks the server to drain and end (SIGTERM).
     pub(crate) fn terminate(&self) {
-        kill_process(self.rustix_pid(), Signal::TERM).expect("the server is still running");
+        self.signal(Signal::TERM);
+    }
+
+    /// Sends the server a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.rustix_pid(), signal).expect("the server is still running");
     }
 
     /// Waits until the server has ended; its output is then complete.
@@ -108,13 +108,21 @@ impl Server {
         if self.child.try_wait().expect("the child can be waited for").is_some() {
             return self.reap();
         }
+        self.wait_for_end(timeout);
+        self.reap()
+    }
+
+    /// Waits until the process has ended, though others may still write to its output.
+    ///
+    /// # Panics
+    /// When it is still running after `timeout`.
+    pub(crate) fn wait_for_end(&self, timeout: Duration) {
         let ended =
             pidfd_open(self.rustix_pid(), PidfdFlags::empty()).expect("a child has a pidfd");
         let timeout_spec = Timespec::try_from(timeout).expect("the timeout fits a timespec");
         let mut fds = [PollFd::new(&ended, PollFlags::IN)];
         let ready = poll(&mut fds, Some(&timeout_spec)).expect("a pidfd can be polled");
         assert!(ready == 1, "the server is still running after {timeout:?}");
-        self.reap()
     }
 
     /// Waits for a child that has ended or is about to, then for the last of its output.

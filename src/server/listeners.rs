@@ -1,0 +1,167 @@
+//! The listening sockets of all shards: opened before their threads, or taken over from the server
+//! before this one.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use crate::limits::LISTEN_BACKLOG;
+use crate::ring::socket;
+
+/// Every listening socket of the process. It keeps them open in the table of descriptors that the
+/// shards copy.
+#[derive(Debug)]
+pub(super) struct Listeners {
+    /// Where the shards listen, with real ports, in the order of the configuration.
+    pub(super) addresses: Vec<SocketAddr>,
+    /// For each shard, at least one socket for each address.
+    shards: Vec<Vec<Arc<OwnedFd>>>,
+}
+
+impl Listeners {
+    /// Sockets for `shards` shards on each of `addresses`. Those of `inherited` that listen there
+    /// are used first, all of them: connections may wait in each. They are taken out.
+    ///
+    /// # Errors
+    /// The address that cannot be listened on, and why.
+    pub(super) fn open(
+        addresses: &[SocketAddr],
+        shards: usize,
+        inherited: &mut Vec<OwnedFd>,
+    ) -> io::Result<Self> {
+        let mut opened = Self { addresses: Vec::new(), shards: vec![Vec::new(); shards] };
+        for &address in addresses {
+            opened
+                .open_one(address, take_matching(address, inherited))
+                .map_err(|error| cannot_listen(address, &error))?;
+        }
+        Ok(opened)
+    }
+
+    fn open_one(&mut self, address: SocketAddr, mut sockets: Vec<OwnedFd>) -> io::Result<()> {
+        let shards = self.shards.len();
+        if sockets.is_empty() {
+            sockets.push(socket::listen_alone(address, LISTEN_BACKLOG)?);
+        }
+        let address = socket::local_address(&sockets[0])?;
+        while sockets.len() < shards {
+            sockets.push(socket::listen(address, LISTEN_BACKLOG)?);
+        }
+        for (number, socket) in sockets.into_iter().enumerate() {
+            self.shards[number % shards].push(Arc::new(socket));
+        }
+        self.addresses.push(address);
+        Ok(())
+    }
+
+    /// The sockets of one shard.
+    pub(super) fn of_shard(&self, shard: usize) -> Vec<Arc<OwnedFd>> {
+        self.shards[shard].clone()
+    }
+
+    /// All of them.
+    pub(super) fn all(&self) -> impl Iterator<Item = &OwnedFd> {
+        self.shards.iter().flatten().map(Arc::as_ref)
+    }
+}
+
+/// The admin listener: an inherited one, or a new one.
+///
+/// # Errors
+/// As `bind(2)`.
+pub(super) fn open_admin(
+    address: SocketAddr,
+    inherited: &mut Vec<OwnedFd>,
+) -> io::Result<TcpListener> {
+    let listener = match take_matching(address, inherited).pop() {
+        Some(socket) => TcpListener::from(socket),
+        None => TcpListener::bind(address).map_err(|error| {
+            let message = format!(
+                "{}: choose another --admin, or --admin off",
+                cannot_listen(address, &error)
+            );
+            io::Error::new(error.kind(), message)
+        })?,
+    };
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Takes out the sockets that listen on `address`. Where any port was asked for, those of the port
+/// that the first of them has.
+fn take_matching(address: SocketAddr, sockets: &mut Vec<OwnedFd>) -> Vec<OwnedFd> {
+    let mut wanted = address;
+    let matching = sockets.extract_if(.., |socket| {
+        let Ok(local) = socket::local_address(socket) else { return false };
+        if wanted.port() == 0 && local.ip() == wanted.ip() {
+            wanted = local;
+        }
+        local == wanted
+    });
+    matching.collect()
+}
+
+fn cannot_listen(address: SocketAddr, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+    #[test]
+    fn every_shard_has_a_socket_on_the_same_port() -> io::Result<()> {
+        let listeners = Listeners::open(&[ANY, ANY], 3, &mut Vec::new())?;
+        assert_ne!(listeners.addresses[0], listeners.addresses[1]);
+        for shard in 0..3 {
+            let mut addresses = Vec::new();
+            for socket in listeners.of_shard(shard) {
+                addresses.push(socket::local_address(&socket)?);
+            }
+            assert_eq!(addresses, listeners.addresses);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_port_of_another_is_not_shared() -> io::Result<()> {
+        let first = Listeners::open(&[ANY], 2, &mut Vec::new())?;
+        let second = Listeners::open(&first.addresses, 2, &mut Vec::new());
+        let error = second.expect_err("two servers on one port would share its clients");
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        Ok(())
+    }
+
+    #[test]
+    fn every_inherited_socket_is_served() -> io::Result<()> {
+        for (before, after) in [(1, 3), (3, 1), (3, 2), (2, 2)] {
+            let old = Listeners::open(&[ANY, ANY], before, &mut Vec::new())?;
+            let mut inherited = Vec::new();
+            for socket in old.all() {
+                inherited.push(socket.try_clone()?);
+            }
+            let new = Listeners::open(&old.addresses, after, &mut inherited)?;
+            assert_eq!(new.addresses, old.addresses);
+            assert!(inherited.is_empty(), "each has found its shard");
+            assert_eq!(new.all().count(), 2 * before.max(after));
+            assert!((0..after).all(|shard| new.of_shard(shard).len() >= 2));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn sockets_that_nobody_asks_for_are_left() -> io::Result<()> {
+        let old = Listeners::open(&[ANY], 2, &mut Vec::new())?;
+        let mut inherited = Vec::new();
+        for socket in old.all() {
+            inherited.push(socket.try_clone()?);
+        }
+        let elsewhere = SocketAddr::from(([127, 0, 0, 2], 0));
+        Listeners::open(&[elsewhere], 1, &mut inherited)?;
+        assert_eq!(inherited.len(), 2);
+        Ok(())
+    }
+}

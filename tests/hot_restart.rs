@@ -1,0 +1,167 @@
+//! One server process after another, and no client that notices more than a farewell.
+
+mod common;
+#[path = "common/observed.rs"]
+mod observed;
+#[path = "common/raw.rs"]
+mod raw;
+
+use common::Server;
+use observed::wait_for_value;
+use raw::{End, RawClient, close_frame};
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::Read;
+use std::net::SocketAddr;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr as UnixAddress, UnixStream};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+const LONG: Duration = Duration::from_secs(30);
+
+/// A server that another one has started; killed when dropped.
+struct Successor(Pid);
+
+impl Successor {
+    /// The successor of `server`, once it has taken over.
+    fn of(server: &Server) -> Self {
+        let line = format!("has taken over from process {}", server.pid());
+        let process = server.wait_for_line(|found| {
+            let (before, _) = found.split_once(&line)?;
+            before.trim().strip_prefix("process ")?.parse().ok()
+        });
+        let process = process.expect("the successor says that it has taken over");
+        Self(Pid::from_raw(process).expect("a process id"))
+    }
+}
+
+impl Drop for Successor {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = kill_process(self.0, Signal::KILL);
+    }
+}
+
+/// Waits to be told to go, and comes back.
+fn come_back(address: SocketAddr, mut client: RawClient) -> RawClient {
+    assert_eq!(client.read_close(), Some(1001));
+    client.send(&close_frame(1001, ""));
+    assert_eq!(client.read_frame(), Err(End::Fin));
+    let mut client = RawClient::open(address, "/echo");
+    client.echo("here again");
+    client
+}
+
+/// Connects, is answered and leaves, again and again; returns how often.
+fn come_and_go(address: SocketAddr, is_over: &AtomicBool) -> usize {
+    let mut visits = 0;
+    while !is_over.load(Ordering::Relaxed) {
+        let mut client = RawClient::open(address, "/echo");
+        client.echo("a short visit");
+        client.send(&close_frame(1000, ""));
+        // The farewell of the old server may cross it.
+        let code = client.read_close();
+        assert!(matches!(code, Some(1000 | 1001)), "{code:?}");
+        visits += 1;
+    }
+    visits
+}
+
+/// Moves everybody from `old` to the server that `restart` brings.
+fn everybody_moves(old: &Server, restart: impl FnOnce() -> Option<Server>) -> Option<Server> {
+    const CLIENTS: usize = 400;
+    let (address, admin) = (old.address(), old.admin_address());
+    let crowd: Vec<RawClient> = (0..CLIENTS).map(|_| RawClient::open(address, "/echo")).collect();
+    wait_for_value(admin, "connections", CLIENTS as u64);
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let visitors: Vec<_> =
+            (0..4).map(|_| scope.spawn(|| come_and_go(address, &is_over))).collect();
+        let new = restart();
+        // Each is told at its own time, and has little of it to answer.
+        let crowd: Vec<_> = crowd
+            .into_iter()
+            .map(|client| scope.spawn(move || come_back(address, client)))
+            .collect();
+        let crowd: Vec<RawClient> =
+            crowd.into_iter().map(|client| client.join().expect("everybody comes back")).collect();
+        old.wait_for_end(LONG);
+        is_over.store(true, Ordering::Relaxed);
+        for visitor in visitors {
+            assert!(visitor.join().expect("every visitor was served") > 0);
+        }
+        // The admin listener was handed over, too.
+        wait_for_value(admin, "connections", CLIENTS as u64);
+        drop(crowd);
+        wait_for_value(admin, "connections", 0);
+        new
+    })
+}
+
+#[test]
+fn a_signal_starts_the_next_server_and_everybody_moves() {
+    let mut first = Server::start(&["--shards", "2", "--admin", "127.0.0.1:0", "--drain", "2s"]);
+    let mut successor = None;
+    everybody_moves(&first, || {
+        first.signal(Signal::USR2);
+        successor = Some(Successor::of(&first));
+        None
+    });
+    drop(successor);
+    let status = first.wait_for_exit(LONG);
+    assert!(status.success(), "{status}");
+    assert!(first.output().contains("has taken over"), "{}", first.output());
+}
+
+#[test]
+fn a_server_with_more_or_fewer_shards_takes_over() {
+    let base = ["--admin", "127.0.0.1:0", "--drain", "1s", "--shards"];
+    let mut server = Server::start(&[&base[..], &["2"]].concat());
+    for shards in ["4", "1"] {
+        let take_over = format!("--take-over={}", server.address());
+        let next = everybody_moves(&server, || {
+            Some(Server::start(&[&base[..], &[shards, &take_over]].concat()))
+        });
+        let next = next.expect("it was started");
+        assert_eq!(next.address(), server.address());
+        assert!(server.wait_for_exit(LONG).success());
+        server = next;
+    }
+}
+
+#[test]
+fn a_successor_that_fails_costs_nobody_anything() {
+    let server = Server::start(&["--shards", "2"]);
+    let mut client = RawClient::open(server.address(), "/echo");
+    let door = format!("ringwire {}", server.address());
+    let door = UnixAddress::from_abstract_name(door).expect("a short name");
+    for reads in [false, true] {
+        let mut knock = UnixStream::connect_addr(&door).expect("the server waits for a successor");
+        if reads {
+            let mut count = [0; 4];
+            knock.read_exact(&mut count).expect("the server tells how many sockets it has");
+            assert_eq!(count, [0, 0, 0, 2]);
+        }
+        drop(knock);
+        client.echo("still here");
+        RawClient::open(server.address(), "/echo").close();
+    }
+    // The door is still open, and one can get in.
+    let take_over = format!("--take-over={}", server.address());
+    let next = Server::start(&["--shards", "1", &take_over]);
+    assert_eq!(client.read_close(), Some(1001));
+    RawClient::open(next.address(), "/echo").echo("over there");
+}
+
+#[test]
+fn there_must_be_a_server_to_take_over() {
+    let output = Command::new(env!("CARGO_BIN_EXE_ringwire"))
+        .args(["--listen", "127.0.0.1:1", "--take-over"])
+        .output()
+        .expect("the server binary starts");
+    assert_eq!(output.status.code(), Some(1));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains("no server that listens on 127.0.0.1:1 can be taken over"), "{errors}");
+}
