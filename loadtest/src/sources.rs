@@ -1,8 +1,7 @@
 //! Where the connections come from: enough source addresses for the ports they need.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 
-use ringwire::ring::socket;
 use rustix::io::Errno;
 
 use crate::addresses::{AddressRange, SourceChoice, SourcePart};
@@ -81,9 +80,10 @@ impl Sources {
         let mut faults = Vec::new();
         let mut missing = Vec::new();
         for &address in &self.addresses {
-            match socket::claim(address).map_err(|error| (error.raw_os_error(), error)) {
+            // A datagram socket tells as well, and takes no port from TCP.
+            match UdpSocket::bind(address).map_err(|error| (error.raw_os_error(), error)) {
                 Ok(_) => {}
-                // All ports are bound, which says nothing about those towards the target.
+                // All its ports are bound, which says nothing about those of TCP.
                 Err((Some(code), _)) if code == Errno::ADDRINUSE.raw_os_error() => {}
                 Err((Some(code), _)) if code == Errno::ADDRNOTAVAIL.raw_os_error() => {
                     missing.push(address.ip());

@@ -156,6 +156,16 @@ impl Churn {
         }
     }
 
+    /// Ends the connections of all that only stay.
+    pub(super) fn send_home(&mut self, connections: &mut Connections, now: u64) {
+        for (index, life) in (0..).zip(&mut self.clients) {
+            if life.doing == Doing::Staying {
+                life.doing = Doing::Leaving;
+                connections.leave(index, self.coming.leave, now);
+            }
+        }
+    }
+
     /// The server lets an open client go. Gives back whether a message has no answer.
     pub(super) fn let_go(&mut self, index: u32) -> bool {
         let life = &mut self.clients[index as usize];

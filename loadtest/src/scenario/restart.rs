@@ -224,6 +224,9 @@ impl Scenario for Restart {
     fn turn(&mut self, connections: &mut Connections, now: u64) -> Result<Option<u64>, String> {
         (self.now, self.until) = (now, connections.stats.window.end + self.stay.linger);
         let newcomers = self.company.churn.turn(connections, now)?;
+        if now >= connections.stats.window.end {
+            self.company.churn.send_home(connections, now);
+        }
         for _ in 0..STARTS_PER_TURN {
             let Some((place, due)) = self.alarms.next(now) else { break };
             self.start(connections, place, due);
