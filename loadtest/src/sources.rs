@@ -1,7 +1,8 @@
 //! Where the connections come from: enough source addresses for the ports they need.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 
+use ringwire::ring::socket;
 use rustix::io::Errno;
 
 use crate::addresses::{AddressRange, SourceChoice, SourcePart};
@@ -80,10 +81,9 @@ impl Sources {
         let mut faults = Vec::new();
         let mut missing = Vec::new();
         for &address in &self.addresses {
-            // A datagram socket tells as well, and takes no port from TCP.
-            match UdpSocket::bind(address).map_err(|error| (error.raw_os_error(), error)) {
+            match socket::listen_alone(address, 1).map_err(|error| (error.raw_os_error(), error)) {
                 Ok(_) => {}
-                // All its ports are bound, which says nothing about those of TCP.
+                // All ports are bound, which says nothing about those towards the target.
                 Err((Some(code), _)) if code == Errno::ADDRINUSE.raw_os_error() => {}
                 Err((Some(code), _)) if code == Errno::ADDRNOTAVAIL.raw_os_error() => {
                     missing.push(address.ip());
