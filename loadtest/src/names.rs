@@ -58,7 +58,7 @@ pub(crate) const RETURNED: &str = "returned";
 /// Messages that had no answer when the server let their client go.
 pub(crate) const UNANSWERED: &str = "unanswered_at_farewell";
 /// Histogram: from the start of the attempt that brought a client back to the server's 101.
-pub(crate) const RETURN_HANDSHAKE: &str = "return_handshake";
+pub(crate) const RETURN_HANDSHAKE: &str = "return";
 /// Histogram: from the intended time of a message of a client that stays to its echo.
 pub(crate) const ROUND_TRIP: &str = "round_trip";
 

@@ -58,7 +58,7 @@ fn whoever_is_let_go_comes_back() {
         assert_eq!((number(&report, "/connections/opened"), server.accepted()), (34, 34));
         assert_eq!(number(&report, "/connections/lost"), 0, "{report}");
         assert_eq!(report["errors"], Value::Array(Vec::new()));
-        for histogram in ["recovery", "return_handshake"] {
+        for histogram in ["recovery", "return"] {
             assert_eq!(number(&report, &format!("/histograms/{histogram}/us/count")), 14);
         }
         let round_trips = report.pointer("/histograms/round_trip/us/count").and_then(Value::as_u64);

@@ -108,8 +108,8 @@ class Ringwire(Process):
             "--rate-bytes=off",
             *flags,
         ]
-        # The admin listener is announced last.
-        super().__init__(command, cpus, log, "admin on", START_SECONDS)
+        super().__init__(command, cpus, log, "listening on", START_SECONDS)
+        self.wait_for("admin on", START_SECONDS)
         self.url = self.said("listening on")
         self.metrics = Metrics(self.said("admin on"))
         # Let every shard open what it opens once.

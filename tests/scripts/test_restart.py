@@ -185,7 +185,3 @@ class Course(unittest.TestCase):
     def test_a_server_that_ends_badly_fails(self):
         code, last, _ = self.restart("signal", exit_code=3)
         self.assertEqual((code, last), (1, "verdict: FAILED; the old server ended with 3"))
-
-
-if __name__ == "__main__":
-    unittest.main()
