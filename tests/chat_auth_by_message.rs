@@ -440,7 +440,7 @@ fn passwords_and_tokens_stay_out_of_the_log() {
     server.terminate();
     server.wait_for_exit(Duration::from_secs(20));
     let output = server.output();
-    let words = ["Lovelace", "correct-horse", "wrong-battery", "argon2", "battery"];
+    let words = ["correct-horse", "wrong-battery", "argon2", "battery"];
     let parts = tokens.iter().flat_map(|token| token.split('.'));
     for secret in parts.chain(words) {
         assert!(!output.contains(secret), "the server shows {secret}: {output}");

@@ -11,6 +11,7 @@ use crate::collections::Key;
 use crate::connection::{CloseReason, Message};
 use crate::hub::{Now, Rooms};
 use crate::protocol::{CloseCode, MessageKind, OpCode, encode_frame};
+use crate::security::TokenError;
 
 /// An application. It sees connections come and their whole messages, and answers with effects; it
 /// knows no socket.
@@ -66,6 +67,8 @@ pub struct Outcome {
     /// A password of the connection that is to be checked elsewhere, since it takes long. One at a
     /// time.
     pub question: Option<PasswordQuestion>,
+    /// Why a token was refused, if one was.
+    pub refused_token: Option<TokenError>,
     /// The end of the connection, once the application wants it.
     pub verdict: Option<Verdict>,
 }
@@ -167,6 +170,16 @@ impl Endpoint {
         match self {
             Self::Chat => true,
             Self::Echo | Self::Broadcast => false,
+        }
+    }
+
+    /// Its path without the slash.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Echo => "echo",
+            Self::Broadcast => "broadcast",
+            Self::Chat => "chat",
         }
     }
 }

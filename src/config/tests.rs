@@ -111,6 +111,18 @@ fn the_file_knows_every_flag_and_flags_win() {
 }
 
 #[test]
+fn the_log_is_set_by_flags_and_file_alike() {
+    let flags = "--log-dir logs --log-file-size 64KiB --log-files 1 --summary off";
+    let text = "log-dir = 'logs'\nlog-file-size = '64KiB'\nlog-files = 1\nsummary = 'off'\n";
+    let file = File::new("log", text);
+    let directory = Some("logs".into());
+    let expected = LogConfig { directory, file_bytes: 65_536, files: 1, summary: None };
+    assert_eq!(config(&flags.split_whitespace().collect::<Vec<_>>()).log, expected);
+    assert_eq!(config(&["--config", file.path()]).log, expected);
+    assert_eq!(config(&["--summary", "1s"]).log.summary, Some(Duration::from_secs(1)));
+}
+
+#[test]
 fn an_unknown_key_is_refused_with_its_name_and_the_file() {
     for key in ["heart-beat", "max_message", "config"] {
         let file = File::new(key, &format!("shards = 1\n{key} = '30s'\n"));
@@ -157,6 +169,12 @@ fn values_out_of_bounds_are_refused_by_name() {
         ("--admin", "on"),
         ("--listen", "localhost"),
         ("--log-level", "ringwire=loud"),
+        ("--log-file-size", "63KiB"),
+        ("--log-file-size", "1025MiB"),
+        ("--log-files", "0"),
+        ("--log-files", "101"),
+        ("--summary", "999ms"),
+        ("--summary", "61m"),
         ("--auth", "basic"),
         ("--max-connections-per-address", "0"),
         ("--handshake-rate", "20"),

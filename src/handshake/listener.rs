@@ -6,7 +6,7 @@ use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::desk::Desk;
 use super::reception::receive_guest;
@@ -14,13 +14,10 @@ use crate::limits::{ACCEPT_PAUSE_MILLISECONDS, ACCEPTS_PER_TURN, LAST_ACCEPTS_MA
 use crate::protocol::upgrade::{Refusal, refuse};
 use crate::ring::{Interest, poll_once, socket};
 
-/// One warning in that time: an attack must not fill the disk.
-const WARN_PAUSE: Duration = Duration::from_secs(5);
-
 /// Accepts from `listener` and starts a handshake for each connection until the desk closes. Then
 /// those who wait are answered and it listens no more, unless another process goes on with it.
 pub async fn accept_connections(listener: Arc<OwnedFd>, desk: Rc<Desk>) {
-    let mut doorkeeper = Doorkeeper { reserve: reserve(), pause: Duration::ZERO, warned: None };
+    let mut doorkeeper = Doorkeeper { reserve: reserve(), pause: Duration::ZERO };
     while !desk.is_closed() {
         let ready = tokio::select! {
             ready = poll_once(&listener, Interest::Read) => ready,
@@ -43,7 +40,6 @@ struct Doorkeeper {
     /// A descriptor kept free, to tell those who come when there is no other.
     reserve: Option<File>,
     pause: Duration,
-    warned: Option<Instant>,
 }
 
 impl Doorkeeper {
@@ -69,10 +65,11 @@ impl Doorkeeper {
     /// none, who waits is refused. Then pauses: twice as long each time in a row.
     async fn on_failure(&mut self, error: &io::Error, listener: &OwnedFd, desk: &Desk) {
         let (first, last) = ACCEPT_PAUSE_MILLISECONDS;
-        if self.warned.is_none_or(|warned| warned.elapsed() > WARN_PAUSE) {
-            self.warned = Some(Instant::now());
+        // Once for each series: the metric counts them all.
+        if self.pause.is_zero() {
             tracing::warn!(
-                "cannot accept: {error}; if it is for want of file descriptors, raise LimitNOFILE \
+                %error,
+                "cannot accept; if it is for want of file descriptors, raise LimitNOFILE \
                  (ulimit -n) or lower --max-connections"
             );
         }

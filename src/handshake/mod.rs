@@ -8,7 +8,9 @@
 mod clock;
 mod desk;
 mod listener;
+mod peer;
 mod reception;
 
 pub use desk::{Adoption, Desk, DeskPlan};
 pub use listener::accept_connections;
+pub use peer::PeerOf;

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use super::clock::unix_time;
 use super::desk::{Adoption, Desk, Place, Standing};
+use super::peer::PeerOf;
 use crate::app::Endpoint;
 use crate::observe::HandshakeResult;
 use crate::protocol::upgrade::{
@@ -58,7 +59,10 @@ pub(super) async fn receive_guest(socket: OwnedFd, desk: Rc<Desk>) {
             }
             result
         }
-        _ if desk.is_late(place) => HandshakeResult::Timeout,
+        _ if desk.is_late(place) => {
+            tracing::debug!(peer = %PeerOf(&socket), "handshake not finished in time");
+            HandshakeResult::Timeout
+        }
         _ => HandshakeResult::Failed,
     };
     desk.leave(place, result);
@@ -119,7 +123,7 @@ fn read_part(guest: &Guest<'_>, scanner: &mut HeadScanner, earlier: &mut Vec<u8>
             }
             Part::More
         }
-        Err(refusal) => Part::Whole(refused(&refusal), Vec::new()),
+        Err(refusal) => Part::Whole(refused(&refusal, guest), Vec::new()),
     }
 }
 
@@ -127,13 +131,13 @@ fn judge(head: &[u8], guest: &Guest<'_>) -> Verdict {
     match parse_request(head) {
         Ok(Request::Upgrade(request)) => match judge_upgrade(&request, guest) {
             Ok(grant) => Verdict::Upgrade(grant),
-            Err(refusal) => refused(&refusal),
+            Err(refusal) => refused(&refusal, guest),
         },
         Ok(Request::Plain { method, path, .. }) => {
             guest.desk.forgive(guest.standing);
-            static_page(method, path)
+            static_page(method, path, guest)
         }
-        Err(refusal) => refused(&refusal),
+        Err(refusal) => refused(&refusal, guest),
     }
 }
 
@@ -154,7 +158,7 @@ fn judge_upgrade(request: &UpgradeRequest<'_>, guest: &Guest<'_>) -> Result<Gran
         .access()
         .authenticate(request.query, request.authorization, by_message, unix_time())
         .map_err(|error| {
-            tracing::debug!("upgrade refused: {error}");
+            tracing::warn!(peer = %PeerOf(guest.socket), %error, "authentication failed");
             Refusal::Unauthorized
         })?;
     let ticket = desk.admit(guest.standing).map_err(|_| Refusal::TooMany)?;
@@ -167,14 +171,14 @@ fn judge_upgrade(request: &UpgradeRequest<'_>, guest: &Guest<'_>) -> Result<Gran
     Ok(Grant { endpoint, response, identity, ticket })
 }
 
-fn static_page(method: &str, path: &str) -> Verdict {
+fn static_page(method: &str, path: &str, guest: &Guest<'_>) -> Verdict {
     let with_body = match method {
         "GET" => true,
         "HEAD" => false,
-        _ => return refused(&Refusal::Method),
+        _ => return refused(&Refusal::Method, guest),
     };
     let Some(asset) = web::asset(path) else {
-        let mut verdict = refused(&Refusal::NotFound);
+        let mut verdict = refused(&Refusal::NotFound, guest);
         if let Verdict::Answer { head, .. } = &mut verdict
             && !with_body
             && let Some(end) = head.windows(4).position(|bytes| bytes == b"\r\n\r\n")
@@ -197,7 +201,10 @@ fn static_page(method: &str, path: &str) -> Verdict {
     Verdict::Answer { head: head.into_bytes(), body, result: HandshakeResult::Static }
 }
 
-fn refused(refusal: &Refusal) -> Verdict {
+fn refused(refusal: &Refusal, guest: &Guest<'_>) -> Verdict {
+    let (status, _) = refusal.status();
+    let peer = PeerOf(guest.socket);
+    tracing::info!(%peer, status, reason = refusal.detail(), "handshake refused");
     let mut head = Vec::new();
     refuse(&mut head, refusal);
     Verdict::Answer { head, body: "", result: HandshakeResult::Refused }

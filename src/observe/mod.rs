@@ -7,13 +7,15 @@ mod log;
 mod overview;
 mod process;
 mod prometheus;
+mod summary;
 
 pub use admin::{Operator, Order, start};
 pub use counters::{Counter, HandshakeResult, ShardCounters};
-pub use log::LogControl;
+pub use log::{DropReason, EXIT_PANIC, LogControl, LogStatistics, Sink};
 pub use overview::{
     CloseOverview, Flows, LogLine, MemoryOverview, Overview, Percentiles, RoomOverview,
     ServerState, ShardOverview,
 };
 pub use process::process_exposition;
 pub use prometheus::exposition;
+pub use summary::Summary;

@@ -119,8 +119,12 @@ pub fn accept(listener: impl AsFd) -> io::Result<Option<OwnedFd>> {
 
 /// The address of the peer; `None` when it has left.
 pub fn peer_address(socket: impl AsFd) -> Option<IpAddr> {
-    let address = net::getpeername(socket).ok()??;
-    SocketAddr::try_from(address).ok().map(|address| address.ip())
+    peer(socket).map(|peer| peer.ip())
+}
+
+/// The address and port of the peer; `None` when it has left.
+pub fn peer(socket: impl AsFd) -> Option<SocketAddr> {
+    SocketAddr::try_from(net::getpeername(socket).ok()??).ok()
 }
 
 /// A listening socket that shares its port with others (`SO_REUSEPORT`). Accepted sockets inherit

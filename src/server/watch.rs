@@ -16,7 +16,7 @@ use super::Report;
 use super::successor::{Door, HandedOver, Program};
 use crate::limits::HANDOVER_TIME;
 use crate::mesh::{Farewell, Mesh};
-use crate::observe::Order;
+use crate::observe::{Order, Summary};
 
 /// The signals of an operator.
 pub(super) struct Signals {
@@ -60,6 +60,7 @@ pub(super) struct Watch {
     reports: mpsc::UnboundedReceiver<Report>,
     orders: mpsc::Receiver<Order>,
     handed_over: watch::Sender<bool>,
+    summary: Summary,
     pub(super) mesh: Arc<Mesh>,
     running: usize,
     /// When the process ends, whoever is still here.
@@ -76,6 +77,7 @@ impl Watch {
         reports: mpsc::UnboundedReceiver<Report>,
         orders: mpsc::Receiver<Order>,
         handed_over: watch::Sender<bool>,
+        summary: Summary,
         mesh: Arc<Mesh>,
     ) -> Self {
         Self {
@@ -83,6 +85,7 @@ impl Watch {
             reports,
             orders,
             handed_over,
+            summary,
             mesh,
             running: 0,
             deadline: None,
@@ -138,19 +141,21 @@ impl Watch {
                     self.successor = None;
                     tracing::error!("the successor {}; this server goes on", told(status));
                 }
+                () = self.summary.due() => self.summary.tell(),
                 () = sleep_until(self.deadline) => {
-                    tracing::warn!("{} shards did not end in time", self.running);
+                    tracing::warn!(shards = self.running, "shards did not end in time");
                     return Ok(());
                 }
             }
         }
+        tracing::info!("drained");
         Ok(())
     }
 
     /// Asks every shard to let everybody go, unless they were asked before.
     fn drain(&mut self, door: &mut Door, farewell: Farewell) {
         if self.deadline.is_none() {
-            tracing::info!("draining for at most {:?}", farewell.grace);
+            tracing::info!(at_most = ?farewell.grace, "draining");
             door.close();
             self.deadline = Some(Instant::now() + farewell.grace);
             self.mesh.begin_drain(farewell);

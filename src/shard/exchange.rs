@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::lines::{ConnectionId, tell_message, tell_verdict};
 use super::slot::Slot;
 use crate::app::{
     App, Broadcast, Chat, Echo, Effects, Endpoint, Outcome, PasswordQuestion, Peer, Publications,
@@ -89,13 +90,15 @@ impl Exchange {
 
     /// Hands bytes of the peer to the connection and its application, and sends the answers.
     pub(super) fn work_on(&mut self, now: Now, key: Key, slot: &mut Slot, bytes: &mut [u8]) {
+        let id = ConnectionId { shard: self.shard, key };
         let Self { workshop, rooms, chat, publications, reply, .. } = self;
         let app = app(slot.endpoint, chat);
-        let Slot { connection, session, .. } = slot;
+        let Slot { connection, session, endpoint, .. } = slot;
         let (mut messages, mut outcome) = (0, Outcome::default());
         let deliver = |message: Message<'_>, reply: &mut Vec<u8>| {
             if outcome.verdict.is_none() {
                 messages += 1;
+                tell_message(id, *endpoint, message);
                 let mut effects =
                     Effects { now, rooms, reply, publications, outcome: &mut outcome };
                 app.on_message(&mut Peer { key, session }, message, &mut effects);
@@ -156,6 +159,8 @@ impl Exchange {
         let question = outcome.question.filter(|_| !is_over);
         let busy = question.and_then(|question| self.ask(key, question).err());
         if let Some(verdict) = outcome.verdict.or(busy) {
+            let id = ConnectionId { shard: self.shard, key };
+            tell_verdict(id, slot, &verdict, outcome.refused_token);
             pass(verdict, now.tick, slot, &mut self.reply);
         }
         self.send_reply(now.tick, slot);

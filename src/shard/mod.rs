@@ -17,6 +17,7 @@
 
 mod exchange;
 mod fan_out;
+mod lines;
 mod passing;
 mod run;
 mod slot;
@@ -48,6 +49,7 @@ use crate::observe::ShardCounters;
 use crate::ring::{Completion, Interest, Ring, Token};
 use crate::security::Access;
 use exchange::Exchange;
+use lines::{ConnectionId, tell_connected};
 use passing::Outboxes;
 use slot::Slot;
 use timers::Drain;
@@ -254,6 +256,7 @@ impl Shard {
         self.counters().opened.add(1);
         let slot = self.slots.get_mut(key).expect("it was inserted just now");
         self.ring.poll_multishot(&slot.socket, Interest::ReadWrite, poll_token(key));
+        tell_connected(ConnectionId { shard: self.number, key }, slot);
         self.exchange.open(now, key, slot, &response);
         if !leftover.is_empty() {
             self.exchange.work_on(now, key, slot, &mut leftover);

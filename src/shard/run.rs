@@ -84,13 +84,16 @@ async fn live(plan: ShardPlan, started: impl FnOnce()) -> io::Result<()> {
         tokio_uring::spawn(accept_connections(Arc::clone(listener), Rc::clone(&desk)));
     }
     tokio_uring::spawn(Rc::clone(&desk).sweep());
+    let (number, cpu) = (plan.number, plan.cpu);
     let mut shard = Shard::new(plan, ring, desk);
+    tracing::info!(shard = number, cpu, "shard started");
     started();
     loop {
         if shard.turn()? {
             wake.ring();
         }
         if shard.is_finished() {
+            tracing::info!(shard = number, "shard ended");
             return Ok(());
         }
         doorbell.rung().await?;

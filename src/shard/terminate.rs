@@ -2,6 +2,7 @@
 
 use std::net::Shutdown;
 
+use super::lines::{ConnectionId, tell_disconnected};
 use super::{Shard, kind, poll_token};
 use crate::collections::Key;
 use crate::connection::Step;
@@ -49,6 +50,8 @@ impl Shard {
     pub(super) fn free(&mut self, key: Key) {
         let slot = self.slots.remove(key).expect("the caller holds a live key");
         assert!(slot.ended && !slot.polled, "close comes after the last completion");
+        let id = ConnectionId { shard: self.number, key };
+        tell_disconnected(id, &slot, self.clock.tick());
         if let Some(ticket) = slot.ticket {
             self.access.release(ticket);
         }

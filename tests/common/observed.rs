@@ -44,6 +44,11 @@ impl Metrics {
         self.sum("handshakes_total", &format!("result=\"{result}\""))
     }
 
+    /// The series of `ringwire_<name>` that have this label, such as `level="info"`, summed.
+    pub(crate) fn labelled(&self, name: &str, label: &str) -> u64 {
+        self.sum(name, label)
+    }
+
     fn sum(&self, name: &str, label: &str) -> u64 {
         let name = format!("ringwire_{name}");
         let series: Vec<(&str, &str)> = self

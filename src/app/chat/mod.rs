@@ -111,7 +111,7 @@ impl Chat {
             Credentials::Token(token) => match self.access.verify(&token, now) {
                 Ok(identity) => welcome_user(peer, identity, effects),
                 Err(error) => {
-                    tracing::debug!("authentication failed: {error}");
+                    effects.outcome.refused_token = Some(error);
                     end(effects, AUTHENTICATION_FAILED);
                 }
             },

@@ -71,6 +71,7 @@ fn router(operator: Operator) -> Router {
 }
 
 async fn metrics(State(operator): State<Operator>) -> impl IntoResponse {
-    let text = exposition(&operator.counters) + &process_exposition();
+    let mut text = exposition(&operator.counters) + &process_exposition();
+    text += &operator.log.exposition();
     ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text)
 }
