@@ -17,7 +17,7 @@ def say(*words):
 
 
 def end(*_):
-    say("draining for at most 1s")
+    say("draining at_most=1s")
     time.sleep(0.2)
     sys.exit(int(os.environ["EXIT_CODE"]))
 

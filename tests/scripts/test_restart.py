@@ -88,6 +88,7 @@ class Judge(unittest.TestCase):
     def test_the_servers_must_do_their_part(self):
         self.fails("ended with 1", facts(exit_code=1))
         self.fails("did not end", facts(exit_code=None, exit_seconds=None))
+        self.fails("did not say when", facts(exit_seconds=None))
         self.fails("took 4.1 s to end, over 4 s", facts(exit_seconds=4.1))
         self.fails("but 99", facts(looks_complete=9, connections_last=99))
         self.fails("left behind", facts(left_behind="1 connections"))
