@@ -12,7 +12,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(crate) use self::lives::{Backoff, ChurnArguments, SlowArguments, SlowLoad, StormArguments};
+pub(crate) use self::lives::{
+    Backoff, BackoffArguments, ChurnArguments, RestartArguments, SlowArguments, SlowLoad,
+    StormArguments,
+};
 pub(crate) use self::rates::ConnectRate;
 use self::rates::rate;
 pub(crate) use self::rooms::RoomArguments;
@@ -23,6 +26,9 @@ use crate::results::Gate;
 use crate::scenario::Publication;
 use crate::upgrade::{Header, Protocol};
 use crate::workers::WorkersArguments;
+
+/// Connections of a run, at most.
+const CONNECTIONS_MAX: u32 = 16_000_000;
 
 /// The shortest interval of a time series: each takes a look at the machine and a histogram.
 const INTERVAL_MIN: Duration = Duration::from_millis(10);
@@ -116,6 +122,13 @@ pub(crate) enum ScenarioArguments {
         common: Common,
         #[command(flatten)]
         storm: StormArguments,
+    },
+    /// Clients come back when the server lets them go with close frame 1001, as for a restart
+    Restart {
+        #[command(flatten)]
+        common: Common,
+        #[command(flatten)]
+        restart: RestartArguments,
     },
     /// Some clients hardly read while the others are measured
     Slow {
@@ -292,6 +305,9 @@ impl Arguments {
                 RoomArguments::check_sizes(&message.size)?;
                 rooms.complete(&mut common.connections)
             }
+            ScenarioArguments::Restart { common, restart } => {
+                restart.complete(&mut common.connections)
+            }
             _ => Ok(()),
         }
     }
@@ -321,6 +337,7 @@ impl Arguments {
             }
             ScenarioArguments::Churn { churn, .. } => return churn.check(common),
             ScenarioArguments::Storm { storm, .. } => return storm.check(common.connections),
+            ScenarioArguments::Restart { restart, .. } => return restart.check(common),
             _ => return Ok(()),
         };
         if load.closed && !common.elsewhere.workers.is_empty() {
@@ -365,6 +382,7 @@ impl ScenarioArguments {
             | Self::Broadcast { common, .. }
             | Self::Churn { common, .. }
             | Self::Storm { common, .. }
+            | Self::Restart { common, .. }
             | Self::Slow { common, .. }
             | Self::Rooms { common, .. } => common,
         }
@@ -379,6 +397,7 @@ impl ScenarioArguments {
             Self::Broadcast { .. } => "broadcast",
             Self::Churn { .. } => "churn",
             Self::Storm { .. } => "storm",
+            Self::Restart { .. } => "restart",
             Self::Slow { .. } => "slow",
             Self::Rooms { .. } => "rooms",
         }
@@ -393,7 +412,9 @@ impl ScenarioArguments {
     /// What the messages are, if the scenario sends any.
     pub(crate) const fn message(&self) -> Option<&MessageArguments> {
         match self {
-            Self::Idle { .. } | Self::Churn { .. } | Self::Storm { .. } => None,
+            Self::Idle { .. } | Self::Churn { .. } | Self::Storm { .. } | Self::Restart { .. } => {
+                None
+            }
             Self::Echo { message, .. }
             | Self::Rate { message, .. }
             | Self::Broadcast { message, .. }
@@ -413,7 +434,9 @@ impl ScenarioArguments {
                 Some(rate) => Some((rate, load.poisson)),
                 None => None,
             },
-            Self::Idle { .. } | Self::Churn { .. } | Self::Storm { .. } => None,
+            Self::Idle { .. } | Self::Churn { .. } | Self::Storm { .. } | Self::Restart { .. } => {
+                None
+            }
         }
     }
 

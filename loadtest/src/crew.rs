@@ -6,17 +6,18 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::args::{
-    ChurnArguments, Common, ConnectRate, LoadArguments, MessageArguments, RequestArguments,
-    RoomArguments, ScenarioArguments, SlowArguments, SlowLoad, StormArguments,
+    ChurnArguments, Common, ConnectRate, Leave, LoadArguments, MessageArguments, RequestArguments,
+    RestartArguments, RoomArguments, ScenarioArguments, SlowArguments, SlowLoad, StormArguments,
 };
 use crate::connections::{Setup, SlowReaders};
 use crate::control::{Control, News};
 use crate::load_thread::{LoadThread, Pace};
 use crate::payload::Payloads;
-use crate::plan::{Plan, ThreadPlan};
+use crate::plan::{Plan, ThreadPlan, among};
 use crate::scenario::{
-    AtOnce, Barrier, Board, Broadcast, Churn, Coming, Demand, Echo, Habits, Idle, Lobby,
-    Publication, Rate, Rooms, Rounds, Scenario, Slow, Speech, Storm, Talk, Weather,
+    AtOnce, Barrier, Board, Broadcast, Churn, Coming, Company, Demand, Echo, Habits, Idle, Lobby,
+    Pauses, Publication, Rate, Restart, Rooms, Rounds, Scenario, Slow, Speech, Stay, Storm, Talk,
+    Weather,
 };
 use crate::upgrade::Wishes;
 
@@ -51,6 +52,7 @@ pub(crate) fn start(
         unsent_max: unsent_max(scenario),
         publishers: scenario.publishers(),
         handshakes_only: matches!(scenario, ScenarioArguments::Idle { .. }),
+        farewells: matches!(scenario, ScenarioArguments::Restart { .. }),
         slow: slow_readers(scenario),
     });
     let pace = pace(common, plan.threads.len());
@@ -96,7 +98,8 @@ impl Crew<'_> {
         scenario: &ScenarioArguments,
         thread: LoadThread,
     ) -> std::io::Result<JoinHandle<()>> {
-        let ThreadPlan { index, first, count, .. } = thread.plan;
+        let thread_plan = thread.plan;
+        let ThreadPlan { index, first, count, .. } = thread_plan;
         let payloads = |message: &MessageArguments| {
             Payloads::new(&message.size, message.text, self.run, !message.no_verify)
         };
@@ -141,6 +144,9 @@ impl Crew<'_> {
                 let weather = weather(common, storm, self.threads);
                 spawn(thread, Storm::new(weather, self.at_once.clone(), count))
             }
+            (ScenarioArguments::Restart { common, restart }, _) => {
+                spawn(thread, self.restart(common, restart, thread_plan))
+            }
             (ScenarioArguments::Slow { message, load, requests, slow, .. }, _) => {
                 self.start_slow(thread, payloads(message), load, requests, slow)
             }
@@ -153,6 +159,34 @@ impl Crew<'_> {
                 spawn(thread, Rooms::new(payloads(message), speech, talk, lobby, part))
             }
         }
+    }
+
+    /// A thread's part of `restart`: its first clients make the new connections.
+    fn restart(&self, common: &Common, restart: &RestartArguments, plan: ThreadPlan) -> Restart {
+        let ThreadPlan { index, first, count, .. } = plan;
+        let newcomers = among((restart.newcomers(), common.connections), first, count);
+        let share = f64::from(newcomers) / f64::from(restart.newcomers());
+        let rate = restart.churn_rate.filter(|_| newcomers > 0);
+        let offset = |rate: f64| 1e9 / rate * index as f64 / f64::from(self.threads);
+        let coming = Coming {
+            messages: 1,
+            lifetime: 0,
+            schedule: rate.map(|all| (all * share, offset(all * share) as u64)),
+            leave: Leave::Close,
+        };
+        let payloads = Payloads::new(&restart.size, restart.text, self.run, true);
+        let company = Company {
+            churn: Churn::new(payloads.clone(), coming, first, newcomers),
+            newcomers,
+            are_measured: restart.churn_rate.is_some(),
+        };
+        let habits = Stay {
+            send_rate: restart.send_rate,
+            pauses: Pauses::new(&restart.backoff),
+            linger: restart.linger.as_nanos() as u64,
+        };
+        let part = (first + newcomers, count - newcomers);
+        Restart::new(payloads, habits, company, part)
     }
 
     /// Starts a thread whose last clients are slow readers.
@@ -257,9 +291,7 @@ fn weather(common: &Common, storm: &StormArguments, threads: u32) -> Weather {
     Weather {
         by: storm.by,
         share: storm.drop,
-        backoff: storm.backoff,
-        backoff_base: storm.backoff_base.as_nanos() as u64,
-        backoff_max: storm.backoff_max.as_nanos() as u64,
+        pauses: Pauses::new(&storm.backoff),
         storms: storm.storms,
         spacing: common.duration.as_nanos() as u64 / u64::from(storm.storms),
         at_once: storm.reconnecting.map_or(usize::MAX, |all| (all / threads).max(1) as usize),

@@ -65,6 +65,12 @@ impl Failure {
     /// All ports of the source address are taken.
     pub(crate) const NO_PORT: Self = Self::System(Errno::ADDRNOTAVAIL.raw_os_error());
 
+    /// Nobody listens.
+    pub(crate) const REFUSED: Self = Self::System(Errno::CONNREFUSED.raw_os_error());
+
+    /// The server goes away, and says so: RFC 6455 section 7.4.1.
+    pub(crate) const FAREWELL: Self = Self::Closed(1001);
+
     /// What this host lacks, whatever the server does.
     pub(crate) const OF_THIS_HOST: [Self; 3] = [
         Self::NO_PORT,

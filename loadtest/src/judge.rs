@@ -4,6 +4,7 @@ use crate::args::{Arguments, ScenarioArguments};
 use crate::names;
 use crate::results::{CpuShare, Gate, Percentiles, Summary, Verdict};
 use crate::run::Outcome;
+use crate::scenario::breaks;
 use crate::stats::{Stage, Stats};
 
 /// Share of the time in which the threads of a processor run, or want to, from which a run shows
@@ -101,7 +102,9 @@ pub(crate) fn judge(
     }
     let comes_back = matches!(
         arguments.scenario,
-        ScenarioArguments::Churn { .. } | ScenarioArguments::Storm { .. }
+        ScenarioArguments::Churn { .. }
+            | ScenarioArguments::Storm { .. }
+            | ScenarioArguments::Restart { .. }
     );
     if comes_back && evidence.corrected.count == 0 {
         notes.push(NOBODY_CAME_BACK.to_owned());
@@ -116,7 +119,11 @@ pub(crate) fn judge(
             found.push((Verdict::ConnectionsMissing, reason));
         }
     }
-    let errors = server_errors(outcome, is_bound);
+    let mut errors = server_errors(outcome, is_bound);
+    if matches!(arguments.scenario, ScenarioArguments::Restart { .. }) {
+        let broken = breaks(total).into_iter().filter(|of| of.count > 0);
+        errors.extend(broken.map(|of| format!("{} {}", of.count, of.label)));
+    }
     found.extend(errors.into_iter().map(|reason| (Verdict::ServerErrors, reason)));
     let verdicts = found.iter().map(|&(verdict, _)| verdict);
     let verdict = verdicts.max_by_key(|verdict| verdict.severity()).unwrap_or(Verdict::Valid);

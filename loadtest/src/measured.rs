@@ -92,7 +92,12 @@ const fn latency_of(scenario: &ScenarioArguments) -> &'static str {
         }
         ScenarioArguments::Broadcast { .. } => "delivery to one receiver",
         ScenarioArguments::Churn { .. } => "opening handshake",
-        ScenarioArguments::Storm { .. } => "opening handshake of a client that comes back",
+        ScenarioArguments::Restart { restart, .. } if restart.churn_rate.is_some() => {
+            "opening handshake of a new connection"
+        }
+        ScenarioArguments::Storm { .. } | ScenarioArguments::Restart { .. } => {
+            "opening handshake of a client that comes back"
+        }
         ScenarioArguments::Slow { slow, load, .. } => match slow.load {
             SlowLoad::Echo => "round trip of an echo, of those that read",
             SlowLoad::Broadcast if load.closed => {

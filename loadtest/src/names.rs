@@ -49,6 +49,19 @@ pub(crate) const DROP_TIME: &str = "drop_time";
 /// without back-off.
 pub(crate) const START_TIME: &str = "start_time";
 
+/// Clients that the server let go with close frame 1001, and among those that came for a moment.
+pub(crate) const FAREWELLS: &str = "farewells";
+/// See [`FAREWELLS`].
+pub(crate) const NEW_FAREWELLS: &str = "new_farewells";
+/// Clients that came back, whatever had ended their connection.
+pub(crate) const RETURNED: &str = "returned";
+/// Messages that had no answer when the server let their client go.
+pub(crate) const UNANSWERED: &str = "unanswered_at_farewell";
+/// Histogram: from the start of the attempt that brought a client back to the server's 101.
+pub(crate) const RETURN_HANDSHAKE: &str = "return";
+/// Histogram: from the intended time of a message of a client that stays to its echo.
+pub(crate) const ROUND_TRIP: &str = "round_trip";
+
 /// Slow readers that were open when the load began.
 pub(crate) const SLOW_READERS: &str = "slow_readers";
 /// Bytes that slow readers have read.
@@ -94,7 +107,7 @@ pub(crate) const RECOVERED_MESSAGE: &str = "recovered_message";
 
 /// Whether a count has a name of this module.
 pub(crate) fn is_of_lives(name: &str) -> bool {
-    const ALL: [&str; 17] = [
+    const ALL: [&str; 21] = [
         ATTEMPTS,
         RETRIED,
         ABANDONED,
@@ -108,6 +121,10 @@ pub(crate) fn is_of_lives(name: &str) -> bool {
         DROPPED,
         REFUSED,
         NEVER_BACK,
+        FAREWELLS,
+        NEW_FAREWELLS,
+        RETURNED,
+        UNANSWERED,
         SLOW_READERS,
         SLOW_BYTES,
         SLOW_SENT,
@@ -125,6 +142,8 @@ pub(crate) fn describe(name: &'static str) -> &'static str {
         FIRST_MESSAGE => "from the first message of a connection to its echo",
         RECOVERY => "from the drop of a connection until it was open again",
         REFUSAL => "from the start of an attempt to its failure",
+        RETURN_HANDSHAKE => "opening handshake of a client that comes back",
+        ROUND_TRIP => "round trip of an echo of those that stay",
         SLOW_ENDED => "from the beginning of the load to the end of a slow reader",
         JOIN => "from join_room to room_joined",
         OWN_MESSAGE => "until a member had its own message back",

@@ -191,6 +191,16 @@ fn share(connections: u32, count: u32, cpus: &[usize]) -> Vec<ThreadPlan> {
         .collect()
 }
 
+/// How many of a part of the whole are among `count` clients from number `first` on, when every
+/// thread has its share: over all threads they add up to the part.
+pub(crate) fn among((part, whole): (u32, u32), first: u32, count: u32) -> u32 {
+    let before = |number: u32| {
+        let parts = u64::from(number) * u64::from(part);
+        parts.checked_div(whole.into()).unwrap_or_default() as u32
+    };
+    before(first + count) - before(first)
+}
+
 impl Plan {
     /// The plan in lines for people, with what `host` has.
     pub(crate) fn describe<'a>(&'a self, host: &'a Host) -> impl fmt::Display + 'a {

@@ -10,6 +10,9 @@ pub(crate) use crate::failure::{Failure, Stage};
 use crate::payload::{Answer, Flaw};
 use crate::results::new_histogram;
 
+/// The resolution of a series: a tenth of a second.
+pub(crate) const TICK_NANOSECONDS: u64 = 100_000_000;
+
 /// A histogram of nanoseconds, exact to three digits. It takes memory from the first record on.
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Latency(Option<Histogram<u64>>);
@@ -163,6 +166,8 @@ pub(crate) struct Stats {
     pub(crate) counts: BTreeMap<&'static str, u64>,
     /// The most there was of something.
     pub(crate) peaks: BTreeMap<&'static str, u64>,
+    /// When things happened: how many in each [`TICK_NANOSECONDS`] of the run.
+    pub(crate) series: BTreeMap<&'static str, BTreeMap<u64, u64>>,
     /// Slow readers that the server let go.
     pub(crate) slow_lost: BTreeMap<Failure, u64>,
     /// Failures of connections.
@@ -274,6 +279,12 @@ impl Stats {
         *peak = amount.max(*peak);
     }
 
+    /// Counts one of something that happens `now`, and whose times matter.
+    pub(crate) fn count_at(&mut self, name: &'static str, now: u64) {
+        self.count(name);
+        *self.series.entry(name).or_default().entry(now / TICK_NANOSECONDS).or_insert(0) += 1;
+    }
+
     /// A histogram that only some scenarios have.
     pub(crate) fn histogram(&mut self, name: &'static str) -> &mut Latency {
         self.histograms.entry(name).or_default()
@@ -311,6 +322,12 @@ impl Stats {
         }
         for (&name, &amount) in &other.peaks {
             self.peak(name, amount);
+        }
+        for (&name, times) in &other.series {
+            let series = self.series.entry(name).or_default();
+            for (&tick, &count) in times {
+                *series.entry(tick).or_insert(0) += count;
+            }
         }
         for (&failure, &count) in &other.slow_lost {
             *self.slow_lost.entry(failure).or_insert(0) += count;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use crate::control::{Part, Times};
+use crate::names;
 use crate::probe::Sample;
 use crate::results::{Interval, Packed, Percentiles, Row, RowPhase, new_histogram};
 use crate::stats::{Latency, Stats};
@@ -213,6 +214,7 @@ impl Timeline {
             let passed = sample.at.saturating_sub(self.sampled.at).as_secs_f64();
             if passed > 0.0 { now.saturating_sub(before).as_secs_f64() / passed } else { 0.0 }
         };
+        let count = |name| stats.counts.get(name).copied().unwrap_or_default();
         let (latency, uncorrected) = headline(stats);
         let scheduled = matches!(phase, RowPhase::WarmUp | RowPhase::Measure);
         let row = Row {
@@ -221,6 +223,8 @@ impl Timeline {
             phase,
             connections: self.open_at(number),
             opened: stats.opened,
+            farewells: count(names::FAREWELLS),
+            returned: count(names::RETURNED),
             target_rate: self.target.filter(|_| scheduled),
             achieved_rate: achieved as f64 / length,
             received_rate: came as f64 / length,

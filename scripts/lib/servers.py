@@ -1,7 +1,9 @@
 """Servers as processes: ours, its rivals, and those that run already."""
 
 import contextlib
+import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -93,12 +95,12 @@ class StartError(Exception):
 class Ringwire(Process):
     """Our server, seen through /proc and its metrics."""
 
-    def __init__(self, programs, log, shards, cpus=(), flags=()):
+    def __init__(self, programs, log, shards, cpus=(), flags=(), address=None):
         command = [
             programs / "ringwire",
             # A port that clients can have as well halves the rate at which they connect: the
             # kernel searches all connections of the server for every one that comes upon it.
-            f"--listen=127.0.0.1:{machine.free_port()}",
+            f"--listen={address or f'127.0.0.1:{machine.free_port()}'}",
             "--admin=127.0.0.1:0",
             f"--shards={shards}",
             # The generator is to be held back by nothing but the server's speed.
@@ -106,8 +108,8 @@ class Ringwire(Process):
             "--rate-bytes=off",
             *flags,
         ]
-        # The admin listener is announced last.
-        super().__init__(command, cpus, log, "admin on", START_SECONDS)
+        super().__init__(command, cpus, log, "listening on", START_SECONDS)
+        self.wait_for("admin on", START_SECONDS)
         self.url = self.said("listening on")
         self.metrics = Metrics(self.said("admin on"))
         # Let every shard open what it opens once.
@@ -119,6 +121,25 @@ class Ringwire(Process):
         extra = machine.descriptors(self.pid) - self.descriptors_before
         found = self.metrics.left_behind()
         return found + ([f"{extra} descriptors"] if extra > 0 else [])
+
+
+class Successor:
+    """Our server, started by another one of them: no child of ours."""
+
+    def __init__(self, pid, metrics):
+        self.pid, self.metrics = pid, metrics
+        self.handle = os.pidfd_open(pid)
+
+    def has_ended(self, seconds=0):
+        """Whether it ends within that time."""
+        return bool(select.select([self.handle], [], [], seconds)[0])
+
+    def stop(self):
+        if not self.has_ended():
+            signal.pidfd_send_signal(self.handle, signal.SIGTERM)
+        if not self.has_ended(STOP_SECONDS):
+            signal.pidfd_send_signal(self.handle, signal.SIGKILL)
+        os.close(self.handle)
 
 
 class Peer(Process):

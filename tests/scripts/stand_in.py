@@ -1,11 +1,13 @@
 """Stands in for `loadtest`: writes a small summary with the verdict that the test asks for.
 
-VERDICTS is JSON, from the folder's name to a verdict; others are valid.
+VERDICTS is JSON, from the folder's name to a verdict; others are valid. A restart has clients as long
+as the file CLIENTS is there, which it makes, and its summary is that in SUMMARY.
 """
 
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 EXIT_CODES = {"VALID": 0, "GENERATOR-BOUND": 4, "SERVER-ERRORS": 3}
@@ -19,6 +21,15 @@ def main(scenario, flags):
         Path(values["html"]).write_text(" ".join(flags))
         return
     out = Path(values["out"])
+    if scenario == "restart":
+        clients = Path(os.environ["CLIENTS"])
+        clients.touch()
+        deadline = time.monotonic() + 30
+        while clients.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        out.mkdir()
+        (out / "summary.json").write_text(os.environ["SUMMARY"])
+        return
     verdict = json.loads(os.environ["VERDICTS"]).get(out.name, "VALID")
     out.mkdir()
     summary = {

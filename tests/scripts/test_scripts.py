@@ -32,7 +32,7 @@ class Answers(http.server.BaseHTTPRequestHandler):
 
 class Help(unittest.TestCase):
     def test_every_script_explains_itself(self):
-        for name in ("bench", "capacity", "compare-peers", "large-room", "soak"):
+        for name in ("bench", "capacity", "compare-peers", "large-room", "restart", "soak"):
             with self.subTest(name):
                 found = common.call(name, "--help")
                 self.assertEqual(found.returncode, 0, found.stderr)
@@ -42,6 +42,8 @@ class Help(unittest.TestCase):
         for name, flag in (
             ("bench", "--repeats=0"),
             ("compare-peers", "--servers=x"),
+            ("restart", "--how=x"),
+            ("restart", "--drain=0"),
             ("soak", "--hours=0"),
         ):
             with self.subTest(name):

@@ -1,11 +1,11 @@
-//! The flags of the scenarios whose connections end and come back: churn, storm, slow.
+//! The flags of the scenarios whose connections end and come back: churn, storm, restart, slow.
 
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
 use super::rates::rate;
-use super::{Common, Leave, duration};
+use super::{CONNECTIONS_MAX, Common, Leave, duration};
 use crate::payload::{Sizes, bytes};
 
 /// The flags of `churn`.
@@ -40,6 +40,50 @@ pub(crate) struct StormArguments {
     /// Share of the connections that is dropped
     #[arg(long, value_name = "SHARE", default_value_t = 1.0, value_parser = share)]
     pub(crate) drop: f64,
+    #[command(flatten)]
+    pub(crate) backoff: BackoffArguments,
+    /// Storms, spread evenly over --duration
+    #[arg(long, value_name = "K", default_value_t = 1)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) storms: u32,
+    /// Handshakes of a storm at once, all threads together; default: as many as there are clients,
+    /// as in a real storm (--connecting bounds only how the connections are opened before it)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) reconnecting: Option<u32>,
+}
+
+/// The flags of `restart`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RestartArguments {
+    /// Messages per second that each of the clients sends and gets back; 0 is none
+    #[arg(long, value_name = "R", default_value = "0.1", value_parser = rate_or_none)]
+    pub(crate) send_rate: f64,
+    /// Bytes of payload: one size, a range as 16..1024, or sizes with weights as 64:80,4KiB:20
+    #[arg(long, value_name = "BYTES", default_value = "64")]
+    pub(crate) size: Sizes,
+    /// Sends text instead of binary messages
+    #[arg(long)]
+    pub(crate) text: bool,
+    #[command(flatten)]
+    pub(crate) backoff: BackoffArguments,
+    /// New connections per second meanwhile, all threads together, by a schedule that waits for
+    /// nobody: each sends a message, gets it back, and closes
+    #[arg(long, value_name = "R", value_parser = rate)]
+    pub(crate) churn_rate: Option<f64>,
+    /// Clients that make the new connections, beside those of --connections; default: as many as
+    /// --churn-rate starts in a second
+    #[arg(long, value_name = "N", requires = "churn_rate")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) newcomers: Option<u32>,
+    /// Time that the clients hold their connections when no more new ones come, so that those that
+    /// the server has then can be looked at; part of --settle
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = duration)]
+    pub(crate) linger: Duration,
+}
+
+/// When clients come back.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct BackoffArguments {
     /// Time before a client comes back, and between attempts that fail
     #[arg(long, value_enum, default_value_t = Backoff::Exponential)]
     pub(crate) backoff: Backoff,
@@ -49,14 +93,6 @@ pub(crate) struct StormArguments {
     /// Upper bound of the times of an exponential back-off
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     pub(crate) backoff_max: Duration,
-    /// Storms, spread evenly over --duration
-    #[arg(long, value_name = "K", default_value_t = 1)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub(crate) storms: u32,
-    /// Handshakes of a storm at once, all threads together; default: as many as there are clients,
-    /// as in a real storm (--connecting bounds only how the connections are opened before it)
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) reconnecting: Option<u32>,
 }
 
 /// How long a client waits before it connects again.
@@ -142,6 +178,38 @@ impl StormArguments {
             ));
         }
         Ok(())
+    }
+}
+
+impl RestartArguments {
+    /// Finds how many clients make new connections, and adds them to `connections`.
+    pub(super) fn complete(&mut self, connections: &mut u32) -> Result<(), String> {
+        let of_a_second = self.churn_rate.map_or(0.0, f64::ceil) as u32;
+        let newcomers = self.newcomers.unwrap_or(of_a_second);
+        let sum = connections.checked_add(newcomers).filter(|&sum| sum <= CONNECTIONS_MAX);
+        let Some(sum) = sum else {
+            return Err(format!(
+                "{connections} connections and {newcomers} for new ones are more than \
+                 {CONNECTIONS_MAX}: give fewer --newcomers"
+            ));
+        };
+        *connections = sum;
+        self.newcomers = Some(newcomers);
+        Ok(())
+    }
+
+    /// Checks what no single flag shows.
+    pub(super) fn check(&self, common: &Common) -> Result<(), String> {
+        if self.linger > common.settle {
+            let (linger, settle) = (self.linger, common.settle);
+            return Err(format!("--linger {linger:?} is longer than --settle {settle:?}"));
+        }
+        Ok(())
+    }
+
+    /// Clients that make new connections.
+    pub(crate) fn newcomers(&self) -> u32 {
+        self.newcomers.unwrap_or_default()
     }
 }
 

@@ -2,11 +2,9 @@
 
 use clap::Args;
 
+use super::CONNECTIONS_MAX;
 use crate::payload::{Sizes, stamp_size};
 use crate::scenario::TEXT_CHARACTERS_MAX;
-
-/// Connections of a run, at most.
-const CONNECTIONS_MAX: u64 = 16_000_000;
 
 /// How the clients are divided into rooms. Two of rooms, members and connections say the third.
 #[derive(Clone, Copy, Debug, Args)]
@@ -47,7 +45,7 @@ impl RoomArguments {
                  number of members"
             ));
         }
-        if product > CONNECTIONS_MAX {
+        if product > CONNECTIONS_MAX.into() {
             return Err(format!("{rooms} × {members} connections are more than {CONNECTIONS_MAX}"));
         }
         if self.rejoin_rate > 0.0 && members < 2 {

@@ -87,6 +87,24 @@ fn runs_that_would_measure_nobody_are_refused() {
 }
 
 #[test]
+fn newcomers_come_beside_those_that_stay() {
+    let complete = |flags: &str| {
+        let line = format!("restart --url ws://127.0.0.1:1 --connections {flags}");
+        let mut arguments = parse(&line)?;
+        arguments.complete()?;
+        let ScenarioArguments::Restart { common, restart } = arguments.scenario else {
+            panic!("restart")
+        };
+        Ok::<_, String>((common.connections, restart.newcomers()))
+    };
+    assert_eq!(complete("10"), Ok((10, 0)));
+    assert_eq!(complete("10 --churn-rate 4.5"), Ok((15, 5)));
+    assert_eq!(complete("10 --churn-rate 5000 --newcomers 7"), Ok((17, 7)));
+    assert!(complete("16000000 --churn-rate 1").unwrap_err().contains("--newcomers"));
+    assert!(complete("10 --newcomers 7").is_err() && complete("10 --send-rate -1").is_err());
+}
+
+#[test]
 fn urls_and_subprotocols_are_lists() {
     let line = "idle --connections 1 --url ws://127.0.0.1:1,ws://127.0.0.1:2 --protocol a";
     let check = |flags: &str| parse(&format!("{line} {flags}")).unwrap().check();

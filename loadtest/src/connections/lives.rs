@@ -253,11 +253,11 @@ impl Connections {
         self.causes.insert(index, (stage, failure));
     }
 
-    /// An open connection was lost; a slow reader is expected to be.
+    /// An open connection was lost; a slow reader is expected to be, and who is told farewell.
     fn lost(&mut self, index: u32, failure: Failure) {
         if self.is_slow(index) {
             *self.stats.slow_lost.entry(failure).or_insert(0) += 1;
-        } else {
+        } else if failure != Failure::FAREWELL || !self.setup.farewells {
             self.stats.lost += 1;
             self.stats.fail(Stage::Open, failure);
         }

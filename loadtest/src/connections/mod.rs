@@ -19,6 +19,7 @@ use crate::args::Target;
 use crate::client::{Client, State};
 use crate::control::{Clock, Population};
 use crate::payload::mix;
+use crate::plan::among;
 use crate::rotation::{Rotation, target_of};
 use crate::scenario::Scenario;
 use crate::sources::Sources;
@@ -52,6 +53,8 @@ pub(crate) struct Setup {
     pub(crate) publishers: u32,
     /// The latency of the run is that of its handshakes: there are no messages.
     pub(crate) handshakes_only: bool,
+    /// A close frame 1001 is a farewell: such a connection is not lost.
+    pub(crate) farewells: bool,
     /// Who reads slowly.
     pub(crate) slow: SlowReaders,
 }
@@ -70,12 +73,7 @@ pub(crate) struct SlowReaders {
 impl SlowReaders {
     /// How many there are among `count` clients from number `first` on: every thread has its share.
     pub(crate) fn among(&self, first: u32, count: u32) -> u32 {
-        let before = |number: u32| {
-            (u64::from(number) * u64::from(self.count))
-                .checked_div(self.connections.into())
-                .unwrap_or_default() as u32
-        };
-        before(first + count) - before(first)
+        among((self.count, self.connections), first, count)
     }
 }
 

@@ -78,6 +78,8 @@ fn interval(slowness: u64, second: u64, phase: RowPhase) -> Interval {
             phase,
             connections: 10,
             opened: if phase == RowPhase::Connect { 10 } else { 0 },
+            farewells: 0,
+            returned: 0,
             target_rate: counts.then_some(100.0),
             achieved_rate: 100.0,
             received_rate: 99.0,

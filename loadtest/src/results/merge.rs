@@ -119,6 +119,8 @@ fn merge_place(together: &[(&str, &Interval)]) -> Result<Interval, String> {
         phase: rows[0].phase,
         connections: 0,
         opened: count(|row| row.opened),
+        farewells: count(|row| row.farewells),
+        returned: count(|row| row.returned),
         target_rate: rate(|row| row.target_rate),
         achieved_rate: rate(|row| Some(row.achieved_rate)).unwrap_or(0.0),
         received_rate: rate(|row| Some(row.received_rate)).unwrap_or(0.0),

@@ -6,12 +6,14 @@ use serde_json::{Map, Value};
 use super::{Interval, Percentiles, Row};
 
 /// The columns of the table. A column of percentiles stands for one of each of their fields.
-const COLUMNS: [&str; 19] = [
+const COLUMNS: [&str; 21] = [
     "t",
     "length",
     "phase",
     "connections",
     "opened",
+    "farewells",
+    "returned",
     "target_rate",
     "achieved_rate",
     "received_rate",

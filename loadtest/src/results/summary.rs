@@ -354,6 +354,11 @@ pub(crate) struct Row {
     pub(crate) connections: u64,
     /// Connections opened in it.
     pub(crate) opened: u64,
+    /// Clients that the server let go with close frame 1001 in it, and clients that came back.
+    #[serde(default)]
+    pub(crate) farewells: u64,
+    #[serde(default)]
+    pub(crate) returned: u64,
     /// Of the schedule; absent in a closed loop and while nothing is scheduled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) target_rate: Option<f64>,

@@ -3,6 +3,7 @@
 
 use hdrhistogram::Histogram;
 
+use super::merge::per;
 use super::units::{bytes, number, time};
 use super::{
     Config, Connections, Figure, Generator, Kernel, Load, LoadModel, Messages, Percentiles, Rate,
@@ -91,13 +92,20 @@ impl Summary {
             }
             *out += "----------------------------------------------------------\n";
         }
-        let (received, seconds) = (self.messages.received, self.messages.measured_seconds);
-        let (each, rate) = match self.config.load {
-            Some(_) => ("messages", "Messages"),
-            None => ("handshakes", "Handshakes"),
+        let seconds = self.messages.measured_seconds;
+        let (count, each, per_second) = match self.config.load {
+            Some(_) => (self.messages.received, "messages", self.rate.received),
+            // The latency is theirs; messages, if there are any, are beside them.
+            None => {
+                (self.latency_us.count, "handshakes", per(self.latency_us.count as f64, seconds))
+            }
         };
-        *out += &format!("  {received} {each} in {}\n", time(seconds * 1e6));
-        *out += &format!("{rate}/sec: {:9.2}\n", self.rate.received);
+        // Those of a ramp have a rate of their own.
+        if self.config.scenario != "idle" {
+            *out += &format!("  {count} {each} in {}\n", time(seconds * 1e6));
+            let (first, rest) = each.split_at(1);
+            *out += &format!("{}{rest}/sec: {per_second:9.2}\n", first.to_uppercase());
+        }
         line(out, "latencies", &self.latency_gap);
         Ok(())
     }
@@ -106,7 +114,8 @@ impl Summary {
 /// What was asked of the server, in words.
 fn load(config: &Config, rate: &Rate) -> String {
     let Some(load) = &config.load else {
-        return format!("{} connections, no messages", config.connections);
+        let messages = if rate.achieved > 0.0 { "messages beside" } else { "no messages" };
+        return format!("{} connections, {messages}", config.connections);
     };
     let Load { payload_bytes, kind, depth, poisson, .. } = load;
     let model = match load.model {
@@ -381,6 +390,7 @@ mod tests {
     fn a_run_without_messages_has_no_latencies() {
         let mut summary = run(1).summary;
         summary.config.load = None;
+        summary.rate = Rate::default();
         summary.latency_us = Percentiles::default();
         let text = summary.text(false).unwrap();
         assert!(text.contains("no messages") && !text.contains("Distribution"), "{text}");

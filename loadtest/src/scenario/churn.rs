@@ -156,6 +156,23 @@ impl Churn {
         }
     }
 
+    /// Ends the connections of all that only stay.
+    pub(super) fn send_home(&mut self, connections: &mut Connections, now: u64) {
+        for (index, life) in (0..).zip(&mut self.clients) {
+            if life.doing == Doing::Staying {
+                life.doing = Doing::Leaving;
+                connections.leave(index, self.coming.leave, now);
+            }
+        }
+    }
+
+    /// The server lets an open client go. Gives back whether a message has no answer.
+    pub(super) fn let_go(&mut self, index: u32) -> bool {
+        let life = &mut self.clients[index as usize];
+        let doing = std::mem::replace(&mut life.doing, Doing::Leaving);
+        matches!(doing, Doing::Exchanging(_))
+    }
+
     /// A client that may come back.
     fn rest(&mut self, connections: &mut Connections, index: u32, has_failed: bool, now: u64) {
         let life = &mut self.clients[index as usize];
@@ -178,7 +195,8 @@ impl Scenario for Churn {
         self.schedule = self.coming.schedule.map(|(rate, offset)| {
             Schedule::new(origin + HEAD_START_NANOSECONDS + offset, rate, None)
         });
-        let count = connections.count();
+        // Behind its own there may be clients of another scenario.
+        let count = self.clients.len() as u32;
         for index in 0..count {
             if connections.is_open(index) {
                 let share = u64::from(index + 1) as f64 / f64::from(count);

@@ -1,11 +1,18 @@
 //! The figures that only one scenario has, from what its threads have counted.
 
+use std::collections::BTreeMap;
+
 use hdrhistogram::Histogram;
 
+use super::restart::{Break, breaks};
 use crate::args::ScenarioArguments;
 use crate::names;
 use crate::results::{Figure, Merge};
-use crate::stats::Stats;
+use crate::stats::{Stats, TICK_NANOSECONDS};
+
+/// Ticks of a series in a second, and seconds of a tick.
+const TICKS: u64 = 1_000_000_000 / TICK_NANOSECONDS;
+const TICK_SECONDS: f64 = 1.0 / TICKS as f64;
 
 /// The figures of a scenario, in the order they are shown. `seconds` is the time that was measured.
 pub(crate) fn figures(scenario: &ScenarioArguments, stats: &Stats, seconds: f64) -> Vec<Figure> {
@@ -13,6 +20,12 @@ pub(crate) fn figures(scenario: &ScenarioArguments, stats: &Stats, seconds: f64)
     match scenario {
         ScenarioArguments::Churn { .. } => figures.churn(seconds),
         ScenarioArguments::Storm { .. } => figures.storm(),
+        ScenarioArguments::Restart { restart, .. } => {
+            figures.restart();
+            if restart.churn_rate.is_some() {
+                figures.new_connections(seconds);
+            }
+        }
         ScenarioArguments::Slow { .. } => figures.slow(),
         _ => {}
     }
@@ -59,6 +72,50 @@ impl Figures<'_> {
             let label = "taken to start everyone's first attempt";
             self.add("start_seconds", start_time as f64 * 1e-9, label, Merge::Max);
         }
+    }
+
+    fn restart(&mut self) {
+        self.counted(names::FAREWELLS, "clients let go with close frame 1001");
+        self.counted(names::RETURNED, "clients that came back");
+        self.counted(names::NEVER_BACK, "never came back");
+        if let Some(seconds) = self.drain_seconds() {
+            self.add("drain_seconds", seconds, "from the first farewell to the last", Merge::Max);
+        }
+        let spreads = [
+            (names::FAREWELLS, "farewells", "farewells"),
+            (names::RETURNED, "returns", "clients that came back"),
+        ];
+        for (series, name, what) in spreads {
+            let found = self.stats.series.get(series).and_then(Spread::of);
+            let Some(Spread { max, mean }) = found else { continue };
+            for (figure, value, label, merge) in [
+                ("per_second_max", max, format!("{what} in the second with the most"), Merge::Sum),
+                ("per_second_mean", mean, format!("{what} per second, mean"), Merge::Sum),
+                ("max_over_mean", max / mean, format!("{what}, most over mean"), Merge::Max),
+            ] {
+                self.add(&format!("{name}_{figure}"), value, &label, merge);
+            }
+        }
+        self.counted(names::UNANSWERED, "messages without an answer before a farewell");
+        for Break { name, label, count } in breaks(self.stats) {
+            self.add(name, count as f64, label, Merge::Sum);
+        }
+        self.attempts();
+    }
+
+    fn new_connections(&mut self, seconds: f64) {
+        let opened = self.count(names::HANDSHAKES) as f64;
+        let rate = if seconds > 0.0 { opened / seconds } else { 0.0 };
+        self.add("new_connections_per_second", rate, "new connections/s", Merge::Sum);
+        self.counted(names::NEW_FAREWELLS, "of them let go with close frame 1001");
+        self.counted(names::NOT_ADMITTED, "new connections refused or not answered");
+        self.counted(names::NOT_STARTED, "starts of the schedule that no client was free for");
+    }
+
+    fn drain_seconds(&self) -> Option<f64> {
+        let times = self.stats.series.get(names::FAREWELLS)?;
+        let (first, last) = (times.keys().next()?, times.keys().next_back()?);
+        Some((last - first + 1) as f64 * TICK_SECONDS)
     }
 
     fn slow(&mut self) {
@@ -119,6 +176,27 @@ impl Figures<'_> {
     }
 }
 
+/// How evenly things happened from the first to the last of them.
+#[derive(Clone, Copy, PartialEq, Debug)]
+struct Spread {
+    /// In the second with the most of them, wherever it begins.
+    max: f64,
+    /// Per second; what took less than a second took one.
+    mean: f64,
+}
+
+impl Spread {
+    /// Of counts by tick; absent when nothing happened.
+    fn of(times: &BTreeMap<u64, u64>) -> Option<Self> {
+        let (first, last) = (times.keys().next()?, times.keys().next_back()?);
+        let in_second = |&tick: &u64| times.range(tick..tick + TICKS).map(|(_, count)| count).sum();
+        let max: u64 = times.keys().map(in_second).max()?;
+        let seconds = (last - first + 1) as f64 * TICK_SECONDS;
+        let total: u64 = times.values().sum();
+        Some(Self { max: max as f64, mean: total as f64 / seconds.max(1.0) })
+    }
+}
+
 fn in_snake_case(words: &str) -> String {
     let is_letter = |character: char| character.is_ascii_alphanumeric();
     let words = words.split(|character| !is_letter(character)).filter(|word| !word.is_empty());
@@ -140,6 +218,20 @@ mod tests {
         };
         assert!(near(0.9, 90.0) && near(0.99, 99.0));
         assert_eq!(figures.recovered(1.0), None);
+    }
+
+    #[test]
+    fn the_second_with_the_most_begins_anywhere() {
+        assert_eq!(Spread::of(&BTreeMap::new()), None);
+        // Five a tick for two seconds, and twenty more around the end of the first.
+        let mut times: BTreeMap<u64, u64> = (100..120).map(|tick| (tick, 5)).collect();
+        (108..112).for_each(|tick| *times.entry(tick).or_default() += 5);
+        assert_eq!(Spread::of(&times), Some(Spread { max: 70.0, mean: 60.0 }));
+        // Less than a second is one.
+        assert_eq!(
+            Spread::of(&BTreeMap::from([(7, 3), (9, 1)])),
+            Some(Spread { max: 4.0, mean: 4.0 })
+        );
     }
 
     #[test]

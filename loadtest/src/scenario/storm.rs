@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::alarms::Alarms;
+use super::pauses::Pauses;
 use super::{Message, Scenario};
 use crate::args::{Backoff, Leave};
 use crate::connections::{Cause, Connections};
@@ -16,10 +17,6 @@ use crate::stats::{Failure, Stage, Stats};
 /// Connections started in one turn, so that completions are not left waiting.
 const STARTS_PER_TURN: u32 = 64;
 
-/// Nanoseconds after a failure before another attempt without back-off: a refusal is a round trip
-/// away, and a local failure nothing at all.
-const RETRY_NANOSECONDS: u64 = 1_000_000;
-
 /// What a storm is. Times are nanoseconds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Weather {
@@ -28,9 +25,7 @@ pub(crate) struct Weather {
     /// Share of them.
     pub(crate) share: f64,
     /// Time before clients come back.
-    pub(crate) backoff: Backoff,
-    pub(crate) backoff_base: u64,
-    pub(crate) backoff_max: u64,
+    pub(crate) pauses: Pauses,
     /// Storms, and the time from one to the next.
     pub(crate) storms: u32,
     pub(crate) spacing: u64,
@@ -83,21 +78,6 @@ struct Absence {
 }
 
 impl Weather {
-    /// How long a client stays away that has failed to come back that many times. `random` is any
-    /// number.
-    fn pause(&self, failures: u32, random: u64) -> u64 {
-        let up_to = |most: u64| ((u128::from(random) * (u128::from(most) + 1)) >> 64) as u64;
-        match self.backoff {
-            Backoff::None if failures == 0 => 0,
-            Backoff::None => RETRY_NANOSECONDS,
-            Backoff::Jitter => up_to(self.backoff_base.saturating_mul(10)),
-            Backoff::Exponential => {
-                let factor = 1u64.checked_shl(failures).unwrap_or(u64::MAX);
-                up_to(self.backoff_base.saturating_mul(factor).min(self.backoff_max))
-            }
-        }
-    }
-
     /// Whether a storm drops the client with this number. Of `n` neighbours, it drops the share.
     fn drops(&self, number: u32, storm: u32) -> bool {
         let before = |place: u64| (place as f64 * self.share).floor();
@@ -161,7 +141,7 @@ impl Storm {
     fn pause(&mut self, number: u32, index: u32, now: u64) {
         let failures = self.clients[index as usize].failures;
         let seed = u64::from(number) << 32 | u64::from(self.storms) << 16 | u64::from(failures);
-        self.alarms.set(index, now + self.weather.pause(failures, mix(seed)));
+        self.alarms.set(index, now + self.weather.pauses.pause(failures, mix(seed)));
     }
 
     fn start(&mut self, connections: &mut Connections, index: u32, intended: u64) {
@@ -181,7 +161,7 @@ impl Storm {
     /// are due at once and start one after the other, as fast as they can: that is no schedule to
     /// be late for, but the time that it takes is told.
     fn late(&mut self, stats: &mut Stats, is_first: bool, intended: u64, now: u64) {
-        if self.weather.backoff == Backoff::None {
+        if self.weather.pauses.backoff == Backoff::None {
             let first = *self.first_start.get_or_insert(now);
             if is_first {
                 stats.peak(names::START_TIME, now - first);
@@ -285,32 +265,22 @@ impl Scenario for Storm {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::args::BackoffArguments;
 
-    const WEATHER: Weather = Weather {
-        by: Leave::Fin,
-        share: 0.3,
-        backoff: Backoff::Exponential,
-        backoff_base: 100,
-        backoff_max: 5_000,
-        storms: 1,
-        spacing: 0,
-        at_once: usize::MAX,
-    };
-
-    #[test]
-    fn pauses_are_uniform_up_to_their_bound() {
-        for (failures, most) in
-            [(0, 100), (1, 200), (5, 3_200), (6, 5_000), (63, 5_000), (200, 5_000)]
-        {
-            assert_eq!(WEATHER.pause(failures, 0), 0);
-            assert_eq!(WEATHER.pause(failures, u64::MAX), most);
-            assert_eq!(WEATHER.pause(failures, u64::MAX / 2), most / 2);
+    fn weather(backoff: Backoff) -> Weather {
+        let backoff_base = Duration::from_nanos(100);
+        let pauses = BackoffArguments { backoff, backoff_base, backoff_max: backoff_base };
+        Weather {
+            by: Leave::Fin,
+            share: 0.3,
+            pauses: Pauses::new(&pauses),
+            storms: 1,
+            spacing: 0,
+            at_once: usize::MAX,
         }
-        let jitter = Weather { backoff: Backoff::Jitter, ..WEATHER };
-        assert_eq!((jitter.pause(0, u64::MAX), jitter.pause(9, u64::MAX)), (1_000, 1_000));
-        let none = Weather { backoff: Backoff::None, ..WEATHER };
-        assert_eq!((none.pause(0, u64::MAX), none.pause(9, 0)), (0, RETRY_NANOSECONDS));
     }
 
     #[test]
@@ -327,23 +297,22 @@ mod tests {
             let max = stats.lag.histogram().map(|lag| (lag.len(), lag.max() / 100));
             (max, stats.peaks.get(names::START_TIME).copied())
         };
-        assert_eq!(late(WEATHER, 4_500), (Some((2, 37)), None));
+        assert_eq!(late(weather(Backoff::Exponential), 4_500), (Some((2, 37)), None));
         // The bound on handshakes at once was the reason until there was room.
-        let bounded = Weather { at_once: 1, ..WEATHER };
+        let bounded = Weather { at_once: 1, ..weather(Backoff::Exponential) };
         assert_eq!(late(bounded, 4_500), (Some((2, 12)), None));
         assert_eq!(late(bounded, 1_500), (Some((2, 37)), None));
-        let none = Weather { backoff: Backoff::None, ..WEATHER };
-        assert_eq!(late(none, 4_500), (None, Some(4_900)));
+        assert_eq!(late(weather(Backoff::None), 4_500), (None, Some(4_900)));
     }
 
     #[test]
     fn a_storm_takes_its_share_and_the_next_one_others() {
         for (share, taken) in [(1.0, 100), (0.5, 50), (0.3, 30), (0.01, 1)] {
-            let weather = Weather { share, ..WEATHER };
+            let weather = Weather { share, ..weather(Backoff::None) };
             let drops = |storm| (0..100).filter(|&number| weather.drops(number, storm)).count();
             assert_eq!(drops(0), taken, "{share}");
         }
-        let half = Weather { share: 0.5, ..WEATHER };
+        let half = Weather { share: 0.5, ..weather(Backoff::None) };
         assert!((0..100).all(|number| half.drops(number, 0) != half.drops(number, 1)));
     }
 }

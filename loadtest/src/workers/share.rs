@@ -51,6 +51,10 @@ pub(super) fn take(scenario: &mut ScenarioArguments, connections: &Range<u32>) {
         ScenarioArguments::Storm { storm, .. } => {
             storm.reconnecting = storm.reconnecting.map(|all| of(all).max(1));
         }
+        ScenarioArguments::Restart { restart, .. } => {
+            restart.newcomers = restart.newcomers.map(of);
+            restart.churn_rate = restart.churn_rate.map(|rate| rate * share);
+        }
         ScenarioArguments::Idle { .. } | ScenarioArguments::Broadcast { .. } => {}
     }
     let common = common_of(scenario);
@@ -71,6 +75,7 @@ pub(super) const fn common_of(scenario: &mut ScenarioArguments) -> &mut Common {
         | ScenarioArguments::Broadcast { common, .. }
         | ScenarioArguments::Churn { common, .. }
         | ScenarioArguments::Storm { common, .. }
+        | ScenarioArguments::Restart { common, .. }
         | ScenarioArguments::Slow { common, .. }
         | ScenarioArguments::Rooms { common, .. } => common,
     }
@@ -147,12 +152,17 @@ mod tests {
     fn rates_that_are_not_those_of_all_connections_are_divided() {
         for (flags, of) in [
             ("churn --connections 8 --churn-rate 4", "churn"),
+            ("restart --connections 4 --churn-rate 4", "restart"),
             ("rooms --rooms 4 --members 2 --rate 4 --rejoin-rate 4", "rooms"),
         ] {
             let mut part = parse(flags);
             take(&mut part, &(2..4));
             let rates = match &part {
                 ScenarioArguments::Churn { churn, .. } => vec![churn.churn_rate],
+                ScenarioArguments::Restart { restart, .. } => {
+                    assert_eq!(restart.newcomers(), 1);
+                    vec![restart.churn_rate]
+                }
                 ScenarioArguments::Rooms { load, rooms, .. } => {
                     vec![load.rate, Some(rooms.rejoin_rate)]
                 }

@@ -61,6 +61,11 @@ pub enum Manner {
     ResetBetween(usize, usize),
     /// Sends each back; ends the connections in this range at their first message.
     EndBetween(usize, usize),
+    /// Sends each back; lets the connections in this range go after their upgrade, with this code.
+    CloseBetween(usize, usize, u16),
+    /// Sends each back; lets the connections in this range go at their first message, which gets no
+    /// answer, with 1001.
+    FarewellBetween(usize, usize),
     /// Sends each back, and resets whoever does not read.
     Impatient,
     /// Pings whoever connects, and closes the third with 1001 when it answers.
@@ -217,6 +222,9 @@ fn serve(mut stream: TcpStream, index: usize, manner: Manner, hub: &Hub) -> Opti
         send(&mut stream, OpCode::Ping, b"are you there?")?;
     }
     match manner {
+        Manner::CloseBetween(first, end, code) if (first..end).contains(&index) => {
+            send_close(&mut stream, code)?;
+        }
         Manner::Deaf => loop {
             thread::park();
         },
@@ -259,12 +267,13 @@ fn serve_messages(
                         send_close(stream, 1001)?;
                     }
                 }
-                Event::Close { code, .. } => {
-                    assert_eq!(code, Some(1000));
+                Event::Close { code: Some(1000), .. } => {
                     send_close(stream, 1000)?;
                     // The hub keeps a copy of the stream: a drop would not end it.
                     return stream.shutdown(Shutdown::Both).ok();
                 }
+                // The answer to a close frame of ours.
+                Event::Close { .. } => return stream.shutdown(Shutdown::Both).ok(),
                 Event::Ping(_) => {}
             }
         }
@@ -313,6 +322,9 @@ fn answer(
     }
     match manner {
         Manner::Swallow if is_fifth => {}
+        Manner::FarewellBetween(first, end) if (first..end).contains(&index) => {
+            send_close(stream, 1001)?;
+        }
         Manner::EndBetween(first, end) if (first..end).contains(&index) => {
             // The hub keeps a copy of the stream: a drop would not end it.
             stream.shutdown(Shutdown::Both).ok()?;

@@ -296,6 +296,8 @@ pub(super) fn phases(phases: &[(RowPhase, usize)]) -> Vec<Interval> {
             phase,
             connections,
             opened,
+            farewells: 0,
+            returned: 0,
             target_rate: None,
             achieved_rate: 0.0,
             received_rate: 0.0,
