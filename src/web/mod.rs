@@ -41,6 +41,23 @@ pub fn asset(path: &str) -> Option<Asset> {
     Some(Asset { content_type, body })
 }
 
+/// The asset at the path of a request to the admin listener: the dashboard, with its scripts.
+#[must_use]
+pub fn dashboard_asset(path: &str) -> Option<Asset> {
+    let (content_type, body) = match path {
+        "/" => (HTML, include_str!("dashboard.html")),
+        "/dashboard.css" => (CSS, include_str!("dashboard.css")),
+        "/dashboard.js" => (SCRIPT, include_str!("dashboard.js")),
+        "/dashboard_charts.js" => (SCRIPT, include_str!("dashboard_charts.js")),
+        "/dashboard_dom.js" => (SCRIPT, include_str!("dashboard_dom.js")),
+        "/dashboard_feed.js" => (SCRIPT, include_str!("dashboard_feed.js")),
+        "/dashboard_format.js" => (SCRIPT, include_str!("dashboard_format.js")),
+        "/dashboard_shards.js" => (SCRIPT, include_str!("dashboard_shards.js")),
+        _ => return None,
+    };
+    Some(Asset { content_type, body })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,13 +73,16 @@ mod tests {
     }
 
     #[test]
-    fn the_page_obeys_its_own_policy() {
-        let page = asset("/").expect("there is a page").body;
-        for forbidden in ["<style", " style=", " onclick=", " onsubmit=", "http://", "https://"] {
-            assert!(!page.contains(forbidden), "{forbidden} in the page");
+    fn the_pages_obey_their_own_policy() {
+        for page in [asset("/"), dashboard_asset("/")] {
+            let page = page.expect("there is a page").body;
+            let inline = ["<style", " style=", " onclick=", " onsubmit=", "http://", "https://"];
+            for forbidden in inline {
+                assert!(!page.contains(forbidden), "{forbidden} in the page");
+            }
+            let scripts: Vec<&str> = page.split("<script").skip(1).collect();
+            assert!(scripts.iter().all(|script| script.contains("></script>")), "{scripts:?}");
         }
-        let scripts: Vec<&str> = page.split("<script").skip(1).collect();
-        assert!(scripts.iter().all(|script| script.contains("></script>")), "{scripts:?}");
     }
 
     #[test]
@@ -73,5 +93,23 @@ mod tests {
             assert!(asset(names).is_some(), "{names} is not served");
         }
         assert_eq!(asset("/page.html"), None);
+    }
+
+    #[test]
+    fn what_the_dashboard_names_is_served() {
+        let mut named = vec!["/"];
+        let mut index = 0;
+        while let Some(path) = named.get(index) {
+            let body = dashboard_asset(path).unwrap_or_else(|| panic!("{path} is not served")).body;
+            // Whole paths between quotes; those of the API are the admin listener's own.
+            let quoted = body.split('"').filter(|text| text.starts_with("/dashboard"));
+            let new: Vec<&str> = quoted.filter(|text| !named.contains(text)).collect();
+            named.extend(new);
+            index += 1;
+        }
+        named.sort_unstable();
+        named.dedup();
+        assert_eq!(named.len(), 8, "{named:?}");
+        assert_eq!(dashboard_asset("/dashboard.html"), None);
     }
 }
