@@ -251,7 +251,7 @@ function showShards(shards) {
 }
 
 function showTables({ rates, totals, topRooms, closes, ...now }) {
-  setText(part["room-count"], `of ${exact(now.rooms)}, ${exact(now.roomMembers)} members in all`);
+  setText(part["room-count"], `of ${exact(now.rooms)} rooms, ${exact(now.roomMembers)} members`);
   const largest = topRooms.reduce((most, { members }) => Math.max(most, members), 1);
   const rooms = topRooms.map(({ roomId, members, historyMessages, offset }) => [
     roomId,

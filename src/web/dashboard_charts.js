@@ -178,7 +178,7 @@ class LineChart {
       const kind = value === 0 ? "base" : isLabelled ? "grid" : "grid minor";
       marks.push(shape("line", { class: kind, x1: LEFT, x2: right, y1: y, y2: y }));
       if (!isLabelled) continue;
-      const text = tickText(this.#options.format(value));
+      const text = tickText(value, this.#options.format);
       marks.push(shape("text", { class: "y", x: LEFT - 6, y: y + 4 }, text));
     }
     for (let minutes = 0; minutes <= 5; minutes += 1) {
@@ -278,8 +278,9 @@ function areaPath(run) {
 }
 
 /** A tick needs no digits that say nothing: `2 M/s`, not `2.00 M/s`. */
-export function tickText(text) {
-  return text.replace(/\.(\d*?)0+(?!\d)/, (_, digits) => (digits ? `.${digits}` : ""));
+export function tickText(value, format) {
+  if (value === 0) return "0";
+  return format(value).replace(/\.(\d*?)0+(?!\d)/, (_, digits) => (digits ? `.${digits}` : ""));
 }
 
 /** From 0 to the first round step above all values, and never to less than 1. */

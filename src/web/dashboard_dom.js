@@ -44,6 +44,7 @@ export function fillTable(body, rows, nothing) {
       row = fresh;
     }
     cells.forEach((cell, at) => fillCell(row.cells[at], cell));
+    if (cells.length === 1) row.cells[0].colSpan = body.parentNode.tHead.rows[0].cells.length;
   });
 }
 
@@ -60,7 +61,7 @@ function fillCell(node, cell) {
   const { text, value, share, below } = typeof cell === "string" ? { text: cell } : cell;
   const own = node.querySelector("data");
   setText(own, text);
-  own.value = value ?? text;
+  if (value !== undefined) own.value = value;
   if (share !== undefined) {
     node.querySelector(".share > span").style.width = `${Math.min(1, share) * 100}%`;
   }

@@ -60,6 +60,7 @@ export class Feed {
     // A browser hides from its pages why an upgrade was refused; this answer tells.
     const headers = token ? { Authorization: `Bearer ${token}` } : {};
     const signal = AbortSignal.timeout(SILENCE_MILLISECONDS);
+    let overview;
     try {
       const answer = await fetch("/api/overview", { headers, signal, cache: "no-store" });
       if (attempt !== this.#attempt) return;
@@ -69,15 +70,15 @@ export class Feed {
         return;
       }
       if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
-      const overview = await answer.json();
-      if (attempt !== this.#attempt) return;
-      this.#onOverview(overview);
+      overview = await answer.json();
     } catch (error) {
       if (attempt !== this.#attempt) return;
       this.#lose(error.message.startsWith("the server") ? error.message : "no answer");
       return;
     }
+    if (attempt !== this.#attempt) return;
     this.#open(token);
+    this.#onOverview(overview);
   }
 
   #open(token) {

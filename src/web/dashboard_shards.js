@@ -105,6 +105,7 @@ class Strip {
     this.#drawColumns(values, up);
     const mean = values.reduce((a, b) => a + b, 0) / values.length;
     const y = up(mean).toFixed(1);
+    this.mean.classList.toggle("alone", values.length === 1);
     setAttributes(this.mean, { x1: LEFT, x2: this.#width - RIGHT, y1: y, y2: y });
     this.#say(mean, most);
   }
@@ -146,7 +147,7 @@ class Strip {
       const y = Math.round(up(value)) + 0.5;
       const line = { x1: LEFT, x2: this.#width - RIGHT, y1: y, y2: y };
       marks.push(shape("line", { class: value === 0 ? "base" : "grid", ...line }));
-      const text = tickText(this.#options.short(value));
+      const text = tickText(value, this.#options.short);
       marks.push(shape("text", { class: "y", x: LEFT - 6, y: y + 4 }, text));
     }
     // As many numbers as have room.
