@@ -24,11 +24,8 @@ const PATHS: [&str; 8] = [
 
 #[test]
 fn it_shows_what_a_feed_says_and_returns_when_that_is_gone() {
-    let headers: Map<String, Value> = web::HEADER_LINES
-        .lines()
-        .filter_map(|line| line.split_once(": "))
-        .map(|(name, value)| (name.to_owned(), json!(value)))
-        .collect();
+    let headers: Map<String, Value> =
+        web::headers().map(|(name, value)| (name.to_owned(), json!(value))).collect();
     let assets: Map<String, Value> = PATHS
         .into_iter()
         .map(|path| {
@@ -37,11 +34,9 @@ fn it_shows_what_a_feed_says_and_returns_when_that_is_gone() {
             (path.to_owned(), value)
         })
         .collect();
-    let pages = Path::new(env!("CARGO_TARGET_TMPDIR")).join("dashboard.json");
-    let content = json!({ "headers": headers, "assets": assets }).to_string();
-    std::fs::write(&pages, content).expect("the folder for files of tests can be written");
-    let pages = pages.to_str().expect("the path is text");
-    assert_eq!(program::run_in_chromium("chromium_dashboard.mjs", &["feed", pages]), 12);
+    let pages = json!({ "headers": headers, "assets": assets }).to_string();
+    let pages = write_file("dashboard.json", &pages);
+    assert_eq!(program::run_in_chromium("chromium_dashboard.mjs", &["feed", &pages]), 12);
 }
 
 #[test]
@@ -50,4 +45,22 @@ fn its_figures_are_the_truth_of_a_server() {
     let [admin, websocket] = [server.admin_address(), server.address()].map(|at| at.to_string());
     let arguments = ["server", admin.as_str(), websocket.as_str()];
     assert_eq!(program::run_in_chromium("chromium_dashboard.mjs", &arguments), 7);
+}
+
+#[test]
+fn it_asks_for_the_token_of_a_server() {
+    const TOKEN: &str = "of-this/server+only=~1";
+    let file = write_file("dashboard-token", TOKEN);
+    let arguments = ["--shards", "1", "--admin", "127.0.0.1:0", "--admin-token-file", &file];
+    let server = Server::start(&arguments);
+    let admin = server.admin_address().to_string();
+    let arguments = ["token", admin.as_str(), TOKEN];
+    assert_eq!(program::run_in_chromium("chromium_dashboard.mjs", &arguments), 1);
+}
+
+/// Writes a file of the tests and returns its path.
+fn write_file(name: &str, content: &str) -> String {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::write(&path, content).expect("the folder for files of tests can be written");
+    path.into_os_string().into_string().expect("the path is text")
 }

@@ -202,8 +202,8 @@ class LineChart {
     const marks = [shape("line", { x1: x, x2: x, y1: TOP, y2: HEIGHT - BOTTOM })];
     for (const { figure, colour } of this.#options.series) {
       if (sample[figure] === null) continue;
-      const dot = { class: `dot c${colour}`, cx: x, cy: this.#up(sample[figure]).toFixed(1), r: 3.5 };
-      marks.push(shape("circle", dot));
+      const y = this.#up(sample[figure]).toFixed(1);
+      marks.push(shape("circle", { class: `dot c${colour}`, cx: x, cy: y, r: 3.5 }));
     }
     this.cursor.replaceChildren(...marks);
     if (isOwner) this.#tell(sample, Number(x));

@@ -22,6 +22,11 @@ pub const HEADER_LINES: &str = "\
     Referrer-Policy: no-referrer\r\n\
     Cache-Control: no-cache\r\n";
 
+/// The same as names and values.
+pub fn headers() -> impl Iterator<Item = (&'static str, &'static str)> {
+    HEADER_LINES.lines().filter_map(|line| line.split_once(": "))
+}
+
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
@@ -41,7 +46,8 @@ pub fn asset(path: &str) -> Option<Asset> {
     Some(Asset { content_type, body })
 }
 
-/// The asset at the path of a request to the admin listener: the dashboard, with its scripts.
+/// The asset at the path of a request to the admin listener: the dashboard, with its scripts. They
+/// need no token: it is the page that asks for one.
 #[must_use]
 pub fn dashboard_asset(path: &str) -> Option<Asset> {
     let (content_type, body) = match path {
@@ -65,6 +71,7 @@ mod tests {
     #[test]
     fn header_lines_are_lines_of_a_head() {
         assert_eq!(HEADER_LINES.lines().count(), 4);
+        assert_eq!(headers().count(), 4);
         for line in HEADER_LINES.split_inclusive("\r\n") {
             let (name, value) = line.split_once(": ").expect("a line has a name and a value");
             assert!(name.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'-'), "{name}");

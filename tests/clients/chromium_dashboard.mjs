@@ -3,9 +3,10 @@
 // Usage: node chromium_dashboard.mjs feed PAGES.json: against a feed of this program, which can
 // say anything; PAGES.json is what the server serves: `{ headers, assets }`.
 // Or: node chromium_dashboard.mjs server ADMIN WEBSOCKET: against a server with these two
-// listeners, whose figures must be the truth. Prints one JSON object: which checks passed, which
-// failed and why. CHROMIUM names the browser's program, /usr/bin/chromium unless set. SCREENSHOTS
-// names a folder for pictures.
+// listeners, whose figures must be the truth.
+// Or: node chromium_dashboard.mjs token ADMIN TOKEN: against a server that asks for this token.
+// Prints one JSON object: which checks passed, which failed and why. CHROMIUM names the browser's
+// program, /usr/bin/chromium unless set. SCREENSHOTS names a folder for pictures.
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
@@ -23,7 +24,7 @@ const faults = [];
 const browser = await launch();
 try {
   verdict.client = `Chromium ${browser.version()}`;
-  await (kind === "feed" ? testFeed(rest[0]) : testServer(...rest));
+  await { feed: testFeed, server: testServer, token: testToken }[kind](...rest);
 } finally {
   await browser.close();
 }
@@ -69,7 +70,7 @@ async function testFeed(pagesFile) {
       ["nothing foreign", () => staysClean(page)],
       ["the feed goes and returns", () => returns(page, server)],
       ["a silent feed", () => noticesSilence(page, server)],
-      ["a token", () => asksForToken(page, server)],
+      ["a token", () => restartsWithToken(page, server)],
     ]);
   } finally {
     await server.stop();
@@ -297,12 +298,18 @@ async function noticesSilence(page, server) {
   await page.locator(`body[data-feed="live"]`).waitFor();
 }
 
-async function asksForToken(page, server) {
+async function restartsWithToken(page, server) {
   const { port } = server;
   await server.stop();
   await page.locator("#away").waitFor();
   server.token = "geheim/+=~";
   await server.start(port);
+  await asksForToken(page, server.token);
+  const offer = `bearer.${Buffer.from(server.token).toString("base64url")}`;
+  assert.deepEqual(server.offers.at(-1), ["ringwire.overview.v1", offer]);
+}
+
+async function asksForToken(page, token) {
   const [field, button] = [page.getByLabel("Token"), page.getByRole("button", { name: "Show" })];
   await field.waitFor();
   assert.ok(await page.locator("#figures").isHidden());
@@ -313,17 +320,20 @@ async function asksForToken(page, server) {
   await field.fill("mit Abstand");
   await button.click();
   await page.getByText("printable ASCII characters").waitFor();
-  await field.fill(server.token);
+  await field.fill(token);
   await button.click();
   await page.locator(`body[data-feed="live"]`).waitFor();
   assert.ok(await field.isHidden());
   await page.reload();
   await page.locator(`body[data-feed="live"]`).waitFor();
-  const offer = `bearer.${Buffer.from(server.token).toString("base64url")}`;
-  assert.deepEqual(server.offers.at(-1), ["ringwire.overview.v1", offer]);
 }
 
 // --- Against a real server.
+
+async function testToken(admin, token) {
+  const page = await open(browser, admin, faults);
+  await run(page, [["a token", () => asksForToken(page, token)]]);
+}
 
 async function testServer(admin, websocket) {
   const page = await open(browser, admin, faults);
