@@ -12,6 +12,8 @@ import {
   count,
   duration,
   exact,
+  exactBytes,
+  exactRate,
   moment,
   percent,
   rate,
@@ -42,15 +44,15 @@ const LATENCIES = [
 ];
 
 const FLOWS = [
-  ["opened", "Connections opened", rate, exact],
-  ["closed", "Connections closed", rate, exact],
-  ["messagesReceived", "Messages in", rate, exact],
-  ["messagesSent", "Messages out", rate, exact],
+  ["opened", "Connections opened", exactRate, exact],
+  ["closed", "Connections closed", exactRate, exact],
+  ["messagesReceived", "Messages in", exactRate, exact],
+  ["messagesSent", "Messages out", exactRate, exact],
   ["bytesReceived", "Bytes in", byteRate, bytes],
   ["bytesSent", "Bytes out", byteRate, bytes],
-  ["messagesDropped", "Messages dropped", rate, exact],
-  ["rateLimited", "Rate-limited", rate, exact],
-  ["errors", "Errors", rate, exact],
+  ["messagesDropped", "Messages dropped", exactRate, exact],
+  ["rateLimited", "Rate-limited", exactRate, exact],
+  ["errors", "Errors", exactRate, exact],
 ];
 
 const part = Object.fromEntries(
@@ -303,6 +305,7 @@ charts.add(part["chart-connections"], {
   label: "Connections",
   series: [{ figure: "connections", name: "Established", colour: 0, isFilled: true }],
   format: count,
+  exactly: exact,
   isWhole: true,
 });
 charts.add(part["chart-messages"], {
@@ -312,6 +315,7 @@ charts.add(part["chart-messages"], {
     { figure: "messagesSent", ...OUTWARD },
   ],
   format: rate,
+  exactly: exactRate,
 });
 charts.add(part["chart-bytes"], {
   label: "Bytes per second",
@@ -320,6 +324,7 @@ charts.add(part["chart-bytes"], {
     { figure: "bytesSent", ...OUTWARD },
   ],
   format: byteRate,
+  exactly: (value) => `${exactBytes(value)}/s`,
   unit: 1024,
 });
 charts.add(part["chart-memory"], {
@@ -329,12 +334,14 @@ charts.add(part["chart-memory"], {
     { figure: "kernel", name: "Kernel sockets", colour: 3 },
   ],
   format: bytes,
+  exactly: exactBytes,
   unit: 1024,
 });
 charts.add(part["chart-latency"], {
   label: "Latency, 99th percentile",
   series: LATENCIES,
   format: duration,
+  exactly: duration,
   isLogarithmic: true,
   isLegendElsewhere: true,
 });

@@ -74,8 +74,9 @@ function nearest(samples, time) {
 }
 
 /**
- * `options`: `label`; `series`, each `{ figure, name, colour, isFilled }`; `format(value)`;
- * `isLogarithmic`; `isWhole` for what has no fractions; `unit`, 1000 or 1024; `isLegendElsewhere`.
+ * `options`: `label`; `series`, each `{ figure, name, colour, isFilled }`; `format(value)` for axes
+ * and legends, `exactly(value)` for who asks; `isLogarithmic`; `isWhole` for what has no fractions;
+ * `unit`, 1000 or 1024; `isLegendElsewhere`.
  */
 class LineChart {
   #group;
@@ -210,13 +211,13 @@ class LineChart {
   }
 
   #tell(sample, x) {
-    const { series, format } = this.#options;
+    const { series, exactly } = this.#options;
     const rows = series.map(({ figure, name, colour }) =>
       element(
         "tr",
         {},
         element("th", { scope: "row" }, swatch(colour), name),
-        element("td", {}, format(sample[figure])),
+        element("td", {}, exactly(sample[figure])),
       ),
     );
     const ago = Math.round((this.#group.end - sample.time) / 1000);
@@ -249,8 +250,8 @@ class LineChart {
   /** The value of the slider, for readers who do not see it. */
   #say(sample) {
     if (!sample) return;
-    const { series, format } = this.#options;
-    const figures = series.map(({ figure, name }) => `${name} ${format(sample[figure])}`);
+    const { series, exactly } = this.#options;
+    const figures = series.map(({ figure, name }) => `${name} ${exactly(sample[figure])}`);
     setAttributes(this.svg, {
       "aria-valuenow": Math.round((sample.time - this.#group.end) / 1000),
       "aria-valuetext": `${clock(sample.time)}: ${figures.join(", ")}`,

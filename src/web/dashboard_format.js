@@ -6,11 +6,21 @@ export const NONE = "–";
 
 const time = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
 const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
-const grouped = new Intl.NumberFormat("en-US", { maximumFractionDigits: 3 });
+const grouped = new Intl.NumberFormat("en-US", { maximumFractionDigits: 1 });
 
 /** 1,234,567 */
 export function exact(value) {
   return isNumber(value) ? grouped.format(value) : NONE;
+}
+
+/** 412,345/s; small ones with a decimal. */
+export function exactRate(value) {
+  return isNumber(value) ? `${exact(value < 100 ? value : Math.round(value))}/s` : NONE;
+}
+
+/** 3,565,158 B */
+export function exactBytes(value) {
+  return isNumber(value) ? `${exact(Math.round(value))}${THIN}B` : NONE;
 }
 
 /** 412 k of 412,345; whole numbers below 1000 as they are. */

@@ -2,17 +2,17 @@
 
 import { element, setAttributes, setText, shape } from "/dashboard_dom.js";
 import { WIDTH_MIN, linearAxis, placeTip, tickText } from "/dashboard_charts.js";
-import { count, exact, percent, rate } from "/dashboard_format.js";
+import { count, exact, exactRate, percent, rate } from "/dashboard_format.js";
 
 const HEIGHT = 128;
 const [LEFT, RIGHT, TOP, BOTTOM] = [48, 4, 8, 18];
 const COLUMN_PIXELS_MAX = 36;
 
-/** What the strips show. `full` is the top of the axis where it has one of its own. */
+/** What the strips show, `short` on their axes. `full` is the top of the axis where it has one of its own. */
 export const SHARD_FIGURES = [
   { figure: "connections", name: "Connections", format: exact, short: count, colour: 0 },
-  { figure: "messagesReceived", name: "Messages in", format: rate, short: rate, colour: 0 },
-  { figure: "messagesSent", name: "Messages out", format: rate, short: rate, colour: 1 },
+  { figure: "messagesReceived", name: "Messages in", format: exactRate, short: rate, colour: 0 },
+  { figure: "messagesSent", name: "Messages out", format: exactRate, short: rate, colour: 1 },
   { figure: "cpu", name: "CPU", format: percent, short: percent, colour: 2, full: 1 },
 ];
 
@@ -165,7 +165,7 @@ class Strip {
     this.tip.hidden = !(isOwner && shard);
     if (at === null || !isOwner) return;
     const rows = SHARD_FIGURES.map(({ figure, name, format }) => [name, format(shard[figure])]);
-    rows.push(["Turns", rate(shard.turns)]);
+    rows.push(["Turns", exactRate(shard.turns)]);
     const makeRow = ([name, text]) =>
       element("tr", {}, element("th", { scope: "row" }, name), element("td", {}, text));
     const table = element("table", {}, rows.map(makeRow));

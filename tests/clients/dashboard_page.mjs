@@ -127,8 +127,7 @@ export async function lookAt(page, name) {
   const folder = process.env.SCREENSHOTS;
   if (folder) mkdirSync(folder, { recursive: true });
   for (const [device, viewport] of Object.entries({ desk: DESK, phone: PHONE })) {
-    await page.setViewportSize(viewport);
-    await page.waitForFunction(isDrawnForItsWidth);
+    await resize(page, viewport);
     for (const colorScheme of ["dark", "light"]) {
       await page.emulateMedia({ colorScheme });
       const view = `${name}-${device}-${colorScheme}`;
@@ -136,13 +135,18 @@ export async function lookAt(page, name) {
       if (folder) await page.screenshot({ path: join(folder, `${view}.png`), fullPage: true });
     }
   }
-  await page.setViewportSize(DESK);
-  await page.waitForFunction(isDrawnForItsWidth);
+  await resize(page, DESK);
   return found;
+}
+
+/** Returns once the charts are drawn for the new size. */
+export async function resize(page, viewport) {
+  await page.setViewportSize(viewport);
+  await page.waitForFunction(isDrawnForItsWidth);
 }
 
 function isDrawnForItsWidth() {
   return [...document.querySelectorAll(".plot > svg")].every(
-    (svg) => !svg.checkVisibility() || svg.clientWidth === svg.parentNode.clientWidth,
+    (svg) => !svg.checkVisibility() || svg.viewBox.baseVal.width === svg.parentNode.clientWidth,
   );
 }
