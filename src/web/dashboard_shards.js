@@ -8,7 +8,10 @@ const HEIGHT = 128;
 const [LEFT, RIGHT, TOP, BOTTOM] = [48, 4, 8, 18];
 const COLUMN_PIXELS_MAX = 36;
 
-/** What the strips show, `short` on their axes. `full` is the top of the axis where it has one of its own. */
+/**
+ * What the strips show, `short` on their axes. `full` is the top of the axis where it has one of
+ * its own.
+ */
 export const SHARD_FIGURES = [
   { figure: "connections", name: "Connections", format: exact, short: count, colour: 0 },
   { figure: "messagesReceived", name: "Messages in", format: exactRate, short: rate, colour: 0 },
