@@ -23,6 +23,7 @@ use tokio::time::timeout;
 use super::AdminToken;
 use super::error::ApiError;
 use crate::limits::ADMIN_REQUEST_TIME;
+use crate::web;
 
 /// What every request must pass.
 #[derive(Debug)]
@@ -89,7 +90,7 @@ fn is_probe(path: &str) -> bool {
 
 /// What needs no token: a browser asks for the page before its user can show one.
 fn is_open(path: &str) -> bool {
-    matches!(path, "/" | "/dashboard.css" | "/dashboard.js")
+    web::dashboard_asset(path).is_some()
 }
 
 /// Whom a request is for: in its target, or in its one `Host` (RFC 9112 section 3.2).

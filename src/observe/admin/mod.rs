@@ -18,8 +18,9 @@ use std::thread;
 
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{Method, Uri};
 use axum::middleware::from_fn_with_state;
-use axum::response::IntoResponse;
+use axum::response::{AppendHeaders, IntoResponse};
 use axum::routing::{MethodRouter, get, post};
 use axum::{Extension, Router};
 use tokio::runtime::{self, Runtime};
@@ -34,6 +35,7 @@ use self::guard::Guard;
 use super::{LogControl, MEDIA_TYPE, ShardCounters, exposition};
 use crate::limits::ADMIN_BODY_BYTES_MAX;
 use crate::mesh::Mesh;
+use crate::web;
 
 /// What an operator may ask of the process as a whole.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -116,7 +118,7 @@ fn router(operator: Operator, token: Option<AdminToken>) -> Router {
         .with_state(operator)
         .layer(Extension(feed))
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
-        .fallback(async || ApiError::not_found("there is nothing here: GET / lists what there is"))
+        .fallback(page)
         .layer(DefaultBodyLimit::max(ADMIN_BODY_BYTES_MAX))
         .layer(from_fn_with_state(Arc::new(Guard { token }), guard::guard))
 }
@@ -124,7 +126,7 @@ fn router(operator: Operator, token: Option<AdminToken>) -> Router {
 /// What `openapi.json` describes.
 fn routes() -> Vec<(&'static str, MethodRouter<Operator>)> {
     vec![
-        ("/", get(index)),
+        ("/", get(page)),
         ("/healthz", get(health::healthz)),
         ("/readyz", get(health::readyz)),
         ("/metrics", get(metrics)),
@@ -145,13 +147,14 @@ fn routes() -> Vec<(&'static str, MethodRouter<Operator>)> {
     ]
 }
 
-async fn index() -> String {
-    let mut text = String::from("The admin listener of ringwire. GET /openapi.json says more.\n\n");
-    for (path, _) in routes() {
-        text += path;
-        text.push('\n');
-    }
-    text
+/// The dashboard and its parts.
+async fn page(method: Method, uri: Uri) -> Result<impl IntoResponse, ApiError> {
+    let is_read = [Method::GET, Method::HEAD].contains(&method);
+    let asset = web::dashboard_asset(uri.path()).filter(|_| is_read).ok_or_else(|| {
+        ApiError::not_found("there is nothing here: GET /openapi.json tells what there is")
+    })?;
+    let type_of_it = AppendHeaders([(CONTENT_TYPE, asset.content_type)]);
+    Ok((type_of_it, AppendHeaders(web::headers()), asset.body.as_bytes()))
 }
 
 async fn metrics(State(operator): State<Operator>) -> impl IntoResponse {
