@@ -4,6 +4,8 @@
 //! file, the file over the default; [`Config`] is what comes out, complete and within bounds.
 
 mod access;
+mod changes;
+mod source;
 mod values;
 
 use std::ffi::OsString;
@@ -19,6 +21,8 @@ use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 
 pub use access::{AccessConfig, ChatConfig};
+pub use changes::Changes;
+pub use source::Source;
 
 use crate::limits;
 use access::Auth;
@@ -50,6 +54,8 @@ pub struct Config {
     pub max_message: usize,
     /// Connections of the whole process; `None` is what its limits allow.
     pub max_connections: Option<usize>,
+    /// Bytes of resident memory past which newcomers are put off; `None` is off.
+    pub max_memory: Option<usize>,
     /// How long a drain takes to let every connection go.
     pub drain: Duration,
     /// A filter in the syntax of `tracing`, such as `info` or `ringwire=debug`; known to parse.
@@ -70,6 +76,7 @@ impl Default for Config {
             heartbeat: Duration::from_secs(30),
             max_message: limits::MESSAGE_BYTES_DEFAULT,
             max_connections: None,
+            max_memory: None,
             drain: Duration::from_secs(10),
             log_level: "info".to_owned(),
             access: AccessConfig::default(),
@@ -176,6 +183,10 @@ struct Settings {
     /// Connections of the whole process [default: what its limits allow]
     #[arg(long, value_name = "N")]
     max_connections: Option<NonZeroUsize>,
+    /// Put newcomers off while the process takes more memory, such as 4GiB [default: off]
+    #[arg(long, value_name = "BYTES|off")]
+    #[serde(deserialize_with = "scalar")]
+    max_memory: Option<OrOff<ByteSize>>,
     /// How long SIGTERM takes to let every connection go [default: 10s]
     #[arg(long, value_name = "DURATION")]
     #[serde(deserialize_with = "scalar")]
@@ -235,6 +246,7 @@ impl Settings {
             heartbeat: self.heartbeat.or(other.heartbeat),
             max_message: self.max_message.or(other.max_message),
             max_connections: self.max_connections.or(other.max_connections),
+            max_memory: self.max_memory.or(other.max_memory),
             drain: self.drain.or(other.drain),
             log_level: self.log_level.or(other.log_level),
             auth: self.auth.or(other.auth),
@@ -268,6 +280,7 @@ impl Settings {
             heartbeat: self.heartbeat.map_or(default.heartbeat, |Span(time)| time),
             max_message: self.max_message.map_or(default.max_message, |ByteSize(bytes)| bytes),
             max_connections: self.max_connections.map(NonZeroUsize::get),
+            max_memory: self.max_memory.and_then(|OrOff(bytes)| bytes).map(|ByteSize(bytes)| bytes),
             drain: self.drain.map_or(default.drain, |Span(time)| time),
             log_level: self.log_level.unwrap_or(default.log_level),
         };
@@ -276,6 +289,9 @@ impl Settings {
         }
         if let Some(shards) = config.shards {
             within("shards", shards.get(), 1, limits::SHARDS_MAX)?;
+        }
+        if let Some(bytes) = config.max_memory {
+            within("max-memory", bytes, limits::MEMORY_MIN, usize::MAX)?;
         }
         within("max-message", config.max_message, 1, limits::MESSAGE_BYTES_MAX)?;
         let (shortest, longest) = (limits::HEARTBEAT_MIN, limits::HEARTBEAT_MAX);

@@ -11,11 +11,14 @@
 //! | [`security`] | who may come, as whom, and how much | `collections` |
 //! | [`app`] | what a message means | `connection`, `hub`, `security` |
 //! | [`ring`] | rings, sockets, descriptors: all unsafe code | `limits` |
-//! | [`mesh`] | the road between threads | `hub`, `security`, `ring` |
+//! | [`settings`] | what shards are told of the configuration | `config`, `app` |
+//! | [`mesh`] | the road between threads | `settings`, `hub`, `security`, `ring` |
 //! | [`access_files`] | reads keys and passwords | `config`, `security` |
 //! | [`password_checker`] | the thread that checks passwords | `security` |
 //! | [`handshake`] | accept to 101, async on tokio-uring | all above |
 //! | [`shard`] | one core: the turn | all above |
+//! | [`reload`] | the configuration, read again | `config`, `mesh`, `observe` |
+//! | [`overload`] | marks of memory and connections | `config`, `mesh`, `observe` |
 //! | [`observe`] | counters and the admin listener | `connection` |
 //! | [`server`] | threads, signals, drain | everything |
 //!
@@ -32,10 +35,13 @@ pub mod hub;
 pub mod limits;
 pub mod mesh;
 pub mod observe;
+pub mod overload;
 pub mod password_checker;
 pub mod protocol;
+pub mod reload;
 pub mod ring;
 pub mod security;
 pub mod server;
+pub mod settings;
 pub mod shard;
 pub mod web;

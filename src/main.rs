@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use ringwire::config::{Command, from_args};
+use ringwire::config::{Command, Source, from_args};
 use ringwire::observe::LogControl;
 use ringwire::{check, server};
 
@@ -14,7 +14,7 @@ fn main() -> ExitCode {
         Command::Serve(config) => {
             let log = LogControl::start(&config.log_level);
             abort_on_panic();
-            server::run(&config, &log)
+            server::run(&config, Source::of_process(), &log)
         }
         Command::Check(config) => check::run(&config),
     }

@@ -8,35 +8,32 @@ use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use crate::access_files::load_access;
 use crate::app::Endpoint;
-use crate::app::chat::Rates;
 use crate::check::EXIT_CANNOT_RUN;
-use crate::config::{Config, DefaultApp};
-use crate::connection::Workshop;
-use crate::hub::{Epoch, HistoryLimits};
+use crate::config::{Config, DefaultApp, Source};
+use crate::hub::Epoch;
 use crate::limits::{
-    ASSEMBLY_BYTES_MAX, DESCRIPTOR_RESERVE, FRAGMENTS_MAX, HISTORIES_BYTES_MAX, ORDERS_MAX,
-    PASSWORD_ANSWER_ATTEMPTS, PASSWORD_ANSWER_PAUSE, TICK_MILLISECONDS,
+    CONNECTIONS_OF_SHARD_MAX, DESCRIPTOR_RESERVE, ORDERS_MAX, PASSWORD_ANSWER_ATTEMPTS,
+    PASSWORD_ANSWER_PAUSE,
 };
 use crate::mesh::{Envelope, Mesh};
 use crate::observe::{self, LogControl, Operator, Order, ShardCounters};
+use crate::overload::watch_marks;
 use crate::password_checker::PasswordChecker;
-use crate::protocol::{AssemblyPool, Limits};
+use crate::reload::Reload;
 use crate::ring::probe::probe;
 use crate::ring::{allowed_cpus, raise_descriptor_limit, socket};
-use crate::security::Access;
+use crate::security::AuthMode;
 use crate::shard::{self, Passwords, ShardPlan};
 
 /// Runs the server until it is told to end. Prints one line per listener when all shards accept.
 #[must_use]
-pub fn run(config: &Config, log: &LogControl) -> ExitCode {
+pub fn run(config: &Config, source: Source, log: &LogControl) -> ExitCode {
     let features = match probe() {
         Ok(features) => features,
         Err(error) => {
@@ -44,7 +41,7 @@ pub fn run(config: &Config, log: &LogControl) -> ExitCode {
             return ExitCode::from(EXIT_CANNOT_RUN);
         }
     };
-    match Server::start(config) {
+    match Server::start(config, source) {
         Ok(server) => {
             say(format_args!("io_uring: {features}"));
             server.serve(log)
@@ -75,7 +72,8 @@ struct Server {
     reports: mpsc::UnboundedReceiver<Report>,
     listen: Vec<SocketAddr>,
     admin: Option<std::net::TcpListener>,
-    drain: Duration,
+    reload: Reload,
+    hangups: Signal,
 }
 
 struct Signals {
@@ -85,19 +83,19 @@ struct Signals {
 
 impl Server {
     /// Everything that can fail for a reason the user can mend, before the first thread starts.
-    fn start(config: &Config) -> io::Result<Self> {
+    fn start(config: &Config, source: Source) -> io::Result<Self> {
         let descriptors = raise_descriptor_limit();
         // The runtime comes first: its signal pipe must be in the tables the shards copy.
         let control = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let signals = {
+        let (signals, hangups) = {
             let _entered = control.enter();
-            Signals {
+            let signals = Signals {
                 terminate: signal(SignalKind::terminate())?,
                 interrupt: signal(SignalKind::interrupt())?,
-            }
+            };
+            (signals, signal(SignalKind::hangup())?)
         };
-        let access = load_access(&config.access).map_err(io::Error::other)?;
-        let access = Arc::new(access);
+        let reload = Reload::new(config, source).map_err(io::Error::other)?;
         let listen = claim_all(&config.listen)?;
         let admin = config.admin.map(bind_admin).transpose()?;
         let cpus = allowed_cpus()?;
@@ -108,23 +106,22 @@ impl Server {
         let (reporter, reports) = mpsc::unbounded_channel();
         let allowed = connections_allowed(descriptors);
         let hasher = RandomState::new();
-        let passwords = passwords(&access, &mesh)?;
+        let passwords = passwords(config.access.auth, &mesh)?;
+        let settings = reload.settings();
         for number in 0..shards {
             let plan = ShardPlan {
                 number,
                 cpu: cpus[number % cpus.len()],
                 listen: listen.clone(),
                 root: endpoint(config.app),
-                connections_max: connections_of(number, shards, config).min(allowed),
+                connections_possible: allowed,
                 hasher: hasher.clone(),
-                rates: Rates { messages: config.chat.rate_limit, bytes: config.chat.rate_bytes },
                 passwords: passwords.clone(),
-                history: history(config),
                 epoch: Epoch(hasher.hash_one(number)),
-                workshop: workshop(config),
+                settings: Arc::clone(&settings),
                 mesh: Arc::clone(&mesh),
                 counters: Arc::clone(&counters),
-                access: Arc::clone(&access),
+                networks: Arc::clone(reload.networks()),
             };
             let reporter = reporter.clone();
             thread::Builder::new().name(format!("shard-{number}")).spawn(move || {
@@ -134,20 +131,24 @@ impl Server {
                 let _ = reporter.send(Report::Ended(number, ended));
             })?;
         }
-        let drain = config.drain;
-        Ok(Self { control, signals, mesh, counters, reports, listen, admin, drain })
+        Ok(Self { control, signals, mesh, counters, reports, listen, admin, reload, hangups })
     }
 
     fn serve(self, log: &LogControl) -> ExitCode {
-        let Self { control, signals, mesh, counters, reports, listen, admin, drain } = self;
+        let Self { control, signals, mesh, counters, reports, listen, admin, reload, hangups } =
+            self;
         let outcome = control.block_on(async {
             let (orders, received) = mpsc::channel(ORDERS_MAX);
             let (_handed_over, is_handed_over) = watch::channel(false);
-            let mut watch = Watch { signals, reports, orders: received, mesh, running: 0 };
+            let config = reload.config();
+            let mut watch = Watch { signals, reports, orders: received, mesh, config, running: 0 };
             watch.await_start().await?;
             for address in listen {
                 say(format_args!("listening on ws://{address}"));
             }
+            let (mesh, config) = (Arc::clone(&watch.mesh), watch.config.clone());
+            tokio::spawn(watch_marks(mesh, Arc::clone(&counters), config));
+            tokio::spawn(reload.run(hangups, Arc::clone(&watch.mesh), log.clone()));
             if let Some(listener) = admin {
                 say(format_args!("admin on http://{}", listener.local_addr()?));
                 let mesh = Arc::clone(&watch.mesh);
@@ -155,7 +156,7 @@ impl Server {
                 observe::start(listener, operator, is_handed_over)?;
             }
             say(format_args!("{} shards", watch.mesh.shards()));
-            watch.until_drained(drain).await
+            watch.until_drained().await
         });
         match outcome {
             Ok(()) => ExitCode::SUCCESS,
@@ -173,6 +174,8 @@ struct Watch {
     reports: mpsc::UnboundedReceiver<Report>,
     orders: mpsc::Receiver<Order>,
     mesh: Arc<Mesh>,
+    /// As it is in force.
+    config: watch::Receiver<Config>,
     running: usize,
 }
 
@@ -190,7 +193,7 @@ impl Watch {
 
     /// Serves until the first signal, then lets everybody go; the second signal ends at once, and
     /// so does the end of the time that is allowed.
-    async fn until_drained(&mut self, grace: Duration) -> io::Result<()> {
+    async fn until_drained(&mut self) -> io::Result<()> {
         let mut deadline = None;
         while self.running > 0 {
             tokio::select! {
@@ -204,11 +207,11 @@ impl Watch {
                         tracing::info!("second signal: ending now");
                         return Ok(());
                     }
-                    deadline = Some(self.drain(grace));
+                    deadline = Some(self.drain());
                 }
                 Some(Order::Drain) = self.orders.recv() => {
                     if deadline.is_none() {
-                        deadline = Some(self.drain(grace));
+                        deadline = Some(self.drain());
                     }
                 }
                 () = sleep_until(deadline) => {
@@ -221,7 +224,8 @@ impl Watch {
     }
 
     /// Asks every shard to let everybody go; says when the last must have gone.
-    fn drain(&self, grace: Duration) -> Instant {
+    fn drain(&self) -> Instant {
+        let grace = self.config.borrow().drain;
         tracing::info!("draining for at most {grace:?}");
         self.mesh.begin_drain(grace);
         Instant::now() + grace
@@ -275,13 +279,7 @@ fn cannot_listen(address: SocketAddr, error: &io::Error) -> io::Error {
 fn connections_allowed(descriptors: u64) -> usize {
     let inherited = std::fs::read_dir("/proc/self/fd").map_or(64, Iterator::count) as u64;
     let allowed = descriptors.saturating_sub(inherited + DESCRIPTOR_RESERVE).max(1);
-    usize::try_from(allowed).unwrap_or(usize::MAX)
-}
-
-/// The share of a shard in what was configured: the shares add up to it.
-fn connections_of(number: usize, shards: usize, config: &Config) -> usize {
-    let share = |all: usize| all / shards + usize::from(number < all % shards);
-    config.max_connections.map_or(usize::MAX, share)
+    usize::try_from(allowed).unwrap_or(usize::MAX).min(CONNECTIONS_OF_SHARD_MAX)
 }
 
 const fn endpoint(app: DefaultApp) -> Endpoint {
@@ -292,27 +290,13 @@ const fn endpoint(app: DefaultApp) -> Endpoint {
     }
 }
 
-fn workshop(config: &Config) -> Workshop {
-    let heartbeat = config.heartbeat.as_millis() as u64 / TICK_MILLISECONDS;
-    Workshop {
-        pool: AssemblyPool::new(ASSEMBLY_BYTES_MAX),
-        limits: Limits { message_bytes_max: config.max_message, fragments_max: FRAGMENTS_MAX },
-        heartbeat: u32::try_from(heartbeat).expect("the heartbeat is at most an hour"),
-        replies_kept: 0,
+/// The thread that checks passwords, where there may be any, now or later.
+fn passwords(auth: AuthMode, mesh: &Arc<Mesh>) -> io::Result<Option<Arc<Passwords>>> {
+    if auth != AuthMode::Message {
+        return Ok(None);
     }
-}
-
-fn history(config: &Config) -> HistoryLimits {
-    let age = config.chat.history_age.as_millis() as u64 / TICK_MILLISECONDS;
-    let age = u32::try_from(age).expect("the age is at most a day");
-    HistoryLimits { messages: config.chat.history_messages, age, home_bytes: HISTORIES_BYTES_MAX }
-}
-
-/// The thread that checks passwords, if there are any.
-fn passwords(access: &Access, mesh: &Arc<Mesh>) -> io::Result<Option<Arc<Passwords>>> {
-    let Some(file) = access.passwords() else { return Ok(None) };
     let mesh = Arc::clone(mesh);
-    let checker = PasswordChecker::start(Arc::clone(file), move |(shard, key), identity| {
+    let checker = PasswordChecker::start(move |(shard, key), identity| {
         let mut answer = Envelope::PasswordChecked(key, identity);
         // A full inbox is emptied soon, and this thread may wait for it.
         for _ in 0..PASSWORD_ANSWER_ATTEMPTS {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::desk::Desk;
 use super::reception::receive_guest;
 use crate::limits::{ACCEPT_PAUSE_MILLISECONDS, ACCEPTS_PER_TURN};
-use crate::protocol::upgrade::{Refusal, refuse};
+use crate::protocol::upgrade::refuse;
 use crate::ring::{Interest, poll_once, socket};
 
 /// One warning in that time: an attack must not fill the disk.
@@ -62,19 +62,20 @@ impl Doorkeeper {
         }
         desk.counters().accept_errors.add(1);
         if !desk.make_room() {
-            self.refuse_waiting(listener);
+            self.refuse_waiting(listener, desk);
         }
         self.pause =
             (self.pause * 2).clamp(Duration::from_millis(first), Duration::from_millis(last));
         tokio::time::sleep(self.pause).await;
     }
 
-    fn refuse_waiting(&mut self, listener: &OwnedFd) {
+    fn refuse_waiting(&mut self, listener: &OwnedFd, desk: &Desk) {
         let mut answer = Vec::new();
-        refuse(&mut answer, &Refusal::Unavailable);
         self.reserve = None;
         for _ in 0..ACCEPTS_PER_TURN {
             let Ok(Some(socket)) = socket::accept(listener) else { break };
+            answer.clear();
+            refuse(&mut answer, &desk.put_off());
             // Whether it arrives is up to the peer: the connection ends either way.
             let _ = socket::send(&socket, &answer);
         }

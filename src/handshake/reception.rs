@@ -158,9 +158,9 @@ fn judge_upgrade(request: &UpgradeRequest<'_>, guest: &Guest<'_>) -> Result<Gran
             Refusal::Unauthorized
         })?;
     let ticket = desk.admit(guest.standing).map_err(|_| Refusal::TooMany)?;
-    if desk.is_full() || desk.is_closed() {
+    if desk.has_no_room() {
         desk.release(ticket);
-        return Err(Refusal::Unavailable);
+        return Err(desk.put_off());
     }
     let mut response = Vec::with_capacity(160);
     accept(&mut response, request, None);

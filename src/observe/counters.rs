@@ -81,6 +81,10 @@ impl HandshakeResult {
 pub struct ShardCounters {
     /// Established connections, until their socket is closed.
     pub connections: Counter,
+    /// Connections that the shard takes.
+    pub connections_max: Counter,
+    /// 1 while the server is past a mark; only the first shard tells.
+    pub overloaded: Counter,
     /// Handshakes in progress.
     pub handshakes_in_progress: Counter,
     /// Members of the broadcast audience.

@@ -39,8 +39,10 @@ struct Metric {
     of: fn(&ShardCounters) -> &Counter,
 }
 
-const METRICS: [Metric; 19] = [
+const METRICS: [Metric; 21] = [
     gauge("connections", "Established connections.", |shard| &shard.connections),
+    gauge("connections_max", "Connections that may be here.", |shard| &shard.connections_max),
+    gauge("overloaded", "1 while newcomers get 503, else 0.", |shard| &shard.overloaded),
     gauge("handshakes_in_progress", "Handshakes in progress.", |shard| {
         &shard.handshakes_in_progress
     }),

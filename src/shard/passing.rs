@@ -188,6 +188,7 @@ impl Shard {
                 Some(Envelope::PasswordChecked(key, identity)) => {
                     self.on_password_checked(key, identity);
                 }
+                Some(Envelope::Settings(settings)) => self.apply(&settings),
                 Some(_) => unreachable!("it is for homes"),
                 None => break,
             }

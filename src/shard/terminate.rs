@@ -49,9 +49,7 @@ impl Shard {
     pub(super) fn free(&mut self, key: Key) {
         let slot = self.slots.remove(key).expect("the caller holds a live key");
         assert!(slot.ended && !slot.polled, "close comes after the last completion");
-        if let Some(ticket) = slot.ticket {
-            self.access.release(ticket);
-        }
+        self.desk.release(slot.ticket);
         self.counters().count_closed(slot.connection.reason());
     }
 }
