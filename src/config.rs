@@ -291,7 +291,7 @@ impl Settings {
             within("shards", shards.get(), 1, limits::SHARDS_MAX)?;
         }
         if let Some(bytes) = config.max_memory {
-            within("max-memory", bytes, limits::MEMORY_MIN, usize::MAX)?;
+            at_least("max-memory", bytes, limits::MEMORY_MIN)?;
         }
         within("max-message", config.max_message, 1, limits::MESSAGE_BYTES_MAX)?;
         let (shortest, longest) = (limits::HEARTBEAT_MIN, limits::HEARTBEAT_MAX);
@@ -309,6 +309,13 @@ fn within<T: PartialOrd + Display>(name: &str, value: T, least: T, most: T) -> R
         return Ok(());
     }
     Err(format!("{name} must be from {least} to {most}, not {value}"))
+}
+
+fn at_least(name: &str, bytes: usize, least: usize) -> Result<(), String> {
+    if bytes >= least {
+        return Ok(());
+    }
+    Err(format!("{name} must be at least {}MiB, not {bytes} bytes", least >> 20))
 }
 
 fn read_file(path: &Path) -> Result<Settings, String> {

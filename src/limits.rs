@@ -347,3 +347,6 @@ pub const OVERLOAD_SLACK_SHARE: u64 = 20;
 /// Seconds after which who was refused may come again, least and most. Spread, so that not all
 /// come back at once; few, since room may be there soon.
 pub const RETRY_AFTER_SECONDS: (u16, u16) = (2, 10);
+
+/// Bytes of a block that is large to the allocator: it has a page of its own.
+pub const PURGING_BLOCK_BYTES: usize = 1024 * 1024;

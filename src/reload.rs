@@ -25,6 +25,7 @@ pub struct Reload {
     contents: Contents,
     hasher: RandomState,
     networks: Arc<Networks>,
+    /// One that was given up; as long as it reads, no other begins.
     reader: Option<JoinHandle<()>>,
 }
 
@@ -96,7 +97,10 @@ impl Reload {
         });
         self.reader = Some(reader.map_err(|error| format!("no thread can read it: {error}"))?);
         match timeout(RELOAD_TIME_MAX, loaded).await {
-            Ok(loaded) => loaded.expect("the thread sends before it ends"),
+            Ok(loaded) => {
+                self.reader = None;
+                loaded.expect("the thread sends before it ends")
+            }
             Err(_) => Err(format!("its files could not be read within {RELOAD_TIME_MAX:?}")),
         }
     }
