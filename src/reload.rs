@@ -182,3 +182,36 @@ async fn tell_shards(mesh: &Mesh, settings: Arc<ShardSettings>) {
         sleep(RELOAD_PAUSE).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::Batch;
+    use crate::mesh::Lane;
+
+    /// Takes everything out of an inbox and says how often it held settings.
+    fn taken(mesh: &Mesh, shard: usize) -> usize {
+        let mut envelopes = Vec::new();
+        while mesh.take(shard, Lane::Members, 1000, &mut envelopes) {}
+        let is_settings = |envelope: &&Envelope| matches!(envelope, Envelope::Settings(_));
+        envelopes.iter().filter(is_settings).count()
+    }
+
+    #[test]
+    fn a_shard_without_room_is_told_later_and_each_once() -> std::io::Result<()> {
+        let mesh = Mesh::new(3)?;
+        let batch = || Batch { frames: bytes::Bytes::new(), count: 1 };
+        while mesh.send(1, Envelope::Deliver(batch())).is_ok() {}
+        let settings = Arc::new(ShardSettings::of(&Config::default(), Arc::default()));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        runtime.block_on(async {
+            let mut told = std::pin::pin!(tell_shards(&mesh, settings));
+            assert!(timeout(RELOAD_PAUSE, &mut told).await.is_err(), "nobody goes by them yet");
+            assert_eq!([taken(&mesh, 0), taken(&mesh, 1)], [1, 0]);
+            assert!(timeout(4 * RELOAD_PAUSE, &mut told).await.is_err(), "two have yet to");
+            assert_eq!([0, 1, 2].map(|shard| taken(&mesh, shard)), [0, 1, 1]);
+            told.await;
+        });
+        Ok(())
+    }
+}

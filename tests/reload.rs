@@ -18,6 +18,7 @@ use reloading::Reloading;
 
 use member::{Member, error, ping, upgrade_status};
 
+/// How long a test may wait for what is known to come; a failure, never a delay.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[test]

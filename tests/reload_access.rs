@@ -15,14 +15,18 @@ use std::fs;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use member::{
     Heard, KEY_FILE, Member, UserFile, auth_password, auth_token, foreign_token, lasting_token,
     upgrade_status,
 };
-use observed::{Metrics, wait_for_value};
+use observed::{Metrics, wait_for_value, wait_until};
 use raw::RawClient;
 use reloading::{Folder, Reloading, text};
+
+/// How long a test may wait for what is known to come; a failure, never a delay.
+const PATIENCE: Duration = Duration::from_secs(25);
 
 /// Of [`foreign_token`].
 const FOREIGN_SECRET: &str = "another secret of the tests, also known";
@@ -139,6 +143,7 @@ fn a_bad_file_changes_nothing_and_says_why() {
         refuses(&site, || site.write(&toml), reason);
         client.echo(&"x".repeat(100));
     }
+    site.write(&changed);
     let spoil_key = || drop(site.folder.write("key", "too short"));
     refuses(&site, spoil_key, "9 bytes");
     fs::copy(KEY_FILE, site.folder.path("key")).expect("the key is back");
@@ -150,7 +155,8 @@ fn a_bad_file_changes_nothing_and_says_why() {
     client.expect_failure(1009, "the limit is lower now");
 }
 
-/// Spoils the configuration; both a start and a reload must refuse it for `reason`, in the same words.
+/// Spoils the configuration; both a start and a reload must refuse it for `reason`, in the same
+/// words.
 fn refuses(site: &Reloading, spoil: impl FnOnce(), reason: &str) {
     spoil();
     let said = site.reload_again();
@@ -166,6 +172,28 @@ fn refuses(site: &Reloading, spoil: impl FnOnce(), reason: &str) {
     let first = at_start.lines().next().expect("a start says why it fails");
     let why = first.split_once(": ").expect("the program or the word error stands in front").1;
     assert!(said.contains(why), "a start says {why}, a reload {said}");
+}
+
+#[test]
+fn a_file_that_does_not_answer_holds_nothing_up() {
+    let mut site = Reloading::start("stuck", "", &["--shards", "1", "--drain", "1s"]);
+    let pipe = site.folder.path("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status().expect("mkfifo(1) is in the coreutils");
+    assert!(made.success());
+    site.write(&format!("auth = 'token'\nauth-key = ['{}']\n", text(&pipe)));
+    site.hang_up();
+    let tasks = format!("/proc/{}/task", site.server.pid());
+    wait_until(PATIENCE, || {
+        let threads = fs::read_dir(&tasks).expect("the server runs").filter_map(Result::ok);
+        let mut names = threads.filter_map(|task| fs::read(task.path().join("comm")).ok());
+        let is_reading = names.any(|name| name == b"reload\n");
+        is_reading.then_some(()).ok_or_else(|| "nobody reads the pipe".to_owned())
+    });
+    let mut client = RawClient::open(site.address(), "/echo");
+    client.echo("served");
+    client.close();
+    site.server.terminate();
+    assert!(site.server.wait_for_exit(PATIENCE).success());
 }
 
 #[test]
@@ -190,6 +218,7 @@ fn a_storm_of_signals_loses_nothing() {
     }
     thread::scope(|scope| {
         let ended = &ended;
+        let ending = Ending(ended);
         for member in members {
             scope.spawn(move || talk(member, ended));
         }
@@ -208,10 +237,13 @@ fn a_storm_of_signals_loses_nothing() {
             // The storm is spread over the load: each signal waits for messages to pass.
             let said = || Metrics::scrape(site.admin()).value("messages_received_total");
             let before = said();
-            while said() < before + 5 {}
+            wait_until(PATIENCE, || {
+                let passed = said() - before;
+                (passed >= 5).then_some(()).ok_or_else(|| format!("{passed} messages passed"))
+            });
         }
         wait_for_value(site.admin(), "connections_max", (1000 + SIGNALS) as u64);
-        ended.store(true, Ordering::Relaxed);
+        drop(ending);
     });
     wait_for_value(site.admin(), "connections", 0);
     let said = site.server.output();
@@ -220,12 +252,22 @@ fn a_storm_of_signals_loses_nothing() {
     assert_eq!(metrics.closed("client_close"), metrics.value("connections_opened_total"));
 }
 
+/// Ends the load, also when the test has failed.
+struct Ending<'a>(&'a AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Says numbers into the room until the end; hears those of all in their order.
 fn talk(mut member: Member, ended: &AtomicBool) {
     let (mut offset, mut mine) = (None, 0_u64);
     let own = format!("guest-{}", member.id);
     while !ended.load(Ordering::Relaxed) {
-        member.say(&member::chat(&mine.to_string()));
+        let text = mine.to_string();
+        member.say(&member::chat(&text));
         let mut is_back = false;
         while !is_back {
             let message = match member.next() {
@@ -243,7 +285,7 @@ fn talk(mut member: Member, ended: &AtomicBool) {
             assert!(offset.is_none_or(|last| number == last + 1), "{number} after {offset:?}");
             offset = Some(number);
             is_back = message["username"] == own.as_str();
-            assert!(!is_back || message["text"] == mine.to_string(), "{message}");
+            assert!(!is_back || message["text"] == text.as_str(), "{message}");
         }
         mine += 1;
     }

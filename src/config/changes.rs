@@ -91,3 +91,71 @@ impl Config {
 fn names(settings: &[(&'static str, bool)]) -> Vec<&'static str> {
     settings.iter().filter(|(_, differs)| *differs).map(|(name, _)| *name).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Source;
+
+    fn config(line: &str) -> Config {
+        let words = std::iter::once("ringwire").chain(line.split_whitespace());
+        Source::of(words).load().unwrap_or_else(|error| panic!("{line}: {error}"))
+    }
+
+    const TOKEN: &str = "--auth token --auth-key a";
+
+    #[test]
+    fn every_setting_that_can_follow_is_named_and_taken_over() {
+        for (flags, name) in [
+            ("--heartbeat 5s", "heartbeat"),
+            ("--max-message 5", "max-message"),
+            ("--max-connections 5", "max-connections"),
+            ("--max-memory 1GiB", "max-memory"),
+            ("--drain 5s", "drain"),
+            ("--log-level warn", "log-level"),
+            ("--auth-key b", "auth-key"),
+            ("--allow-origin *", "allow-origin"),
+            ("--max-connections-per-address 5", "max-connections-per-address"),
+            ("--handshake-rate 5/1s", "handshake-rate"),
+            ("--rate-limit 5/1s", "rate-limit"),
+            ("--rate-bytes off", "rate-bytes"),
+            ("--history-messages 5", "history-messages"),
+            ("--history-age 5s", "history-age"),
+        ] {
+            let (old, new) = (config(TOKEN), config(&format!("{TOKEN} {flags}")));
+            let changes = Changes { applied: vec![name], kept: Vec::new() };
+            assert_eq!(old.changes(&new), changes);
+            assert_eq!(new.clone().kept_from(&old), new, "{name}");
+            assert_eq!(new.changes(&new.clone()), Changes::default());
+        }
+        let (old, new) = (config("--allow-origin *"), config("--allow-origin * --require-origin"));
+        assert_eq!(old.changes(&new).applied, ["require-origin"]);
+        let (old, new) = ("--auth message --auth-users u", "--auth message --auth-users v");
+        assert_eq!(config(old).changes(&config(new)).applied, ["auth-users"]);
+    }
+
+    #[test]
+    fn what_needs_a_restart_is_named_and_stays() {
+        for (flags, names) in [
+            ("--listen 127.0.0.1:1", &["listen"][..]),
+            ("--shards 5", &["shards"]),
+            ("--app echo", &["app"]),
+            ("--admin off", &["admin"]),
+            (TOKEN, &["auth", "auth-key"]),
+            ("--auth message --auth-users u", &["auth", "auth-users"]),
+        ] {
+            let (old, new) = (config(""), config(&format!("{flags} --drain 5s")));
+            let changes = Changes { applied: vec!["drain"], kept: names.to_vec() };
+            assert_eq!(old.changes(&new), changes);
+            assert_eq!(new.kept_from(&old), config("--drain 5s"), "{flags}");
+        }
+        let (old, new) = (config(TOKEN), config("--allow-origin *"));
+        assert_eq!(new.kept_from(&old), config(&format!("{TOKEN} --allow-origin *")));
+    }
+
+    #[test]
+    fn a_bad_command_line_is_told_without_ornament() {
+        let bad = Source::of(["ringwire", "--heartbeat", "2h"]).load();
+        assert_eq!(bad, Err("heartbeat must be from 1s to 3600s, not 7200s".to_owned()));
+    }
+}

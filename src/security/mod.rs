@@ -1,7 +1,7 @@
 //! Who may come, as whom, and how much: decisions without I/O and without a clock.
 //!
-//! [`Access`] and [`Networks`] are all of them as the server is configured: the one is replaced when
-//! the settings change, the other lives on. Nothing here keeps or shows the text of a
+//! [`Access`] and [`Networks`] are all of them as the server is configured: the one is replaced
+//! when the settings change, the other lives on. Nothing here keeps or shows the text of a
 //! token, a password or a key longer than the decision takes.
 #![forbid(unsafe_code)]
 
