@@ -62,7 +62,6 @@ impl Reloading {
         let path = folder.write("ringwire.toml", toml);
         let common = ["--config", text(&path), "--admin", "127.0.0.1:0"];
         let server = Server::start(&[&common, args].concat());
-        // The signal has its meaning before anybody can connect.
         Self { server, folder }
     }
 
@@ -117,15 +116,9 @@ impl Reloading {
     }
 }
 
-/// What a server has said of reloads; an error of TOML takes several lines.
+/// What a server has said of reloads; of an error of TOML, which takes several lines, the first.
 fn said(output: &str) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for line in output.lines() {
-        if line.contains("reload: ") {
-            lines.push(line.to_owned());
-        }
-    }
-    lines
+    output.lines().filter(|line| line.contains("reload: ")).map(str::to_owned).collect()
 }
 
 pub(crate) fn text(path: &Path) -> &str {
