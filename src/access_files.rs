@@ -1,19 +1,34 @@
 //! Reads the files of access: keys, passwords, and the token of operators.
 
+use std::collections::hash_map::RandomState;
 use std::fs::File;
+use std::hash::BuildHasher;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::config::AccessConfig;
 use crate::limits::{ADMIN_TOKEN_FILE_BYTES_MAX, KEY_FILE_BYTES_MAX, PASSWORD_FILE_BYTES_MAX};
 use crate::observe::AdminToken;
 use crate::security::{Access, PasswordFile, TokenVerifier};
 
+/// What tells whether files hold the same as when they were read before, and nothing else of it:
+/// hashes with a secret of this process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Contents {
+    /// Of the key files.
+    pub keys: u64,
+    /// Of the password file.
+    pub users: u64,
+}
+
 /// Access as configured, with the contents of the files that `config` names.
 ///
 /// # Errors
 /// The file that cannot be used, and why; nothing of what it holds.
-pub fn load_access(config: &AccessConfig) -> Result<Access, String> {
+pub fn load_access(
+    config: &AccessConfig,
+    hasher: &RandomState,
+) -> Result<(Access, Contents), String> {
     let mut keys = Vec::with_capacity(config.keys.len());
     for path in &config.keys {
         keys.push(read(path, KEY_FILE_BYTES_MAX, "key file")?);
@@ -21,9 +36,15 @@ pub fn load_access(config: &AccessConfig) -> Result<Access, String> {
     let tokens = TokenVerifier::new(&keys).map_err(|(index, error)| {
         format!("the key file {} {error}", config.keys[index].display())
     })?;
-    let passwords = config.users.as_deref().map(read_passwords).transpose()?;
+    let read_users = |path: &PathBuf| read(path, PASSWORD_FILE_BYTES_MAX, "password file");
+    let users = config.users.as_ref().map(read_users).transpose()?;
+    let passwords = match (&config.users, &users) {
+        (Some(path), Some(bytes)) => Some(parse_passwords(path, bytes)?),
+        _ => None,
+    };
+    let contents = Contents { keys: hasher.hash_one(&keys), users: hasher.hash_one(&users) };
     let tokens = (!keys.is_empty()).then_some(tokens);
-    Ok(Access::new(config.auth, tokens, passwords, config.origins.clone(), config.per_address))
+    Ok((Access::new(config.auth, tokens, passwords, config.origins.clone()), contents))
 }
 
 /// The token that operators show.
@@ -36,10 +57,9 @@ pub fn load_admin_token(path: &Path) -> Result<AdminToken, String> {
     AdminToken::parse(&bytes).map_err(|error| format!("the {what} {} {error}", path.display()))
 }
 
-fn read_passwords(path: &Path) -> Result<PasswordFile, String> {
+fn parse_passwords(path: &Path, bytes: &[u8]) -> Result<PasswordFile, String> {
     let at = |error: &str| format!("in the password file {}: {error}", path.display());
-    let bytes = read(path, PASSWORD_FILE_BYTES_MAX, "password file")?;
-    let text = str::from_utf8(&bytes).map_err(|_| at("it is not UTF-8"))?;
+    let text = str::from_utf8(bytes).map_err(|_| at("it is not UTF-8"))?;
     PasswordFile::parse(text).map_err(|error| at(&error))
 }
 

@@ -4,7 +4,9 @@
 //! file, the file over the default; [`Config`] is what comes out, complete and within bounds.
 
 mod access;
+mod changes;
 mod log;
+mod source;
 mod top;
 mod values;
 
@@ -21,7 +23,9 @@ use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 
 pub use access::{AccessConfig, ChatConfig};
+pub use changes::Changes;
 pub use log::LogConfig;
+pub use source::Source;
 pub use top::TopConfig;
 
 use crate::limits;
@@ -58,6 +62,8 @@ pub struct Config {
     pub max_message: usize,
     /// Connections of the whole process; `None` is what its limits allow.
     pub max_connections: Option<usize>,
+    /// Bytes of resident memory past which newcomers are put off; `None` is off.
+    pub max_memory: Option<usize>,
     /// How long a drain takes to let every connection go.
     pub drain: Duration,
     /// Take the listening sockets of a running server over: of the one that listens on this
@@ -84,6 +90,7 @@ impl Default for Config {
             heartbeat: Duration::from_secs(30),
             max_message: limits::MESSAGE_BYTES_DEFAULT,
             max_connections: None,
+            max_memory: None,
             drain: Duration::from_secs(10),
             take_over: None,
             log_level: "info".to_owned(),
@@ -198,6 +205,10 @@ struct Settings {
     /// Connections of the whole process [default: what its limits allow]
     #[arg(long, value_name = "N")]
     max_connections: Option<NonZeroUsize>,
+    /// Put newcomers off while the process takes more memory, such as 4GiB [default: off]
+    #[arg(long, value_name = "BYTES|off")]
+    #[serde(deserialize_with = "scalar")]
+    max_memory: Option<OrOff<ByteSize>>,
     /// How long SIGTERM takes to let every connection go [default: 10s]
     #[arg(long, value_name = "DURATION")]
     #[serde(deserialize_with = "scalar")]
@@ -276,6 +287,7 @@ impl Settings {
             heartbeat: self.heartbeat.or(other.heartbeat),
             max_message: self.max_message.or(other.max_message),
             max_connections: self.max_connections.or(other.max_connections),
+            max_memory: self.max_memory.or(other.max_memory),
             drain: self.drain.or(other.drain),
             take_over: self.take_over.or(other.take_over),
             log_level: self.log_level.or(other.log_level),
@@ -317,6 +329,7 @@ impl Settings {
             heartbeat: self.heartbeat.map_or(default.heartbeat, |Span(time)| time),
             max_message: self.max_message.map_or(default.max_message, |ByteSize(bytes)| bytes),
             max_connections: self.max_connections.map(NonZeroUsize::get),
+            max_memory: self.max_memory.and_then(|OrOff(bytes)| bytes).map(|ByteSize(bytes)| bytes),
             drain: self.drain.map_or(default.drain, |Span(time)| time),
             take_over: self.take_over,
             log_level: self.log_level.unwrap_or(default.log_level),
@@ -326,6 +339,9 @@ impl Settings {
         }
         if let Some(shards) = config.shards {
             within("shards", shards.get(), 1, limits::SHARDS_MAX)?;
+        }
+        if let Some(bytes) = config.max_memory {
+            at_least("max-memory", bytes, limits::MEMORY_MIN)?;
         }
         within("max-message", config.max_message, 1, limits::MESSAGE_BYTES_MAX)?;
         let (shortest, longest) = (limits::HEARTBEAT_MIN, limits::HEARTBEAT_MAX);
@@ -343,6 +359,13 @@ fn within<T: PartialOrd + Display>(name: &str, value: T, least: T, most: T) -> R
         return Ok(());
     }
     Err(format!("{name} must be from {least} to {most}, not {value}"))
+}
+
+fn at_least(name: &str, bytes: usize, least: usize) -> Result<(), String> {
+    if bytes >= least {
+        return Ok(());
+    }
+    Err(format!("{name} must be at least {}MiB, not {bytes} bytes", least >> 20))
 }
 
 fn read_file(path: &Path) -> Result<Settings, String> {

@@ -11,7 +11,8 @@
 //! | [`security`] | who may come, as whom, and how much | `collections` |
 //! | [`app`] | what a message means | `connection`, `hub`, `security` |
 //! | [`ring`] | rings, sockets, descriptors: all unsafe code | `limits` |
-//! | [`mesh`] | the road between threads | `hub`, `security`, `ring` |
+//! | [`settings`] | what shards are told of the configuration | `config`, `app` |
+//! | [`mesh`] | the road between threads | `settings`, `hub`, `security`, `ring` |
 //! | [`access_files`] | reads keys and passwords | `config`, `security` |
 //! | [`password_checker`] | the thread that checks passwords | `security` |
 //! | [`handshake`] | accept to 101, async on tokio-uring | all above |
@@ -19,6 +20,8 @@
 //! | [`observe`] | counters, the log and the admin listener | `connection`, `config` |
 //! | [`systemd`] | tells the service manager how the server is doing | `limits` |
 //! | [`top`] | the overview in a terminal | `observe` |
+//! | [`reload`] | the configuration, read again | `config`, `mesh`, `observe` |
+//! | [`overload`] | marks of memory and connections | `config`, `mesh`, `observe` |
 //! | [`server`] | threads, signals, drain | everything |
 //!
 //! `docs/ARCHITECTURE.md` follows a frame through them.
@@ -34,11 +37,14 @@ pub mod hub;
 pub mod limits;
 pub mod mesh;
 pub mod observe;
+pub mod overload;
 pub mod password_checker;
 pub mod protocol;
+pub mod reload;
 pub mod ring;
 pub mod security;
 pub mod server;
+pub mod settings;
 pub mod shard;
 pub mod systemd;
 pub mod top;

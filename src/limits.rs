@@ -474,3 +474,33 @@ pub const TOP_ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Columns of a page of `ringwire top` that goes to no terminal: what fits most windows.
 pub const TOP_PIPE_COLUMNS: usize = 100;
+
+/// Connections of a shard: its slots are reserved as address space at once, which is then half a
+/// GiB, so that `--max-connections` can be raised later. Their sockets take 16 GiB of the kernel.
+pub const CONNECTIONS_OF_SHARD_MAX: usize = 1 << 22;
+
+/// Connections of a shard that get their new deadline in one turn when the heartbeat has become
+/// shorter: at 0.1 µs each, a tenth of a millisecond.
+pub const REARMS_PER_TURN: u32 = 1024;
+
+/// How long the files of the settings may take to be read again: they are a few MiB at most.
+pub const RELOAD_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// Pause between two looks whether all shards go by new settings.
+pub const RELOAD_PAUSE: Duration = Duration::from_millis(5);
+
+/// Smallest `--max-memory`: the server itself takes that much.
+pub const MEMORY_MIN: usize = 16 * 1024 * 1024;
+
+/// How often memory and connections are held against their marks.
+pub const OVERLOAD_LOOK: Duration = Duration::from_secs(1);
+
+/// The part of a mark by which one must be below it again: 5 %, so that it does not flicker.
+pub const OVERLOAD_SLACK_SHARE: u64 = 20;
+
+/// Seconds after which who was refused may come again, least and most. Spread, so that not all
+/// come back at once; few, since room may be there soon.
+pub const RETRY_AFTER_SECONDS: (u16, u16) = (2, 10);
+
+/// Bytes of a block that is large to the allocator: it has a page of its own.
+pub const PURGING_BLOCK_BYTES: usize = 1024 * 1024;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use ringwire::config::{Command, Config, from_args};
+use ringwire::config::{Command, Config, Source, from_args};
 use ringwire::observe::LogControl;
 use ringwire::{check, server, top};
 
@@ -26,7 +26,7 @@ fn serve(config: &Config) -> ExitCode {
         }
     };
     log.end_on_panic();
-    let code = server::run(config, &log);
+    let code = server::run(config, Source::of_process(), &log);
     log.finish();
     code
 }

@@ -26,6 +26,7 @@ pub struct Busy;
 
 struct Question<T> {
     tag: T,
+    users: Arc<PasswordFile>,
     username: String,
     password: String,
 }
@@ -37,40 +38,42 @@ impl<T: Send + 'static> PasswordChecker<T> {
     ///
     /// # Errors
     /// When the thread cannot be started.
-    pub fn start(
-        file: Arc<PasswordFile>,
-        answer: impl Fn(T, Option<Identity>) + Send + 'static,
-    ) -> io::Result<Self> {
+    pub fn start(answer: impl Fn(T, Option<Identity>) + Send + 'static) -> io::Result<Self> {
         let (questions, waiting) = sync_channel(PASSWORD_CHECKS_MAX);
         let ending = Arc::new(AtomicBool::new(false));
         let ended = Arc::clone(&ending);
         let thread = thread::Builder::new()
             .name("passwords".to_owned())
-            .spawn(move || check_all(&waiting, &file, &ended, answer))?;
+            .spawn(move || check_all(&waiting, &ended, answer))?;
         Ok(Self { questions: Some(questions), ending, thread: Some(thread) })
     }
 
-    /// Asks whether this is the user's password; never waits.
+    /// Asks whether this is the password of one of these users; never waits.
     ///
     /// # Errors
     /// [`Busy`] when [`PASSWORD_CHECKS_MAX`] questions wait already.
-    pub fn submit(&self, tag: T, username: String, password: String) -> Result<(), Busy> {
+    pub fn submit(
+        &self,
+        tag: T,
+        users: Arc<PasswordFile>,
+        username: String,
+        password: String,
+    ) -> Result<(), Busy> {
         let questions = self.questions.as_ref().expect("only the drop takes it");
-        questions.try_send(Question { tag, username, password }).map_err(|_| Busy)
+        questions.try_send(Question { tag, users, username, password }).map_err(|_| Busy)
     }
 }
 
 fn check_all<T>(
     waiting: &Receiver<Question<T>>,
-    file: &PasswordFile,
     ending: &AtomicBool,
     answer: impl Fn(T, Option<Identity>),
 ) {
-    for Question { tag, username, password } in waiting {
+    for Question { tag, users, username, password } in waiting {
         if ending.load(Ordering::Relaxed) {
             return;
         }
-        let is_right = file.check(&username, &password);
+        let is_right = users.check(&username, &password);
         let identity = is_right.then(|| Identity { user: username.into(), expires: None });
         answer(tag, identity);
     }
@@ -113,12 +116,12 @@ mod tests {
     #[test]
     fn every_question_is_answered_in_order() {
         let (answers, answered) = channel();
-        let checker = PasswordChecker::start(users(), move |tag: u32, identity| {
+        let checker = PasswordChecker::start(move |tag: u32, identity| {
             answers.send((tag, identity)).expect("the test waits for it");
         })
         .unwrap();
         let ask = |tag, name: &str, password: &str| {
-            checker.submit(tag, name.to_owned(), password.to_owned()).unwrap();
+            checker.submit(tag, users(), name.to_owned(), password.to_owned()).unwrap();
         };
         ask(1, "ada", "right");
         ask(2, "ada", "wrong");
@@ -134,12 +137,12 @@ mod tests {
     fn the_queue_is_bounded_and_ends_with_the_handle() {
         let (begun, has_begun) = channel();
         let (go, may_go) = channel();
-        let checker = PasswordChecker::start(users(), move |tag: usize, _| {
+        let checker = PasswordChecker::start(move |tag: usize, _| {
             begun.send(tag).expect("the test waits for it");
             may_go.recv_timeout(SOON).expect("the test lets it go");
         })
         .unwrap();
-        let submit = |tag| checker.submit(tag, "ada".to_owned(), "wrong".to_owned());
+        let submit = |tag| checker.submit(tag, users(), "ada".to_owned(), "wrong".to_owned());
         assert_eq!(submit(0), Ok(()));
         assert_eq!(has_begun.recv_timeout(SOON), Ok(0));
         for tag in 1..=PASSWORD_CHECKS_MAX {

@@ -15,36 +15,36 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
-use crate::access_files::{load_access, load_admin_token};
+use crate::access_files::load_admin_token;
 use crate::app::Endpoint;
-use crate::app::chat::Rates;
 use crate::check::EXIT_CANNOT_RUN;
-use crate::config::{Config, DefaultApp};
-use crate::connection::Workshop;
-use crate::hub::{Epoch, HistoryLimits};
+use crate::config::{Config, DefaultApp, Source};
+use crate::hub::Epoch;
 use crate::limits::{
-    ASSEMBLY_BYTES_MAX, DESCRIPTOR_RESERVE, FRAGMENTS_MAX, HISTORIES_BYTES_MAX, ORDERS_MAX,
-    PASSWORD_ANSWER_ATTEMPTS, PASSWORD_ANSWER_PAUSE, TICK_MILLISECONDS,
+    CONNECTIONS_OF_SHARD_MAX, DESCRIPTOR_RESERVE, ORDERS_MAX, PASSWORD_ANSWER_ATTEMPTS,
+    PASSWORD_ANSWER_PAUSE,
 };
 use crate::mesh::{Envelope, Mesh};
 use crate::observe::{Admin, LogControl, Operator, ShardCounters, Summary};
+use crate::overload::watch_marks;
 use crate::password_checker::PasswordChecker;
-use crate::protocol::{AssemblyPool, Limits};
+use crate::reload::Reload;
 use crate::ring::probe::probe;
 use crate::ring::{allowed_cpus, raise_descriptor_limit};
-use crate::security::Access;
+use crate::security::AuthMode;
 use crate::shard::{self, Passwords, ShardPlan};
 use crate::systemd::Notifier;
 use handover::Inheritance;
 use listeners::Listeners;
 use successor::Door;
-use watch::{Signals, Watch};
+use watch::{Inputs, Signals, Watch};
 
 /// Runs the server until it is told to end. Prints one line per listener when all shards accept.
 #[must_use]
-pub fn run(config: &Config, log: &LogControl) -> ExitCode {
+pub fn run(config: &Config, source: Source, log: &LogControl) -> ExitCode {
     let features = match probe() {
         Ok(features) => features,
         Err(error) => {
@@ -52,7 +52,7 @@ pub fn run(config: &Config, log: &LogControl) -> ExitCode {
             return ExitCode::from(EXIT_CANNOT_RUN);
         }
     };
-    match Server::start(config) {
+    match Server::start(config, source) {
         Ok(server) => {
             log.say(format_args!("io_uring: {features}"));
             server.serve(log)
@@ -81,22 +81,22 @@ struct Server {
     admin: Option<(TcpListener, Admin)>,
     /// The server before this one, until this one is ready.
     inheritance: Option<Inheritance>,
-    drain: Duration,
     summary: Option<Duration>,
+    reload: Reload,
+    hangups: Signal,
 }
 
 impl Server {
     /// Everything that can fail for a reason the user can mend, before the first thread starts.
-    fn start(config: &Config) -> io::Result<Self> {
+    fn start(config: &Config, source: Source) -> io::Result<Self> {
         let descriptors = raise_descriptor_limit();
         // The runtime comes first: its signal pipe must be in the tables the shards copy.
         let control = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let signals = {
+        let (signals, hangups) = {
             let _entered = control.enter();
-            Signals::listen()?
+            (Signals::listen()?, signal(SignalKind::hangup())?)
         };
-        let access = load_access(&config.access).map_err(io::Error::other)?;
-        let access = Arc::new(access);
+        let reload = Reload::new(config, source).map_err(io::Error::other)?;
         let cpus = allowed_cpus()?;
         let shards = config.shards.map_or(cpus.len(), NonZeroUsize::get);
         let mut inheritance = match config.take_over {
@@ -125,27 +125,25 @@ impl Server {
         let (reporter, reports) = mpsc::unbounded_channel();
         let allowed = connections_allowed(descriptors);
         let hasher = mesh.hasher().clone();
-        let passwords = passwords(&access, &mesh)?;
+        let passwords = passwords(config.access.auth, &mesh)?;
+        let settings = reload.settings();
         for number in 0..shards {
             let plan = ShardPlan {
                 number,
                 cpu: cpus[number % cpus.len()],
                 listeners: listeners.of_shard(number),
                 root: endpoint(config.app),
-                connections_max: connections_of(number, shards, config).min(allowed),
+                connections_possible: allowed,
                 hasher: hasher.clone(),
-                rates: Rates { messages: config.chat.rate_limit, bytes: config.chat.rate_bytes },
                 passwords: passwords.clone(),
-                history: history(config),
                 epoch: Epoch(hasher.hash_one(number)),
-                workshop: workshop(config),
+                settings: Arc::clone(&settings),
                 mesh: Arc::clone(&mesh),
                 counters: Arc::clone(&counters),
-                access: Arc::clone(&access),
+                networks: Arc::clone(reload.networks()),
             };
             spawn_shard(plan, reporter.clone())?;
         }
-        let (drain, summary) = (config.drain, config.log.summary);
         Ok(Self {
             control,
             signals,
@@ -155,21 +153,26 @@ impl Server {
             listeners,
             admin,
             inheritance,
-            drain,
-            summary,
+            summary: config.log.summary,
+            reload,
+            hangups,
         })
     }
 
     fn serve(self, log: &LogControl) -> ExitCode {
-        let Self { control, signals, mesh, counters, reports, listeners, admin, .. } = self;
+        let Self { control, signals, mesh, counters, reports, listeners, admin, reload, .. } = self;
         let outcome = control.block_on(async {
             let (orders, received) = mpsc::channel(ORDERS_MAX);
             let (handed_over, is_handed_over) = tokio::sync::watch::channel(false);
             let summary = Summary::new(self.summary, Arc::clone(&counters), log.clone());
             let manager = Notifier::from_environment();
-            let mut watch =
-                Watch::new(signals, reports, received, handed_over, summary, mesh, manager);
+            let config = reload.config();
+            let inputs = Inputs { signals, reports, orders: received, config: config.clone() };
+            let mut watch = Watch::new(inputs, handed_over, summary, mesh, manager);
             watch.await_start().await?;
+            tokio::spawn(watch_marks(Arc::clone(&watch.mesh), Arc::clone(&counters), config));
+            let (mesh, manager) = (Arc::clone(&watch.mesh), watch.manager.clone());
+            tokio::spawn(reload.run(self.hangups, mesh, log.clone(), manager));
             let mut door = Door::new(listeners, admin.as_ref().map(|(listener, _)| listener))?;
             if let Some((listener, admin)) = admin {
                 log.say(format_args!("admin on http://{}", listener.local_addr()?));
@@ -187,7 +190,7 @@ impl Server {
                 log.say(format_args!("listening on ws://{address}"));
             }
             watch.manager.ready(&format!("serving on {} shards", watch.mesh.shards()));
-            watch.until_drained(door, self.drain).await
+            watch.until_drained(door).await
         });
         match outcome {
             Ok(()) => ExitCode::SUCCESS,
@@ -230,13 +233,7 @@ fn spawn_shard(plan: ShardPlan, reporter: mpsc::UnboundedSender<Report>) -> io::
 fn connections_allowed(descriptors: u64) -> usize {
     let inherited = std::fs::read_dir("/proc/self/fd").map_or(64, Iterator::count) as u64;
     let allowed = descriptors.saturating_sub(inherited + DESCRIPTOR_RESERVE).max(1);
-    usize::try_from(allowed).unwrap_or(usize::MAX)
-}
-
-/// The share of a shard in what was configured: the shares add up to it.
-fn connections_of(number: usize, shards: usize, config: &Config) -> usize {
-    let share = |all: usize| all / shards + usize::from(number < all % shards);
-    config.max_connections.map_or(usize::MAX, share)
+    usize::try_from(allowed).unwrap_or(usize::MAX).min(CONNECTIONS_OF_SHARD_MAX)
 }
 
 const fn endpoint(app: DefaultApp) -> Endpoint {
@@ -247,29 +244,13 @@ const fn endpoint(app: DefaultApp) -> Endpoint {
     }
 }
 
-fn workshop(config: &Config) -> Workshop {
-    let heartbeat = config.heartbeat.as_millis() as u64 / TICK_MILLISECONDS;
-    Workshop {
-        pool: AssemblyPool::new(ASSEMBLY_BYTES_MAX),
-        limits: Limits { message_bytes_max: config.max_message, fragments_max: FRAGMENTS_MAX },
-        heartbeat: u32::try_from(heartbeat).expect("the heartbeat is at most an hour"),
-        replies_kept: 0,
-        backlogs: 0,
-        backlog_bytes: 0,
+/// The thread that checks passwords, where there may be any, now or later.
+fn passwords(auth: AuthMode, mesh: &Arc<Mesh>) -> io::Result<Option<Arc<Passwords>>> {
+    if auth != AuthMode::Message {
+        return Ok(None);
     }
-}
-
-fn history(config: &Config) -> HistoryLimits {
-    let age = config.chat.history_age.as_millis() as u64 / TICK_MILLISECONDS;
-    let age = u32::try_from(age).expect("the age is at most a day");
-    HistoryLimits { messages: config.chat.history_messages, age, home_bytes: HISTORIES_BYTES_MAX }
-}
-
-/// The thread that checks passwords, if there are any.
-fn passwords(access: &Access, mesh: &Arc<Mesh>) -> io::Result<Option<Arc<Passwords>>> {
-    let Some(file) = access.passwords() else { return Ok(None) };
     let mesh = Arc::clone(mesh);
-    let checker = PasswordChecker::start(Arc::clone(file), move |(shard, key), identity| {
+    let checker = PasswordChecker::start(move |(shard, key), identity| {
         let mut answer = Envelope::PasswordChecked(key, identity);
         // A full inbox is emptied soon, and this thread may wait for it.
         for _ in 0..PASSWORD_ANSWER_ATTEMPTS {

@@ -14,6 +14,7 @@ use heads::{
 
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+const UNAVAILABLE: Refusal = Refusal::Unavailable { retry_after: 7 };
 
 fn upgrade(received: &[u8]) -> UpgradeRequest<'_> {
     match parse(received) {
@@ -178,7 +179,7 @@ fn refusals_are_whole_responses() {
         (Refusal::NotFound, "HTTP/1.1 404 Not Found", "Connection: close"),
         (Refusal::Method, "HTTP/1.1 405 Method Not Allowed", "Allow: GET"),
         (Refusal::WebSocketVersion, "HTTP/1.1 426 Upgrade Required", "Sec-WebSocket-Version: 13"),
-        (Refusal::Unavailable, "HTTP/1.1 503 Service Unavailable", "Retry-After: 5"),
+        (UNAVAILABLE, "HTTP/1.1 503 Service Unavailable", "Retry-After: 7"),
     ] {
         let response = response(refusal);
         let (head, body) = response.split_once("\r\n\r\n").expect("a head and a body");

@@ -4,6 +4,7 @@
 pub mod chat;
 
 use std::fmt;
+use std::sync::Arc;
 
 pub use chat::{Chat, Session};
 
@@ -11,6 +12,7 @@ use crate::collections::Key;
 use crate::connection::{CloseReason, Message};
 use crate::hub::{Now, Rooms};
 use crate::protocol::{CloseCode, MessageKind, OpCode, encode_frame};
+use crate::security::PasswordFile;
 use crate::security::TokenError;
 
 /// An application. It sees connections come and their whole messages, and answers with effects; it
@@ -77,6 +79,8 @@ pub struct Outcome {
 
 /// Whether this is the password of a user.
 pub struct PasswordQuestion {
+    /// Those that have one.
+    pub users: Arc<PasswordFile>,
     /// The user.
     pub username: String,
     /// What the client says.

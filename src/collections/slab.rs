@@ -55,6 +55,7 @@ pub struct GenerationalSlab<T> {
     entries: Slab<Entry<T>>,
     capacity: usize,
     next_generation: NonZeroU32,
+    reach: u32,
 }
 
 /// That a generation is never zero is what lets `slab` mark a vacant place there: the entry costs
@@ -74,7 +75,8 @@ impl<T> GenerationalSlab<T> {
     /// there.
     pub fn with_capacity(capacity: usize) -> Self {
         assert!(u32::try_from(capacity).is_ok(), "a slab holds less than 2^32 entries");
-        Self { entries: Slab::with_capacity(capacity), capacity, next_generation: NonZeroU32::MIN }
+        let entries = Slab::with_capacity(capacity);
+        Self { entries, capacity, next_generation: NonZeroU32::MIN, reach: 0 }
     }
 
     /// Adds an entry.
@@ -89,6 +91,7 @@ impl<T> GenerationalSlab<T> {
         let generation = self.next_generation;
         self.next_generation = following(generation);
         let index = index_of(self.entries.insert(Entry { generation, value }));
+        self.reach = self.reach.max(index + 1);
         Ok(Key { index, generation: generation.get() })
     }
 
@@ -141,6 +144,11 @@ impl<T> GenerationalSlab<T> {
     /// Entries that the slab holds at most.
     pub const fn capacity(&self) -> usize {
         self.capacity
+    }
+
+    /// One more than the highest index ever used.
+    pub const fn reach(&self) -> u32 {
+        self.reach
     }
 
     /// All entries by rising index. Vacant places below the highest index ever used are walked
@@ -198,14 +206,14 @@ mod tests {
         assert_eq!(slab.insert("c"), Err("c"));
         assert_eq!(slab.remove(first), Some("a"));
         assert!(slab.insert("c").is_ok());
-        assert_eq!((slab.len(), slab.capacity()), (2, 2));
+        assert_eq!((slab.len(), slab.capacity(), slab.reach()), (2, 2, 2));
     }
 
     #[test]
     fn a_slab_of_nothing_is_full_and_empty() {
         let mut slab = GenerationalSlab::with_capacity(0);
         assert!(slab.is_empty());
-        assert_eq!(slab.insert(1), Err(1));
+        assert_eq!((slab.insert(1), slab.reach()), (Err(1), 0));
     }
 
     #[test]

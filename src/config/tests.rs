@@ -69,8 +69,8 @@ fn flags_mean_the_same_with_and_without_serve() {
 #[test]
 fn every_flag_reaches_the_configuration() {
     let line = "--shards 3 --app broadcast --admin off --heartbeat 2m --max-message 1048576 \
-                --max-connections 7 --drain 500ms --log-level ringwire=debug,warn \
-                --admin-token-file token";
+                --max-connections 7 --max-memory 2GiB --drain 500ms \
+                --log-level ringwire=debug,warn --admin-token-file token";
     let expected = Config {
         shards: NonZeroUsize::new(3),
         app: DefaultApp::Broadcast,
@@ -79,6 +79,7 @@ fn every_flag_reaches_the_configuration() {
         heartbeat: Duration::from_secs(120),
         max_message: 1_048_576,
         max_connections: Some(7),
+        max_memory: Some(2 << 30),
         drain: Duration::from_millis(500),
         log_level: "ringwire=debug,warn".to_owned(),
         ..Config::default()
@@ -92,7 +93,7 @@ fn the_file_knows_every_flag_and_flags_win() {
         "all",
         "listen = ['127.0.0.1:1', '127.0.0.1:2']\nshards = 3\napp = 'broadcast'\n\
          admin = '[::1]:9'\nheartbeat = '1h'\nmax-message = 4096\nmax-connections = 7\n\
-         drain = '1s'\nlog-level = 'warn'\nadmin-token-file = 'token'\n",
+         max-memory = '16MiB'\ndrain = '1s'\nlog-level = 'warn'\nadmin-token-file = 'token'\n",
     );
     let expected = Config {
         listen: vec!["127.0.0.1:1".parse().unwrap(), "127.0.0.1:2".parse().unwrap()],
@@ -103,6 +104,7 @@ fn the_file_knows_every_flag_and_flags_win() {
         heartbeat: Duration::from_secs(3600),
         max_message: 4096,
         max_connections: Some(7),
+        max_memory: Some(limits::MEMORY_MIN),
         drain: Duration::from_secs(1),
         log_level: "warn".to_owned(),
         ..Config::default()
@@ -168,6 +170,9 @@ fn values_out_of_bounds_are_refused_by_name() {
         ("--max-message", "1MB"),
         ("--max-message", "99999999999999999999"),
         ("--max-connections", "0"),
+        ("--max-memory", "0"),
+        ("--max-memory", "15MiB"),
+        ("--max-memory", "99999999999GiB"),
         ("--shards", "0"),
         ("--shards", "1025"),
         ("--admin", "on"),

@@ -44,7 +44,7 @@ impl Display for Span {
     }
 }
 
-/// A number of bytes, plain or with `KiB` or `MiB`.
+/// A number of bytes, plain or with `KiB`, `MiB` or `GiB`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ByteSize(pub(super) usize);
 
@@ -129,7 +129,8 @@ impl Rate {
 
 const TIME_UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
 
-const BYTE_UNITS: [(&str, u64); 3] = [("", 1), ("KiB", 1 << 10), ("MiB", 1 << 20)];
+const BYTE_UNITS: [(&str, u64); 4] =
+    [("", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
 
 /// Reads a whole number followed by one of `units`, times what that unit stands for.
 fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {

@@ -91,7 +91,7 @@ enum State {
 pub struct Connection {
     decoder: Decoder,
     backlog: Option<Box<Backlog>>,
-    /// When the last byte came.
+    /// When the last byte came; once it is pinged, when that was.
     heard: Tick,
     /// While open: when the unfinished message began. Later: when `Open` was left.
     since: Tick,
@@ -232,11 +232,16 @@ impl Connection {
         } else if self.in_message && elapsed(now, self.since) >= MESSAGE_TICKS_MAX {
             let reason = CloseReason::MessageDeadline;
             self.fail(now, reason, CloseCode::POLICY, "message not finished in time", reply);
-        } else if elapsed(now, self.heard) >= workshop.heartbeat.saturating_mul(2) {
-            self.reason = CloseReason::Heartbeat;
-            self.state = State::Aborted;
-        } else if elapsed(now, self.heard) >= self.silence(workshop) && !self.pinged {
+        } else if elapsed(now, self.heard) >= self.patience(workshop) {
+            if self.pinged {
+                self.reason = CloseReason::Heartbeat;
+                self.state = State::Aborted;
+                return;
+            }
+            // Who is asked late, by a shard held up or for a heartbeat that has become shorter, has
+            // as long to answer as all others.
             self.pinged = true;
+            self.heard = now;
             encode_frame(reply, OpCode::Ping, b"");
         }
     }
@@ -250,9 +255,7 @@ impl Connection {
         if let Some(backlog) = &self.backlog {
             return backlog.progress().wrapping_add(STALL_TICKS_MAX);
         }
-        let silence =
-            if self.pinged { workshop.heartbeat.saturating_mul(2) } else { self.silence(workshop) };
-        let heartbeat = self.heard.wrapping_add(silence);
+        let heartbeat = self.heard.wrapping_add(self.patience(workshop));
         let message = self.since.wrapping_add(MESSAGE_TICKS_MAX);
         if self.in_message && message.wrapping_sub(heartbeat).cast_signed() < 0 {
             message
@@ -440,9 +443,11 @@ impl Connection {
         Limits { message_bytes_max: most, ..*limits }
     }
 
-    fn silence(&self, workshop: &Workshop) -> Tick {
+    /// How long it may be silent: until it is pinged, and from there to twice the heartbeat.
+    fn patience(&self, workshop: &Workshop) -> Tick {
         let heartbeat = workshop.heartbeat;
-        heartbeat - (u64::from(heartbeat) * u64::from(self.early) / (8 * 256)) as Tick
+        let early = (u64::from(heartbeat) * u64::from(self.early) / (8 * 256)) as Tick;
+        if self.pinged { heartbeat + early } else { heartbeat - early }
     }
 
     fn drop_backlog(&mut self, workshop: &mut Workshop) -> u64 {

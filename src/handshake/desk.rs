@@ -1,6 +1,6 @@
 //! What the handshakes of a shard share: who is here, how many may come, who may be adopted.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::collections::VecDeque;
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
@@ -15,12 +15,13 @@ use crate::app::Endpoint;
 use crate::collections::{GenerationalSlab, Key, Tick};
 use crate::limits::{
     ACCEPTS_PER_TURN, HANDSHAKE_SECONDS, HANDSHAKES_MAX, READ_BYTES, REFUSED_HANDSHAKE_SECONDS,
-    REFUSED_HANDSHAKES_MAX,
+    REFUSED_HANDSHAKES_MAX, RETRY_AFTER_SECONDS,
 };
-use crate::mesh::Mesh;
+use crate::mesh::{Mesh, Overload};
 use crate::observe::{HandshakeResult, ShardCounters};
+use crate::protocol::upgrade::Refusal;
 use crate::ring::{socket, thread_cpu_time};
-use crate::security::{Access, Identity, Network, Refused, Ticket};
+use crate::security::{Access, Identity, Network, Networks, Refused, Ticket};
 
 /// How often deadlines are looked at: they are kept to within this.
 const SWEEP: Duration = Duration::from_millis(250);
@@ -83,12 +84,20 @@ pub struct DeskPlan {
     pub mesh: Arc<Mesh>,
     /// Who may come.
     pub access: Arc<Access>,
+    /// How much each network has.
+    pub networks: Arc<Networks>,
 }
 
 /// The reception of one shard.
 #[derive(Debug)]
 pub struct Desk {
-    plan: DeskPlan,
+    shard: usize,
+    root: Endpoint,
+    counters: Arc<[ShardCounters]>,
+    mesh: Arc<Mesh>,
+    access: RefCell<Arc<Access>>,
+    networks: Arc<Networks>,
+    connections_max: Cell<usize>,
     guests: RefCell<Guests>,
     /// Those past the rate of their network: apart, for less time, and the first to go.
     refused: RefCell<Guests>,
@@ -98,6 +107,8 @@ pub struct Desk {
     closed: Cell<Option<Closed>>,
     /// Listeners that accept.
     listeners: Cell<usize>,
+    /// Who was asked to come again later: spreads when.
+    put_off: Cell<u32>,
     /// Somebody came to an empty desk: the sweeper may wake up.
     arrived: Notify,
     closing: Notify,
@@ -125,17 +136,36 @@ impl Desk {
     #[must_use]
     pub fn new(plan: DeskPlan) -> Self {
         Self {
-            plan,
+            shard: plan.shard,
+            root: plan.root,
+            counters: plan.counters,
+            mesh: plan.mesh,
+            access: RefCell::new(plan.access),
+            networks: plan.networks,
+            connections_max: Cell::new(plan.connections_max),
             guests: RefCell::new(Guests::new(HANDSHAKES_MAX, HANDSHAKE_TIME)),
             refused: RefCell::new(Guests::new(REFUSED_HANDSHAKES_MAX, REFUSED_TIME)),
             adopted: RefCell::default(),
             connections: Cell::new(0),
             closed: Cell::new(None),
             listeners: Cell::new(0),
+            put_off: Cell::new(0),
             arrived: Notify::new(),
             closing: Notify::new(),
             received: RefCell::new(vec![0; READ_BYTES].into()),
         }
+    }
+
+    /// Replaces who may come, and how many connections the shard takes. Who is here may stay.
+    pub fn replace(&self, access: Arc<Access>, connections_max: usize) {
+        self.access.replace(access);
+        self.connections_max.set(connections_max);
+    }
+
+    /// Connections that the shard takes.
+    #[must_use]
+    pub const fn connections_max(&self) -> usize {
+        self.connections_max.get()
     }
 
     /// Whether nobody comes any more, no handshake is in progress and none waits for adoption.
@@ -212,35 +242,44 @@ impl Desk {
 
     /// Whether upgrades are granted.
     pub(super) fn takes_connections(&self) -> bool {
-        !self.is_full() && (!self.is_closed() || self.is_handed_over())
+        let here = self.connections.get() + self.adopted.borrow().len();
+        here < self.connections_max.get()
+            && (!self.is_closed() || self.is_handed_over())
+            && self.mesh.overload() != Some(Overload::Memory)
     }
 
-    fn is_full(&self) -> bool {
-        let waiting = self.adopted.borrow().len();
-        self.connections.get() + waiting >= self.plan.connections_max
+    /// Asks to come again later, each at another time.
+    pub(super) fn put_off(&self) -> Refusal {
+        let (least, most) = RETRY_AFTER_SECONDS;
+        let number = self.put_off.get();
+        self.put_off.set(number.wrapping_add(1));
+        // Consecutive numbers are spread evenly (Knuth, 6.4).
+        let spread = u64::from(number.wrapping_mul(0x9E37_79B1)) * u64::from(most - least + 1);
+        Refusal::Unavailable { retry_after: least + (spread >> 32) as u16 }
     }
 
     pub(super) fn counters(&self) -> &ShardCounters {
-        &self.plan.counters[self.plan.shard]
+        &self.counters[self.shard]
     }
 
     pub(super) const fn root(&self) -> Endpoint {
-        self.plan.root
+        self.root
     }
 
-    pub(super) fn access(&self) -> &Access {
-        &self.plan.access
+    /// Who may come now. Not to be kept while a task waits.
+    pub(super) fn access(&self) -> Ref<'_, Arc<Access>> {
+        self.access.borrow()
     }
 
     /// Counts the handshake of a client that was just accepted.
     pub(super) fn begin_handshake(&self, socket: &OwnedFd) -> Standing {
-        if !self.access().counts_networks() {
+        if !self.networks.is_limited() {
             return Standing::Uncounted;
         }
         let Some(address) = socket::peer_address(socket) else { return Standing::Refused };
         let network = Network::from(address);
         let now = host_tick();
-        match self.access().begin_handshake(network, now) {
+        match self.networks.begin_handshake(network, now) {
             Ok(()) => Standing::Counted(network, now),
             Err(_) => Standing::Refused,
         }
@@ -250,7 +289,7 @@ impl Desk {
     /// parts over several connections, and everybody behind one address does.
     pub(super) fn forgive(&self, standing: Standing) {
         if let Standing::Counted(network, then) = standing {
-            self.access().refund_handshake(network, then);
+            self.networks.refund_handshake(network, then);
         }
     }
 
@@ -259,14 +298,15 @@ impl Desk {
     pub(super) fn admit(&self, standing: Standing) -> Result<Option<Ticket>, Refused> {
         match standing {
             Standing::Uncounted => Ok(None),
-            Standing::Counted(network, _) => self.access().admit(network, host_tick()),
+            Standing::Counted(network, _) => self.networks.admit(network, host_tick()),
             Standing::Refused => Err(Refused::Handshakes),
         }
     }
 
-    pub(super) fn release(&self, ticket: Option<Ticket>) {
+    /// Takes back the place of a connection that has ended, if it had one.
+    pub fn release(&self, ticket: Option<Ticket>) {
         if let Some(ticket) = ticket {
-            self.access().release(ticket);
+            self.networks.release(ticket);
         }
     }
 
@@ -337,14 +377,14 @@ impl Desk {
     pub(super) fn adopt(&self, adoption: Adoption) {
         let mut adopted = self.adopted.borrow_mut();
         if adopted.is_empty() {
-            self.ring();
+            self.mesh.wake(self.shard).ring();
         }
         adopted.push(adoption);
     }
 
     /// Wakes the shard.
     fn ring(&self) {
-        self.plan.mesh.wake(self.plan.shard).ring();
+        self.mesh.wake(self.shard).ring();
     }
 }
 

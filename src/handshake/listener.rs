@@ -12,7 +12,7 @@ use super::desk::Desk;
 use super::reception::receive_guest;
 use crate::limits::{ACCEPT_PAUSE_MILLISECONDS, ACCEPTS_PER_TURN, LAST_ACCEPTS_MAX};
 use crate::observe::{AcceptError, HandshakeResult, RefusedStatus};
-use crate::protocol::upgrade::{Refusal, refuse};
+use crate::protocol::upgrade::refuse;
 use crate::ring::{Interest, poll_once, socket};
 
 /// Accepts from `listener` and starts a handshake for each connection until the desk closes. Then
@@ -85,10 +85,11 @@ impl Doorkeeper {
 
     fn refuse_waiting(&mut self, listener: &OwnedFd, desk: &Desk) {
         let mut answer = Vec::new();
-        refuse(&mut answer, &Refusal::Unavailable);
         self.reserve = None;
         for _ in 0..ACCEPTS_PER_TURN {
             let Ok(Some(socket)) = socket::accept(listener) else { break };
+            answer.clear();
+            refuse(&mut answer, &desk.put_off());
             // Whether it arrives is up to the peer: the connection ends either way.
             let _ = socket::send(&socket, &answer);
             desk.counters().count_refused(RefusedStatus::Unavailable);

@@ -172,7 +172,7 @@ fn judge_upgrade(request: &UpgradeRequest<'_>, guest: &Guest<'_>) -> Result<Gran
     let ticket = desk.admit(guest.standing).map_err(|_| Refusal::TooMany)?;
     if !desk.takes_connections() {
         desk.release(ticket);
-        return Err(Refusal::Unavailable);
+        return Err(desk.put_off());
     }
     let mut response = Vec::with_capacity(160);
     accept(&mut response, request, None);

@@ -99,6 +99,12 @@ impl<W: Wording> Home<W> {
         }
     }
 
+    /// Replaces what rooms remember: for each with its next message, or when its oldest one has
+    /// been kept as long as was said before.
+    pub const fn set_limits(&mut self, limits: HistoryLimits) {
+        self.limits = limits;
+    }
+
     /// Rooms; each has a member.
     #[must_use]
     pub fn rooms(&self) -> usize {

@@ -8,8 +8,8 @@ mod ask;
 
 use std::collections::hash_map::RandomState;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 pub use ask::{AnswerTo, Ask, ConnectionFigures, Disconnected, Farewell, Whom};
@@ -19,6 +19,7 @@ use crate::hub::{Batch, Notice, Requests, home_of};
 use crate::limits::{INBOX_BYTES_MAX, INBOX_ENVELOPES_MAX};
 use crate::ring::Wake;
 use crate::security::Identity;
+use crate::settings::ShardSettings;
 
 /// Which of a shard's inboxes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,6 +45,18 @@ pub enum Envelope {
     PasswordChecked(Key, Option<Identity>),
     /// From an operator.
     Ask(Ask),
+    /// To every shard: what it goes by from now on.
+    Settings(Arc<ShardSettings>),
+}
+
+/// A mark that the server is past: newcomers are asked to come again later.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Overload {
+    /// A shard has all the connections it may have.
+    Connections = 1,
+    /// The process takes more memory than it should.
+    Memory = 2,
 }
 
 impl Envelope {
@@ -52,7 +65,9 @@ impl Envelope {
     pub const fn lane(&self) -> Lane {
         match self {
             Self::Publish(_) | Self::Requests(..) => Lane::Home,
-            Self::Deliver(_) | Self::Notices(_) | Self::PasswordChecked(..) => Lane::Members,
+            Self::Deliver(_) | Self::Notices(_) | Self::PasswordChecked(..) | Self::Settings(_) => {
+                Lane::Members
+            }
             Self::Ask(ask) => ask.lane(),
         }
     }
@@ -62,7 +77,7 @@ impl Envelope {
             Self::Publish(batch) | Self::Deliver(batch) => batch.frames.len(),
             Self::Requests(_, requests) => requests.bytes(),
             Self::Notices(notices) => notices.iter().map(Notice::bytes).sum(),
-            Self::PasswordChecked(..) => size_of::<Self>(),
+            Self::PasswordChecked(..) | Self::Settings(_) => size_of::<Self>(),
             Self::Ask(ask) => ask.bytes(),
         }
     }
@@ -83,6 +98,8 @@ pub struct Mesh {
     shards: Box<[Inboxes]>,
     /// Set once, beside the inboxes: a full one cannot hold it up.
     drain: OnceLock<DrainPlan>,
+    /// An [`Overload`], or 0.
+    overload: AtomicU8,
     running: AtomicUsize,
     hasher: RandomState,
 }
@@ -112,7 +129,8 @@ impl Mesh {
     pub fn new(shards: usize) -> io::Result<Self> {
         let running = AtomicUsize::new(shards);
         let shards = (0..shards).map(|_| Inboxes::new()).collect::<io::Result<_>>()?;
-        Ok(Self { shards, drain: OnceLock::new(), running, hasher: RandomState::new() })
+        let (drain, overload) = (OnceLock::new(), AtomicU8::new(0));
+        Ok(Self { shards, drain, overload, running, hasher: RandomState::new() })
     }
 
     /// Shards it connects.
@@ -150,6 +168,25 @@ impl Mesh {
     #[must_use]
     pub fn drain(&self) -> Option<DrainPlan> {
         self.drain.get().copied()
+    }
+
+    /// Tells every shard whether the server is past a mark.
+    pub fn set_overload(&self, overload: Option<Overload>) {
+        self.overload.store(overload.map_or(0, |mark| mark as u8), Ordering::Relaxed);
+        self.wake_all();
+    }
+
+    /// The mark that the server is past, as of the last second.
+    #[must_use]
+    pub fn overload(&self) -> Option<Overload> {
+        let mark = self.overload.load(Ordering::Relaxed);
+        [Overload::Connections, Overload::Memory].into_iter().find(|known| *known as u8 == mark)
+    }
+
+    /// Whether the server is past a mark, as of the last second.
+    #[must_use]
+    pub fn is_overloaded(&self) -> bool {
+        self.overload().is_some()
     }
 
     /// A shard has no connections any more and will have none.

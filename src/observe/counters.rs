@@ -81,6 +81,8 @@ metrics! {
         "Established connections.";
     connections_max: Counter, Gauge, Sum, "connections_max",
         "Connections that may be here at once.";
+    overloaded: Counter, Gauge, Sum, "overloaded",
+        "1 while newcomers get 503 for a mark that the server is past, else 0.";
     handshakes_in_progress: Counter, Gauge, Sum, "handshakes_in_progress",
         "Handshakes in progress.";
     audience: Counter, Gauge, Sum, "audience_members",

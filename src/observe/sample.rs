@@ -172,7 +172,13 @@ fn sum(shards: &[ShardCounters], value: impl Fn(&ShardCounters) -> u64) -> u64 {
 }
 
 fn state(operator: &Operator) -> ServerState {
-    if operator.mesh.drain().is_some() { ServerState::Draining } else { ServerState::Serving }
+    if operator.mesh.drain().is_some() {
+        ServerState::Draining
+    } else if operator.mesh.is_overloaded() {
+        ServerState::Overloaded
+    } else {
+        ServerState::Serving
+    }
 }
 
 fn memory(connections: u64) -> MemoryOverview {

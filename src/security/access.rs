@@ -1,15 +1,13 @@
-//! All decisions about who may come, as one server is configured.
+//! Who may come, as one server is configured: credentials and origins.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use super::admission::{Admission, AdmissionLimits, Network, Refused, Ticket};
 use super::credentials::{CredentialsError, token_of};
 use super::identity::Identity;
 use super::origin::Origins;
 use super::password::PasswordFile;
 use super::token::{TokenError, TokenVerifier};
-use crate::collections::Tick;
 
 /// How a client says who it is.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -47,14 +45,13 @@ impl fmt::Display for Unauthenticated {
 
 impl std::error::Error for Unauthenticated {}
 
-/// Who may come. Shared by all shards; no lock is taken unless an admission limit is set.
-#[derive(Default, Debug)]
+/// Who may come. Shared by all shards, and replaced as a whole when the settings change.
+#[derive(Default, Clone, Debug)]
 pub struct Access {
     mode: AuthMode,
-    tokens: Option<TokenVerifier>,
+    tokens: Option<Arc<TokenVerifier>>,
     passwords: Option<Arc<PasswordFile>>,
     origins: Origins,
-    admission: Option<Mutex<Admission>>,
 }
 
 impl Access {
@@ -65,10 +62,14 @@ impl Access {
         tokens: Option<TokenVerifier>,
         passwords: Option<PasswordFile>,
         origins: Origins,
-        limits: AdmissionLimits,
     ) -> Self {
-        let admission = (!limits.is_off()).then(|| Mutex::new(Admission::new(limits)));
-        Self { mode, tokens, passwords: passwords.map(Arc::new), origins, admission }
+        Self { mode, tokens: tokens.map(Arc::new), passwords: passwords.map(Arc::new), origins }
+    }
+
+    /// The same credentials, but other origins.
+    #[must_use]
+    pub fn with_origins(&self, origins: Origins) -> Self {
+        Self { origins, ..self.clone() }
     }
 
     /// How clients say who they are.
@@ -118,46 +119,6 @@ impl Access {
     pub fn verify(&self, token: &str, now: u64) -> Result<Identity, TokenError> {
         self.tokens.as_ref().ok_or(TokenError::Algorithm)?.verify(token, now)
     }
-
-    /// Whether connections or handshakes are counted for each network.
-    #[must_use]
-    pub const fn counts_networks(&self) -> bool {
-        self.admission.is_some()
-    }
-
-    /// Counts a handshake that begins.
-    ///
-    /// # Errors
-    /// Its network had its share; this one is not counted.
-    pub fn begin_handshake(&self, network: Network, now: Tick) -> Result<(), Refused> {
-        self.admission().map_or(Ok(()), |mut admission| admission.begin_handshake(network, now))
-    }
-
-    /// Counts the handshake of a network that began at `then` no more.
-    pub fn refund_handshake(&self, network: Network, then: Tick) {
-        if let Some(mut admission) = self.admission() {
-            admission.refund_handshake(network, then);
-        }
-    }
-
-    /// Counts a connection until its ticket is released. There is none where connections are not
-    /// limited.
-    ///
-    /// # Errors
-    /// Its network has its share.
-    pub fn admit(&self, network: Network, now: Tick) -> Result<Option<Ticket>, Refused> {
-        self.admission().map_or(Ok(None), |mut admission| admission.admit(network, now))
-    }
-
-    /// Takes back the place of a connection that has ended.
-    pub fn release(&self, ticket: Ticket) {
-        self.admission().expect("tickets come from the admission").release(ticket);
-    }
-
-    fn admission(&self) -> Option<MutexGuard<'_, Admission>> {
-        let admission = self.admission.as_ref()?;
-        Some(admission.lock().unwrap_or_else(PoisonError::into_inner))
-    }
 }
 
 #[cfg(test)]
@@ -183,17 +144,6 @@ mod tests {
             assert_eq!(access.authenticate(None, None, by_message, 0), expected, "{mode:?}");
             let bad = access.authenticate(Some("token=x"), None, by_message, 0);
             assert_eq!(bad.is_err(), mode != AuthMode::None, "{mode:?}");
-        }
-    }
-
-    #[test]
-    fn without_limits_nothing_is_counted() {
-        let access = access(AuthMode::None);
-        let network = Network::V6(1);
-        assert!(!access.counts_networks());
-        for now in 0..1000 {
-            assert_eq!(access.begin_handshake(network, now), Ok(()));
-            assert_eq!(access.admit(network, now), Ok(None));
         }
     }
 }

@@ -91,6 +91,27 @@ impl Admission {
         Self::with_capacity(limits, ADMISSION_NETWORKS_MAX)
     }
 
+    /// Replaces the limits; what is counted stays.
+    pub const fn set_limits(&mut self, limits: AdmissionLimits) {
+        self.limits = limits;
+    }
+
+    /// Places of the table, vacant ones too.
+    pub(super) fn places(&self) -> usize {
+        self.counts.capacity()
+    }
+
+    /// Looks at so many places of the table and forgets the handshakes there, if they are limited
+    /// no more.
+    pub(super) fn sweep_unlimited(&mut self, places: usize) {
+        if self.limits.handshakes.is_none() {
+            self.sweep(places, |count, _| {
+                count.handshakes = RateWindow::new();
+                count.connections == 0
+            });
+        }
+    }
+
     fn with_capacity(limits: AdmissionLimits, capacity: usize) -> Self {
         let (places, counts) = (HashMap::new(), Slab::new());
         Self { limits, capacity, places, counts, swept: 0 }

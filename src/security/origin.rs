@@ -89,6 +89,12 @@ impl Origins {
         self.listed.is_empty() && !self.any
     }
 
+    /// Whether both list the same.
+    #[must_use]
+    pub fn lists_the_same(&self, other: &Self) -> bool {
+        self.any == other.any && self.listed == other.listed
+    }
+
     /// Whether a request must name its origin.
     #[must_use]
     pub const fn is_required(&self) -> bool {

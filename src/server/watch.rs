@@ -4,7 +4,6 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::process::ExitStatus;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::process::Child;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -14,6 +13,7 @@ use tokio::time::{Instant, timeout};
 
 use super::Report;
 use super::successor::{Door, HandedOver, Program};
+use crate::config::Config;
 use crate::limits::HANDOVER_TIME;
 use crate::mesh::{DrainPlan, Mesh};
 use crate::observe::{Order, Summary};
@@ -55,11 +55,18 @@ enum Asked {
     Restart,
 }
 
+/// What the control thread listens to.
+pub(super) struct Inputs {
+    pub(super) signals: Signals,
+    pub(super) reports: mpsc::UnboundedReceiver<Report>,
+    pub(super) orders: mpsc::Receiver<Order>,
+    /// As it is in force.
+    pub(super) config: watch::Receiver<Config>,
+}
+
 /// The control thread of a server.
 pub(super) struct Watch {
-    signals: Signals,
-    reports: mpsc::UnboundedReceiver<Report>,
-    orders: mpsc::Receiver<Order>,
+    inputs: Inputs,
     handed_over: watch::Sender<bool>,
     summary: Summary,
     pub(super) mesh: Arc<Mesh>,
@@ -75,18 +82,14 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) const fn new(
-        signals: Signals,
-        reports: mpsc::UnboundedReceiver<Report>,
-        orders: mpsc::Receiver<Order>,
+        inputs: Inputs,
         handed_over: watch::Sender<bool>,
         summary: Summary,
         mesh: Arc<Mesh>,
         manager: Notifier,
     ) -> Self {
         Self {
-            signals,
-            reports,
-            orders,
+            inputs,
             handed_over,
             summary,
             mesh,
@@ -101,7 +104,7 @@ impl Watch {
     /// Waits until every shard accepts.
     pub(super) async fn await_start(&mut self) -> io::Result<()> {
         while self.running < self.mesh.shards() {
-            match self.reports.recv().await {
+            match self.inputs.reports.recv().await {
                 Some(Report::Started) => self.running += 1,
                 Some(Report::Ended(number, ended)) => return Err(broken(number, ended)),
                 None => unreachable!("a thread reports its end"),
@@ -112,34 +115,30 @@ impl Watch {
 
     /// Serves until the first signal, or until a successor has taken over; then lets everybody go.
     /// The second signal ends at once, and so does the end of the time that is allowed.
-    pub(super) async fn until_drained(
-        &mut self,
-        mut door: Door,
-        grace: Duration,
-    ) -> io::Result<()> {
+    pub(super) async fn until_drained(&mut self, mut door: Door) -> io::Result<()> {
         let program = Program::of_this_process()?;
         while self.running > 0 {
             tokio::select! {
-                report = self.reports.recv() => match report {
+                report = self.inputs.reports.recv() => match report {
                     Some(Report::Ended(_, Ok(()))) if self.deadline.is_some() => self.running -= 1,
                     Some(Report::Ended(number, ended)) => return Err(broken(number, ended)),
                     Some(Report::Started) | None => unreachable!("every shard has started"),
                 },
-                asked = self.signals.next() => match asked {
+                asked = self.inputs.signals.next() => match asked {
                     Asked::End if self.deadline.is_some() => {
                         tracing::info!("second signal: ending now");
                         return Ok(());
                     }
-                    Asked::End => self.drain(&mut door, DrainPlan { grace, handed_over: false }),
+                    Asked::End => self.drain(&mut door, false),
                     Asked::Restart => self.start_successor(&program, &door),
                 },
-                Some(Order::Drain) = self.orders.recv() => {
-                    self.drain(&mut door, DrainPlan { grace, handed_over: false });
+                Some(Order::Drain) = self.inputs.orders.recv() => {
+                    self.drain(&mut door, false);
                 }
                 knock = door.knocked(), if self.handover.is_none() => self.let_in(&door, knock),
                 handed = ended(&mut self.handover) => {
                     self.handover = None;
-                    self.on_handover(handed, &mut door, grace);
+                    self.on_handover(handed, &mut door);
                 }
                 status = ended(&mut self.successor) => {
                     self.successor = None;
@@ -157,16 +156,18 @@ impl Watch {
     }
 
     /// Asks every shard to let everybody go, unless they were asked before.
-    fn drain(&mut self, door: &mut Door, plan: DrainPlan) {
-        if self.deadline.is_none() {
-            tracing::info!(at_most = ?plan.grace, "draining");
-            if !plan.handed_over {
-                self.manager.stopping(plan.grace);
-            }
-            door.close();
-            self.deadline = Some(Instant::now() + plan.grace);
-            self.mesh.begin_drain(plan);
+    fn drain(&mut self, door: &mut Door, handed_over: bool) {
+        if self.deadline.is_some() {
+            return;
         }
+        let grace = self.inputs.config.borrow().drain;
+        tracing::info!(at_most = ?grace, "draining");
+        if !handed_over {
+            self.manager.stopping(grace);
+        }
+        door.close();
+        self.deadline = Some(Instant::now() + grace);
+        self.mesh.begin_drain(DrainPlan { grace, handed_over });
     }
 
     /// Starts the successor; it will knock.
@@ -197,7 +198,7 @@ impl Watch {
     }
 
     /// A successor accepts connections, or has failed to.
-    fn on_handover(&mut self, handed: HandedOver, door: &mut Door, grace: Duration) {
+    fn on_handover(&mut self, handed: HandedOver, door: &mut Door) {
         match handed {
             Ok((stream, process)) => {
                 tracing::info!("process {process} has taken over");
@@ -206,7 +207,7 @@ impl Watch {
                     // It is not this process that it ends with.
                     successor.abort();
                 }
-                self.drain(door, DrainPlan { grace, handed_over: true });
+                self.drain(door, true);
                 // Nobody listens where there is no admin listener.
                 let _ = self.handed_over.send(true);
                 // The door is closed: the end of the stream says so.

@@ -18,6 +18,7 @@ use crate::password_checker::PasswordChecker;
 use crate::protocol::{CloseCode, unsent_messages};
 use crate::ring::socket::{self, Sent};
 use crate::security::Identity;
+use crate::settings::ShardSettings;
 
 /// What an exchange needs beside the slot of its connection.
 pub(super) struct Exchange {
@@ -57,6 +58,13 @@ impl Exchange {
             counters,
             shard,
         }
+    }
+
+    /// Replaces limits, heartbeat, rates and who may come.
+    pub(super) fn apply(&mut self, settings: &ShardSettings) {
+        self.workshop.limits = settings.limits;
+        self.workshop.heartbeat = settings.heartbeat;
+        self.chat.replace(Arc::clone(&settings.access), settings.rates);
     }
 
     pub(super) fn counters(&self) -> &ShardCounters {
@@ -236,8 +244,8 @@ impl Exchange {
 
     fn ask(&self, key: Key, question: PasswordQuestion) -> Result<(), Verdict> {
         let passwords = self.passwords.as_ref().expect("the chat asks only where there are any");
-        let PasswordQuestion { username, password } = question;
-        passwords.submit((self.shard, key), username, password).map_err(|_| TOO_BUSY)
+        let PasswordQuestion { users, username, password } = question;
+        passwords.submit((self.shard, key), users, username, password).map_err(|_| TOO_BUSY)
     }
 
     fn send_reply(&mut self, now: Tick, key: Key, slot: &mut Slot) {

@@ -38,17 +38,18 @@ pub use run::{ShardPlan, run};
 use crate::app::Session;
 use crate::app::chat::{Chat, ChatWording};
 use crate::collections::{GenerationalSlab, Key, Tick, Wheel};
-use crate::connection::Connection;
+use crate::connection::{Connection, Workshop};
 use crate::handshake::{Adoption, Desk};
 use crate::hub::{Batch, Home, Notice, Now, Requests, Rooms};
 use crate::limits::{
-    ADOPTIONS_PER_TURN, COMPLETIONS_PER_TURN, READ_BYTES, READS_PER_TURN, TICK_MILLISECONDS,
-    WHEEL_SLOTS,
+    ADOPTIONS_PER_TURN, ASSEMBLY_BYTES_MAX, COMPLETIONS_PER_TURN, READ_BYTES, READS_PER_TURN,
+    TICK_MILLISECONDS, WHEEL_SLOTS,
 };
 use crate::mesh::{Envelope, Mesh};
 use crate::observe::ShardCounters;
+use crate::protocol::AssemblyPool;
 use crate::ring::{Completion, Interest, Ring, Token, thread_cpu_time};
-use crate::security::Access;
+use crate::settings::ShardSettings;
 use exchange::Exchange;
 use lines::{ConnectionId, tell_connected};
 use passing::Outboxes;
@@ -84,7 +85,8 @@ struct Shard {
     outboxes: Outboxes,
     mesh: Arc<Mesh>,
     desk: Rc<Desk>,
-    access: Arc<Access>,
+    /// While deadlines are brought forward: the next index.
+    rearming: Option<u32>,
     draining: Option<Drain>,
     /// It was said that no connection is left, and none will come.
     has_ended: bool,
@@ -148,12 +150,12 @@ impl Shard {
         Self {
             number: plan.number,
             ring,
-            slots: GenerationalSlab::with_capacity(plan.connections_max),
+            slots: GenerationalSlab::with_capacity(plan.connections_possible),
             wheel: Wheel::new(WHEEL_SLOTS),
             exchange: Exchange::new(
-                plan.workshop,
+                workshop(&plan.settings),
                 Rooms::new(shards, plan.hasher),
-                Chat::new(plan.number, Arc::clone(&plan.access), plan.rates),
+                Chat::new(plan.number, Arc::clone(&plan.settings.access), plan.settings.rates),
                 plan.passwords,
                 plan.counters,
                 plan.number,
@@ -161,11 +163,11 @@ impl Shard {
             reads_left: 0,
             readable: VecDeque::new(),
             received: vec![0; READ_BYTES].into(),
-            home: Home::new(ChatWording, plan.history, shards, plan.epoch),
+            home: Home::new(ChatWording, plan.settings.history, shards, plan.epoch),
             outboxes: Outboxes::new(shards),
             mesh: plan.mesh,
             desk,
-            access: plan.access,
+            rearming: None,
             draining: None,
             has_ended: false,
             clock: Clock::start(),
@@ -193,7 +195,7 @@ impl Shard {
         self.ring.submit()?;
         let more_completions = self.take_completions();
         self.read_readable();
-        let more_timers = self.fire_timers();
+        let more_timers = self.fire_timers() | self.rearm();
         self.pass_on();
         let were_held_back = self.is_holding_back();
         let more_envelopes = self.take_envelopes();
@@ -238,6 +240,19 @@ impl Shard {
             self.mesh.end();
         }
         self.has_ended && self.mesh.has_ended()
+    }
+
+    /// Goes by these settings from now on.
+    fn apply(&mut self, settings: &ShardSettings) {
+        let is_shorter = settings.heartbeat < self.exchange.workshop.heartbeat;
+        self.exchange.apply(settings);
+        self.home.set_limits(settings.history);
+        let connections_max =
+            settings.connections_of(self.number, self.mesh.shards()).min(self.slots.capacity());
+        self.desk.replace(Arc::clone(&settings.access), connections_max);
+        if is_shorter {
+            self.rearming = Some(0);
+        }
     }
 
     /// Makes connections of finished handshakes; says whether there are more.
@@ -339,7 +354,10 @@ impl Shard {
     fn publish_gauges(&self) {
         let counters = self.counters();
         counters.connections.set(self.slots.len() as u64);
-        counters.connections_max.set(self.slots.capacity() as u64);
+        counters.connections_max.set(self.desk.connections_max() as u64);
+        if self.number == HOME {
+            counters.overloaded.set(self.mesh.is_overloaded().into());
+        }
         counters.audience.set(self.exchange.rooms.broadcast_members() as u64);
         counters.rooms.set(self.home.rooms() as u64);
         counters.room_members.set(self.home.members());
@@ -356,6 +374,17 @@ impl Shard {
 
     fn counters(&self) -> &ShardCounters {
         self.exchange.counters()
+    }
+}
+
+fn workshop(settings: &ShardSettings) -> Workshop {
+    Workshop {
+        pool: AssemblyPool::new(ASSEMBLY_BYTES_MAX),
+        limits: settings.limits,
+        heartbeat: settings.heartbeat,
+        replies_kept: 0,
+        backlogs: 0,
+        backlog_bytes: 0,
     }
 }
 

@@ -197,6 +197,7 @@ impl Shard {
                     is_enough = ask.is_long();
                     self.answer_ask(ask);
                 }
+                Some(Envelope::Settings(settings)) => self.apply(&settings),
                 Some(_) => unreachable!("it is for homes"),
                 None => break,
             }

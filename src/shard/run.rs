@@ -8,17 +8,16 @@ use std::sync::Arc;
 
 use super::{Passwords, Shard};
 use crate::app::Endpoint;
-use crate::app::chat::Rates;
-use crate::connection::Workshop;
 use crate::handshake::{Desk, DeskPlan, accept_connections};
-use crate::hub::{Epoch, HistoryLimits};
+use crate::hub::Epoch;
 use crate::limits::{HOST_RING_ENTRIES, RING_ENTRIES};
 use crate::mesh::Mesh;
 use crate::observe::ShardCounters;
 use crate::ring::{
     Doorbell, HostSizes, Ring, RingSizes, own_descriptor_table, pin_to_cpu, run_hosted,
 };
-use crate::security::Access;
+use crate::security::Networks;
+use crate::settings::ShardSettings;
 
 /// Everything a shard is told before it starts.
 #[derive(Debug)]
@@ -31,26 +30,22 @@ pub struct ShardPlan {
     pub listeners: Vec<Arc<OwnedFd>>,
     /// What an upgrade on `/` gets.
     pub root: Endpoint,
-    /// Connections it takes.
-    pub connections_max: usize,
+    /// Connections that it could take; the settings may say fewer.
+    pub connections_possible: usize,
     /// What finds the home of a room; the same for all shards.
     pub hasher: RandomState,
-    /// What a connection of the chat may say.
-    pub rates: Rates,
     /// Where passwords are checked.
     pub passwords: Option<Arc<Passwords>>,
-    /// What the rooms whose home it is remember.
-    pub history: HistoryLimits,
-    /// Where their epochs begin to count.
+    /// Where the epochs of the rooms whose home it is begin to count.
     pub epoch: Epoch,
-    /// Limits and heartbeat of its connections.
-    pub workshop: Workshop,
+    /// What it goes by until it is told other.
+    pub settings: Arc<ShardSettings>,
     /// The way to the other shards.
     pub mesh: Arc<Mesh>,
     /// The counters of all shards; it writes its own.
     pub counters: Arc<[ShardCounters]>,
-    /// Who may come.
-    pub access: Arc<Access>,
+    /// How much each network has.
+    pub networks: Arc<Networks>,
 }
 
 /// Runs a shard on the calling thread until it was drained. Calls `started` when it accepts.
@@ -74,10 +69,14 @@ async fn live(plan: ShardPlan, started: impl FnOnce()) -> io::Result<()> {
     let desk = Rc::new(Desk::new(DeskPlan {
         shard: plan.number,
         root: plan.root,
-        connections_max: plan.connections_max,
+        connections_max: plan
+            .settings
+            .connections_of(plan.number, mesh.shards())
+            .min(plan.connections_possible),
         counters: Arc::clone(&plan.counters),
         mesh: Arc::clone(&plan.mesh),
-        access: Arc::clone(&plan.access),
+        access: Arc::clone(&plan.settings.access),
+        networks: Arc::clone(&plan.networks),
     }));
     for listener in &plan.listeners {
         desk.begin_listening();

@@ -53,9 +53,7 @@ impl Shard {
         assert!(slot.ended && !slot.polled, "close comes after the last completion");
         let id = ConnectionId { shard: self.number, key };
         tell_disconnected(id, &slot, self.clock.tick());
-        if let Some(ticket) = slot.ticket {
-            self.access.release(ticket);
-        }
+        self.desk.release(slot.ticket);
         self.counters().count_closed(slot.connection.reason(), slot.connection.code());
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Shard, kind};
 use crate::collections::{Key, Tick};
 use crate::connection::CloseReason;
-use crate::limits::{TICK_MILLISECONDS, TIMERS_PER_TURN};
+use crate::limits::{REARMS_PER_TURN, TICK_MILLISECONDS, TIMERS_PER_TURN};
 use crate::mesh::DrainPlan;
 use crate::protocol::CloseCode;
 use crate::ring::{TimerSlot, Token};
@@ -47,7 +47,7 @@ impl Drain {
         // whatever the length of the spread.
         let number = key.index().wrapping_add((self.shard as u32).wrapping_mul(0x85EB_CA6B));
         let place = u64::from(number.wrapping_mul(0x9E37_79B1));
-        now.wrapping_add((place * u64::from(left.unsigned_abs()) >> 32) as Tick)
+        now.wrapping_add(((place * u64::from(left.unsigned_abs())) >> 32) as Tick)
     }
 }
 
@@ -147,6 +147,22 @@ impl Shard {
                 self.mark_readable(key);
             }
         }
+    }
+
+    /// Brings forward the deadlines of some connections after the heartbeat has become shorter;
+    /// says whether there are more.
+    pub(super) fn rearm(&mut self) -> bool {
+        let Some(next) = self.rearming else { return false };
+        // Who came meanwhile has the shorter heartbeat already.
+        let end = next.saturating_add(REARMS_PER_TURN).min(self.slots.reach());
+        for index in next..end {
+            let Some(key) = self.slots.key_at(index) else { continue };
+            if self.slots.get(key).is_some_and(|slot| !slot.ended) {
+                self.hasten_deadline(key);
+            }
+        }
+        self.rearming = (end < self.slots.reach()).then_some(end);
+        self.rearming.is_some()
     }
 
     pub(super) fn heed_drain(&mut self) {

@@ -38,6 +38,19 @@ impl Chat {
         Self { shard, access, rates }
     }
 
+    /// Who may come, as of now.
+    #[must_use]
+    pub const fn access(&self) -> &Arc<Access> {
+        &self.access
+    }
+
+    /// Replaces who may come and how much may be said. Who is here stays who it is, and what it
+    /// has said still counts.
+    pub fn replace(&mut self, access: Arc<Access>, rates: Rates) {
+        self.access = access;
+        self.rates = rates;
+    }
+
     /// The answer to a question after a password: whose it is, if it is right.
     pub fn on_password_checked(
         &self,
@@ -119,16 +132,17 @@ impl Chat {
                     end(effects, AUTHENTICATION_FAILED);
                 }
             },
-            Credentials::Password { username, password: Some(password) }
-                if self.access.passwords().is_some() =>
-            {
+            Credentials::Password { username, password } => {
+                let (Some(users), Some(password)) = (self.access.passwords(), password) else {
+                    return end(effects, AUTHENTICATION_FAILED);
+                };
                 peer.session.get_or_insert_default().await_check();
                 effects.outcome.question = Some(PasswordQuestion {
+                    users: Arc::clone(users),
                     username: username.into_owned(),
                     password: password.into_owned(),
                 });
             }
-            Credentials::Password { .. } => end(effects, AUTHENTICATION_FAILED),
         }
     }
 

@@ -34,7 +34,7 @@ struct Stranger {
 }
 
 /// What a message may cost.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rates {
     /// Messages of one connection.
     pub messages: Option<RateLimit>,
@@ -168,13 +168,15 @@ impl Session {
     pub fn forget_old(&mut self, rates: &Rates, now: Tick) {
         let windows = [(rates.bytes, &mut self.bytes), (rates.messages, &mut self.messages)];
         for (limit, window) in windows {
-            if let Some(limit) = limit {
-                window.forget(&limit, now);
+            match limit {
+                Some(limit) => window.forget(&limit, now),
+                None => *window = RateWindow::new(),
             }
         }
         let limits = [rates.bytes, rates.messages].into_iter().flatten();
-        if let Some(longest) = limits.max_by_key(|limit| limit.window) {
-            self.refusals.forget(&longest, now);
+        match limits.max_by_key(|limit| limit.window) {
+            Some(longest) => self.refusals.forget(&longest, now),
+            None => self.refusals = RateWindow::new(),
         }
     }
 }
@@ -264,6 +266,10 @@ mod tests {
         assert!(!session.refusals.is_empty(), "they are kept as long as the longer window");
         session.forget_old(&rates, 1001);
         assert!(session.bytes.is_empty() && session.refusals.is_empty());
+        assert_eq!(session.judge_rate(&rates, 2000, 10), RateVerdict::Fine);
+        assert_eq!(session.judge_rate(&rates, 2000, 10), RateVerdict::TooFast);
         session.forget_old(&Rates { messages: None, bytes: None }, 2000);
+        let windows = [&session.messages, &session.bytes, &session.refusals];
+        assert!(windows.iter().all(|window| window.is_empty()), "nothing is limited any more");
     }
 }

@@ -114,3 +114,27 @@ fn time_may_wrap_and_lag() {
     rig.receive(fragment(false, OpCode::Text, b"a"));
     assert_eq!(rig.deadline(), rig.now + MESSAGE_TICKS_MAX.min(HEARTBEAT));
 }
+
+#[test]
+fn a_shorter_heartbeat_leaves_everybody_time_to_answer() {
+    let mut rig = Rig::new();
+    let shorter = HEARTBEAT / 10;
+    rig.timer_at(HEARTBEAT);
+    assert_eq!(rig.frames(), [Frame::Ping(Vec::new())]);
+    rig.workshop.heartbeat = shorter;
+    rig.timer_at(HEARTBEAT + 1);
+    assert_eq!((rig.step(), rig.deadline()), (Step::Wait, HEARTBEAT + shorter));
+
+    let mut silent = Rig::new();
+    silent.workshop.heartbeat = shorter;
+    silent.timer_at(HEARTBEAT - 1);
+    assert_eq!(silent.frames(), [Frame::Ping(Vec::new())], "it was never asked before");
+    assert_eq!((silent.step(), silent.deadline()), (Step::Wait, HEARTBEAT - 1 + shorter));
+    silent.receive(masked(OpCode::Pong, b""));
+    assert_eq!(silent.deadline(), HEARTBEAT - 1 + shorter);
+    assert_eq!((silent.step(), silent.frames()), (Step::Wait, vec![]));
+
+    rig.timer_at(HEARTBEAT + shorter);
+    assert_eq!(rig.step(), Step::Abort);
+    assert_eq!(rig.connection.reason(), CloseReason::Heartbeat);
+}

@@ -6,6 +6,7 @@ use tokio::time::{Instant, sleep};
 use super::Operator;
 use super::error::ApiError;
 use crate::limits::{ANSWER_TIME_MAX, HEALTH_LOOK};
+use crate::mesh::Overload;
 
 /// Every shard begins a turn when its doorbell rings. That needs no room in an inbox: a server that
 /// is busy is healthy.
@@ -45,5 +46,15 @@ pub(super) async fn readyz(State(operator): State<Operator>) -> Result<&'static 
              limit of open files",
         ));
     }
-    Ok("ok\n")
+    match operator.mesh.overload() {
+        Some(Overload::Memory) => Err(ApiError::unavailable(
+            "overloaded",
+            "the server takes more memory than --max-memory: newcomers are put off",
+        )),
+        Some(Overload::Connections) => Err(ApiError::unavailable(
+            "overloaded",
+            "a shard has all the connections it may have: some newcomers are put off",
+        )),
+        None => Ok("ok\n"),
+    }
 }

@@ -1,5 +1,6 @@
 //! Why a request gets no 101: status, and words that tell the client what to mend.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use crate::limits::{HEAD_BYTES_MAX, HEADER_FIELDS_MAX};
@@ -48,8 +49,11 @@ pub enum Refusal {
     HeadTooLarge,
     /// More fields than [`HEADER_FIELDS_MAX`].
     FieldsTooMany,
-    /// The server is full or about to stop.
-    Unavailable,
+    /// The server is full, short of memory or about to stop.
+    Unavailable {
+        /// Seconds after which to come again.
+        retry_after: u16,
+    },
     /// The version of HTTP is not 1.1.
     HttpVersion,
 }
@@ -76,7 +80,7 @@ impl Refusal {
             Self::WebSocketVersion => (426, "Upgrade Required"),
             Self::TooMany => (429, "Too Many Requests"),
             Self::HeadTooLarge | Self::FieldsTooMany => (431, "Request Header Fields Too Large"),
-            Self::Unavailable => (503, "Service Unavailable"),
+            Self::Unavailable { .. } => (503, "Service Unavailable"),
             Self::HttpVersion => (505, "HTTP Version Not Supported"),
         }
     }
@@ -117,20 +121,23 @@ impl Refusal {
                 "The request head exceeds 8192 bytes: send fewer cookies or a shorter URL."
             }
             Self::FieldsTooMany => "The request head has more than 64 fields.",
-            Self::Unavailable => "The server takes no new connections now: try again later.",
+            Self::Unavailable { .. } => "The server takes no new connections now: try again later.",
             Self::HttpVersion => "The request must be HTTP/1.1.",
         }
     }
 
     /// The header lines this status calls for, each with its line ending.
-    pub(super) const fn header_lines(&self) -> &'static str {
-        match self {
+    pub(super) fn header_lines(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
             Self::Unauthorized => "WWW-Authenticate: Bearer\r\n",
             Self::Method => "Allow: GET\r\n",
             Self::WebSocketVersion => "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
-            Self::TooMany | Self::Unavailable => "Retry-After: 5\r\n",
+            Self::TooMany => "Retry-After: 5\r\n",
+            Self::Unavailable { retry_after } => {
+                return Cow::Owned(format!("Retry-After: {retry_after}\r\n"));
+            }
             _ => "",
-        }
+        })
     }
 }
 

@@ -1,0 +1,175 @@
+//! What differs between two configurations, and what of it a running server can follow.
+
+use super::{AccessConfig, ChatConfig, Config};
+
+/// The names of settings that differ.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Changes {
+    /// Those that a running server follows.
+    pub applied: Vec<&'static str>,
+    /// Those that need a restart.
+    pub kept: Vec<&'static str>,
+}
+
+impl Config {
+    /// What `new` changes. Every setting is on one of the two lists.
+    #[must_use]
+    pub fn changes(&self, new: &Self) -> Changes {
+        let Self {
+            listen,
+            shards,
+            app,
+            admin,
+            admin_token_file,
+            heartbeat,
+            max_message,
+            max_connections,
+            max_memory,
+            drain,
+            take_over,
+            log_level,
+            log,
+            access,
+            chat,
+        } = self;
+        let AccessConfig { auth, keys, users, origins, per_address } = access;
+        let ChatConfig { rate_limit, rate_bytes, history_messages, history_age } = chat;
+        let is_other_auth = *auth != new.access.auth;
+        let kept = [
+            ("listen", *listen != new.listen),
+            ("shards", *shards != new.shards),
+            ("app", *app != new.app),
+            ("admin", *admin != new.admin),
+            ("admin-token-file", *admin_token_file != new.admin_token_file),
+            ("take-over", *take_over != new.take_over),
+            ("log-dir", log.directory != new.log.directory),
+            ("log-file-size", log.file_bytes != new.log.file_bytes),
+            ("log-files", log.files != new.log.files),
+            ("summary", log.summary != new.log.summary),
+            ("auth", is_other_auth),
+            // Credentials belong to the way in which they are asked for.
+            ("auth-key", is_other_auth && *keys != new.access.keys),
+            ("auth-users", is_other_auth && *users != new.access.users),
+        ];
+        let is_required = origins.is_required() != new.access.origins.is_required();
+        let per_address_now = &new.access.per_address;
+        let applied = [
+            ("heartbeat", *heartbeat != new.heartbeat),
+            ("max-message", *max_message != new.max_message),
+            ("max-connections", *max_connections != new.max_connections),
+            ("max-memory", *max_memory != new.max_memory),
+            ("drain", *drain != new.drain),
+            ("log-level", *log_level != new.log_level),
+            ("auth-key", !is_other_auth && *keys != new.access.keys),
+            ("auth-users", !is_other_auth && *users != new.access.users),
+            ("allow-origin", !origins.lists_the_same(&new.access.origins)),
+            ("require-origin", is_required),
+            ("max-connections-per-address", per_address.connections != per_address_now.connections),
+            ("handshake-rate", per_address.handshakes != per_address_now.handshakes),
+            ("rate-limit", *rate_limit != new.chat.rate_limit),
+            ("rate-bytes", *rate_bytes != new.chat.rate_bytes),
+            ("history-messages", *history_messages != new.chat.history_messages),
+            ("history-age", *history_age != new.chat.history_age),
+        ];
+        Changes { applied: names(&applied), kept: names(&kept) }
+    }
+
+    /// These settings, with those of `running` that need a restart.
+    #[must_use]
+    pub fn kept_from(self, running: &Self) -> Self {
+        let AccessConfig { auth, keys, users, origins, per_address } = self.access;
+        let access = if auth == running.access.auth {
+            AccessConfig { auth, keys, users, origins, per_address }
+        } else {
+            AccessConfig { origins, per_address, ..running.access.clone() }
+        };
+        Self {
+            heartbeat: self.heartbeat,
+            max_message: self.max_message,
+            max_connections: self.max_connections,
+            max_memory: self.max_memory,
+            drain: self.drain,
+            log_level: self.log_level,
+            access,
+            chat: self.chat,
+            ..running.clone()
+        }
+    }
+}
+
+fn names(settings: &[(&'static str, bool)]) -> Vec<&'static str> {
+    settings.iter().filter(|(_, differs)| *differs).map(|(name, _)| *name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Source;
+
+    fn config(line: &str) -> Config {
+        let words = std::iter::once("ringwire").chain(line.split_whitespace());
+        Source::of(words).load().unwrap_or_else(|error| panic!("{line}: {error}"))
+    }
+
+    const TOKEN: &str = "--auth token --auth-key a";
+
+    #[test]
+    fn every_setting_that_can_follow_is_named_and_taken_over() {
+        for (flags, name) in [
+            ("--heartbeat 5s", "heartbeat"),
+            ("--max-message 5", "max-message"),
+            ("--max-connections 5", "max-connections"),
+            ("--max-memory 1GiB", "max-memory"),
+            ("--drain 5s", "drain"),
+            ("--log-level warn", "log-level"),
+            ("--auth-key b", "auth-key"),
+            ("--allow-origin *", "allow-origin"),
+            ("--max-connections-per-address 5", "max-connections-per-address"),
+            ("--handshake-rate 5/1s", "handshake-rate"),
+            ("--rate-limit 5/1s", "rate-limit"),
+            ("--rate-bytes off", "rate-bytes"),
+            ("--history-messages 5", "history-messages"),
+            ("--history-age 5s", "history-age"),
+        ] {
+            let (old, new) = (config(TOKEN), config(&format!("{TOKEN} {flags}")));
+            let changes = Changes { applied: vec![name], kept: Vec::new() };
+            assert_eq!(old.changes(&new), changes);
+            assert_eq!(new.clone().kept_from(&old), new, "{name}");
+            assert_eq!(new.changes(&new.clone()), Changes::default());
+        }
+        let (old, new) = (config("--allow-origin *"), config("--allow-origin * --require-origin"));
+        assert_eq!(old.changes(&new).applied, ["require-origin"]);
+        let (old, new) = ("--auth message --auth-users u", "--auth message --auth-users v");
+        assert_eq!(config(old).changes(&config(new)).applied, ["auth-users"]);
+    }
+
+    #[test]
+    fn what_needs_a_restart_is_named_and_stays() {
+        for (flags, names) in [
+            ("--listen 127.0.0.1:1", &["listen"][..]),
+            ("--shards 5", &["shards"]),
+            ("--app echo", &["app"]),
+            ("--admin off", &["admin"]),
+            ("--admin-token-file t", &["admin-token-file"]),
+            ("--log-dir d", &["log-dir"]),
+            ("--log-file-size 1MiB", &["log-file-size"]),
+            ("--log-files 7", &["log-files"]),
+            ("--summary off", &["summary"]),
+            (TOKEN, &["auth", "auth-key"]),
+            ("--auth message --auth-users u", &["auth", "auth-users"]),
+        ] {
+            let (old, new) = (config(""), config(&format!("{flags} --drain 5s")));
+            let changes = Changes { applied: vec!["drain"], kept: names.to_vec() };
+            assert_eq!(old.changes(&new), changes);
+            assert_eq!(new.kept_from(&old), config("--drain 5s"), "{flags}");
+        }
+        let (old, new) = (config(TOKEN), config("--allow-origin *"));
+        assert_eq!(new.kept_from(&old), config(&format!("{TOKEN} --allow-origin *")));
+    }
+
+    #[test]
+    fn a_bad_command_line_is_told_without_ornament() {
+        let bad = Source::of(["ringwire", "--heartbeat", "2h"]).load();
+        assert_eq!(bad, Err("heartbeat must be from 1s to 3600s, not 7200s".to_owned()));
+    }
+}
