@@ -19,7 +19,7 @@ const ARROWS: [(&str, &[&str]); 9] = [
     ("security", &["collections", "limits"]),
     ("app", &["protocol", "connection", "collections", "hub", "security", "limits"]),
     ("ring", &["limits"]),
-    ("mesh", &["protocol", "collections", "ring", "hub", "security", "limits"]),
+    ("mesh", &["protocol", "collections", "ring", "hub", "security", "settings", "limits"]),
 ];
 
 /// What stands at the top: nothing uses it.
