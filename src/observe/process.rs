@@ -104,14 +104,17 @@ fn of_sockstat(sockstat: &str) -> Option<u64> {
     line.split_once("mem ")?.1.split_ascii_whitespace().next()?.parse().ok()
 }
 
-/// Open ones in the table of the process and in those of its shards, and what all may hold.
+/// The names that threads with a table of their own begin with.
+const TABLE_OWNERS: [&str; 2] = ["shard-", "log-"];
+
+/// Open ones in the table of the process and in those of its threads, and what all may hold.
 fn descriptors() -> (u64, u64) {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let (mut open, mut tables) = (open_in(Path::new("/proc/self/fd")), 1);
     let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     for task in tasks.map(|task| task.path()) {
         let name = fs::read_to_string(task.join("comm")).unwrap_or_default();
-        if name.starts_with("shard-") {
+        if TABLE_OWNERS.iter().any(|owner| name.starts_with(owner)) {
             open += open_in(&task.join("fd"));
             tables += 1;
         }

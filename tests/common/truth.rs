@@ -144,8 +144,13 @@ pub(crate) fn types(text: &str) -> BTreeSet<(&str, &str)> {
 /// Waits until nobody is here, and for the gauges that tell what is held: all are 0.
 pub(crate) fn nothing_is_left(admin: SocketAddr) {
     // What there is while nothing is held: the server and its host, and the last turn.
-    const STANDING: [&str; 4] =
-        ["ringwire_shards", "ringwire_build_info", "ringwire_kernel_tcp_memory_bytes", "_depth"];
+    const STANDING: [&str; 5] = [
+        "ringwire_shards",
+        "ringwire_connections_max",
+        "ringwire_build_info",
+        "ringwire_kernel_tcp_memory_bytes",
+        "_depth",
+    ];
     wait_until(PATIENCE, || {
         let text = text(admin);
         let held = types(&text).into_iter().filter(|(name, kind)| {
