@@ -90,6 +90,11 @@ impl Server {
     /// Everything that can fail for a reason the user can mend, before the first thread starts.
     fn start(config: &Config, source: Source) -> io::Result<Self> {
         let descriptors = raise_descriptor_limit();
+        // It may take a while, and a signal ends it as long as none is caught.
+        let mut inheritance = match config.take_over {
+            Some(address) => Some(Inheritance::ask(address.unwrap_or(config.listen[0]))?),
+            None => None,
+        };
         // The runtime comes first: its signal pipe must be in the tables the shards copy.
         let control = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (signals, hangups) = {
@@ -99,26 +104,19 @@ impl Server {
         let reload = Reload::new(config, source).map_err(io::Error::other)?;
         let cpus = allowed_cpus()?;
         let shards = config.shards.map_or(cpus.len(), NonZeroUsize::get);
-        let mut inheritance = match config.take_over {
-            Some(address) => Some(Inheritance::ask(address.unwrap_or(config.listen[0]))?),
-            None => None,
+        let (mut none, mut no_admin) = (Vec::new(), None);
+        let (inherited, inherited_admin) = match &mut inheritance {
+            Some(found) => (&mut found.listeners, &mut found.admin),
+            None => (&mut none, &mut no_admin),
         };
-        let mut inherited = inheritance
-            .as_mut()
-            .map(|found| std::mem::take(&mut found.sockets))
-            .unwrap_or_default();
-        let listeners = Listeners::open(&config.listen, shards, &mut inherited)?;
+        let listeners = Listeners::open(&config.listen, shards, inherited)?;
         let admin = match config.admin {
             Some(address) => {
-                let listener = listeners::open_admin(address, &mut inherited)?;
+                let listener = listeners::open_admin(address, inherited_admin)?;
                 Some((listener, prepare_admin(config)?))
             }
             None => None,
         };
-        if !inherited.is_empty() {
-            tracing::warn!("{} sockets of the server before are not listened on", inherited.len());
-        }
-        drop(inherited);
         let mesh = Arc::new(Mesh::new(shards)?);
         let counters: Arc<[ShardCounters]> =
             (0..shards).map(|_| ShardCounters::default()).collect();
@@ -161,37 +159,42 @@ impl Server {
 
     fn serve(self, log: &LogControl) -> ExitCode {
         let Self { control, signals, mesh, counters, reports, listeners, admin, reload, .. } = self;
-        let outcome = control.block_on(async {
-            let (orders, received) = mpsc::channel(ORDERS_MAX);
-            let (handed_over, is_handed_over) = tokio::sync::watch::channel(false);
-            let summary = Summary::new(self.summary, Arc::clone(&counters), log.clone());
-            let manager = Notifier::from_environment();
-            let config = reload.config();
-            let inputs = Inputs { signals, reports, orders: received, config: config.clone() };
-            let mut watch = Watch::new(inputs, handed_over, summary, mesh, manager);
-            watch.await_start().await?;
+        let (orders, received) = mpsc::channel(ORDERS_MAX);
+        let (handed_over, is_handed_over) = tokio::sync::watch::channel(false);
+        let config = reload.config();
+        let manager = Notifier::from_environment();
+        let inputs = Inputs { signals, reports, orders: received, config: config.clone() };
+        let entered = control.enter();
+        let summary = Summary::new(self.summary, Arc::clone(&counters), log.clone());
+        let mut watch = Watch::new(inputs, handed_over, summary, mesh, manager);
+        let outcome = control.block_on(watch.await_start()).and_then(|()| {
+            let mut door = Door::new(listeners, admin.as_ref().map(|(listener, _)| listener))?;
+            match self.inheritance {
+                Some(inheritance) => take(inheritance, &mut door, log)?,
+                None => open(&mut door),
+            }
+            door.listen()?;
+            watch.mesh.open();
             tokio::spawn(watch_marks(Arc::clone(&watch.mesh), Arc::clone(&counters), config));
             let (mesh, manager) = (Arc::clone(&watch.mesh), watch.manager.clone());
             tokio::spawn(reload.run(self.hangups, mesh, log.clone(), manager));
-            let mut door = Door::new(listeners, admin.as_ref().map(|(listener, _)| listener))?;
             if let Some((listener, admin)) = admin {
                 log.say(format_args!("admin on http://{}", listener.local_addr()?));
                 let mesh = Arc::clone(&watch.mesh);
                 let operator = Operator { mesh, counters, log: log.clone(), orders };
                 admin.start(listener, operator, is_handed_over)?;
             }
-            if let Some(inheritance) = self.inheritance {
-                take(inheritance, log);
-            }
-            door.open();
             log.say(format_args!("{} shards", watch.mesh.shards()));
             for address in door.addresses() {
                 tracing::info!(%address, "listening");
                 log.say(format_args!("listening on ws://{address}"));
             }
             watch.manager.ready(&format!("serving on {} shards", watch.mesh.shards()));
-            watch.until_drained(door).await
+            control.block_on(watch.until_drained(door))
         });
+        drop(entered);
+        // A successor that keeps silent keeps nobody waiting.
+        control.shutdown_background();
         match outcome {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
@@ -202,13 +205,33 @@ impl Server {
     }
 }
 
-/// Tells the server before this one that it may let go.
-fn take(inheritance: Inheritance, log: &LogControl) {
-    let (own, other) = (std::process::id(), inheritance.process);
-    log.say(format_args!("process {own} has taken over from process {other}"));
-    if let Err(error) = inheritance.take() {
-        tracing::warn!("process {other}, which was taken over, says: {error}");
+/// Lets the next server in. Where that fails this one can do everything but be taken over.
+fn open(door: &mut Door) {
+    if let Err(error) = door.open() {
+        tracing::warn!("this server cannot be taken over: {error}");
     }
+}
+
+/// Takes over from the server before this one, which accepts no more then.
+fn take(mut inheritance: Inheritance, door: &mut Door, log: &LogControl) -> io::Result<()> {
+    if let Err(error) = inheritance.take() {
+        // Its door is free if it has ended; otherwise it has given up waiting.
+        door.open().map_err(|_| {
+            let message = format!("the server that was to be taken over goes on: {error}");
+            io::Error::new(error.kind(), message)
+        })?;
+    } else {
+        open(door);
+    }
+    inheritance.end_rest();
+    let own = std::process::id();
+    match inheritance.process {
+        Some(other) => {
+            log.say(format_args!("process {own} has taken over from process {other}"));
+        }
+        None => log.say(format_args!("process {own} has taken over from another PID namespace")),
+    }
+    Ok(())
 }
 
 /// What serves the admin listener, before the shards begin.

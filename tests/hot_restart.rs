@@ -10,13 +10,13 @@ mod successor;
 
 use common::Server;
 use observed::wait_for_value;
-use raw::{End, RawClient, close_frame};
+use raw::{End, RawClient, TEXT, close_frame};
 use rustix::process::Signal;
-use std::io::Read;
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr as UnixAddress, UnixStream};
-use std::process::Command;
+use std::os::unix::net::{SocketAddr as UnixAddress, UnixListener, UnixStream};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -34,17 +34,21 @@ fn come_back(address: SocketAddr, mut client: RawClient) -> RawClient {
     client
 }
 
-/// Connects, is answered and leaves, again and again; returns how often.
+/// Connects, is answered and leaves, again and again; returns how often. The farewell of the old
+/// server may cross a message, but nobody is refused or cut off.
 fn come_and_go(address: SocketAddr, is_over: &AtomicBool) -> usize {
     let mut visits = 0;
     while !is_over.load(Ordering::Relaxed) {
         let mut client = RawClient::open(address, "/echo");
-        client.echo("a short visit");
+        client.send_frame(TEXT, b"a short visit");
         client.send(&close_frame(1000, ""));
-        // The farewell of the old server may cross it.
-        let code = client.read_close();
-        assert!(matches!(code, Some(1000 | 1001)), "{code:?}");
-        visits += 1;
+        let mut frame = client.read_frame().expect("an answer or a farewell");
+        if frame.first == TEXT {
+            assert_eq!(frame.payload, b"a short visit");
+            visits += 1;
+            frame = client.read_frame().expect("a close");
+        }
+        assert!(matches!(frame.close_code(), Some(1000 | 1001)), "{frame:?}");
     }
     visits
 }
@@ -111,18 +115,22 @@ fn a_server_with_more_or_fewer_shards_takes_over() {
     }
 }
 
+/// Where a server waits for its successor.
+fn door(address: SocketAddr) -> UnixAddress {
+    UnixAddress::from_abstract_name(format!("ringwire {address}")).expect("a short name")
+}
+
 #[test]
 fn a_successor_that_fails_costs_nobody_anything() {
     let server = Server::start(&["--shards", "2"]);
     let mut client = RawClient::open(server.address(), "/echo");
-    let door = format!("ringwire {}", server.address());
-    let door = UnixAddress::from_abstract_name(door).expect("a short name");
+    let door = door(server.address());
     for reads in [false, true] {
         let mut knock = UnixStream::connect_addr(&door).expect("the server waits for a successor");
         if reads {
-            let mut count = [0; 4];
+            let mut count = [0; 5];
             knock.read_exact(&mut count).expect("the server tells how many sockets it has");
-            assert_eq!(count, [0, 0, 0, 2]);
+            assert_eq!(count, [0, 0, 0, 2, 0], "two listeners and no admin listener");
         }
         drop(knock);
         client.echo("still here");
@@ -133,6 +141,45 @@ fn a_successor_that_fails_costs_nobody_anything() {
     let next = Server::start(&["--shards", "1", &take_over]);
     assert_eq!(client.read_close(), Some(1001));
     RawClient::open(next.address(), "/echo").echo("over there");
+}
+
+#[test]
+fn a_successor_that_keeps_silent_keeps_nobody() {
+    let mut server = Server::start(&["--shards", "2", "--drain", "1s"]);
+    let mut client = RawClient::open(server.address(), "/echo");
+    let mut knock = UnixStream::connect_addr(&door(server.address())).expect("the door is open");
+    let mut count = [0; 5];
+    knock.read_exact(&mut count).expect("the server tells how many sockets it has");
+    server.terminate();
+    assert_eq!(client.read_close(), Some(1001));
+    // The sockets are the successor's too: what they do is up to it.
+    TcpStream::connect(server.address()).expect("who has got the sockets may still serve them");
+    client.send(&close_frame(1001, ""));
+    let status = server.wait_for_exit(Duration::from_secs(10));
+    assert!(status.success(), "{status}");
+}
+
+#[test]
+fn a_server_that_has_given_up_waiting_is_not_taken_over() {
+    let probe = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
+    let address = probe.local_addr().expect("it is bound");
+    drop(probe);
+    let waiting = UnixListener::bind_addr(&door(address)).expect("nobody waits there");
+    let take_over = format!("--take-over={address}");
+    let late = Command::new(env!("CARGO_BIN_EXE_ringwire"))
+        .args(["--listen", &address.to_string(), "--admin", "off", "--shards", "1", &take_over])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the server binary starts");
+    let (mut knock, _) = waiting.accept().expect("it knocks");
+    knock.write_all(&[0; 5]).expect("it has no sockets to give");
+    drop(knock);
+    let output = late.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(1));
+    let (said, errors) = (output.stdout, String::from_utf8_lossy(&output.stderr));
+    assert!(errors.contains("the server that was to be taken over goes on"), "{errors}");
+    assert!(!String::from_utf8_lossy(&said).contains("listening"), "it has served nobody");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 mod observer;
 
 use observer::{Observer, SOON, token};
-use ringwire::ring::socket::{accept, listen, listen_alone};
+use ringwire::ring::socket::{accept, bind_shared, listen, listen_alone};
 use ringwire::ring::{Interest, Wake, own_descriptor_table};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -53,7 +53,7 @@ fn seen_there_and_here(before: impl FnOnce() + Send + 'static) -> [Option<PathBu
     let (done, looked) = channel::<()>();
     let thread = thread::spawn(move || {
         before();
-        let socket = listen(loopback(), 1).expect("loopback has free ports");
+        let socket = listen_alone(loopback(), 1).expect("loopback has free ports");
         opened.send((socket.as_raw_fd(), seen_here(socket.as_raw_fd()))).expect("it is awaited");
         // Ends when the other thread has looked.
         looked.recv().expect_err("nothing is sent, the sender goes");
@@ -98,24 +98,45 @@ fn a_wake_works_from_both_sides_of_a_table() {
 #[test]
 fn an_address_that_is_listened_on_is_not_listened_on_alone() {
     let _alone = alone();
-    for listener in [listen(loopback(), 1), listen_alone(loopback(), 1)] {
-        let listener = listener.expect("loopback has free ports");
-        let address = address_of(&listener);
-        let refused = listen_alone(address, 1).map_err(|error| error.kind());
-        assert_eq!(refused.err(), Some(ErrorKind::AddrInUse), "though it shares its port");
-        let second = listen(address, 1).expect("the port can be shared");
-        drop((listener, second));
-        assert!(listen_alone(address, 1).is_ok(), "nobody listens any more");
-    }
+    let listener = listen_alone(loopback(), 1).expect("loopback has free ports");
+    let address = address_of(&listener);
+    assert_ne!(address.port(), 0, "it has a real port");
+    let refused = listen_alone(address, 1).map_err(|error| error.kind());
+    assert_eq!(refused.err(), Some(ErrorKind::AddrInUse), "though it shares its port");
+    let second = sharing(address, 1);
+    drop(listener);
+    let refused = listen_alone(address, 1).map_err(|error| error.kind());
+    assert_eq!(refused.err(), Some(ErrorKind::AddrInUse), "the second listens");
+    drop(second);
+    assert!(listen_alone(address, 1).is_ok(), "nobody listens any more");
+}
+
+/// A further listener on an address.
+fn sharing(address: SocketAddr, backlog: i32) -> OwnedFd {
+    let socket = bind_shared(address).expect("the port can be shared");
+    listen(&socket, backlog).expect("it is bound");
+    socket
+}
+
+#[test]
+fn a_bound_socket_gets_no_connection_before_it_listens() {
+    const CLIENTS: usize = 64;
+    let _alone = alone();
+    let first = listen_alone(loopback(), 128).expect("loopback has free ports");
+    let _second = bind_shared(address_of(&first)).expect("the port can be shared");
+    let connect = |_| TcpStream::connect(address_of(&first)).expect("the first listens");
+    let _clients: Vec<TcpStream> = (0..CLIENTS).map(connect).collect();
+    let accepted = |_: &usize| accept(&first).expect("descriptors are left").is_some();
+    assert_eq!((0..CLIENTS + 1).take_while(accepted).count(), CLIENTS);
 }
 
 #[test]
 fn two_listeners_share_a_port_and_its_connections() {
     const CLIENTS: usize = 64;
     let _alone = alone();
-    let first = listen(loopback(), 128).expect("loopback has free ports");
+    let first = listen_alone(loopback(), 128).expect("loopback has free ports");
     let address = address_of(&first);
-    let second = listen(address, 128).expect("the port can be shared");
+    let second = sharing(address, 128);
     let _clients: Vec<TcpStream> =
         (0..CLIENTS).map(|_| TcpStream::connect(address).expect("somebody listens")).collect();
     let listeners = [&first, &second];
@@ -136,7 +157,7 @@ fn two_listeners_share_a_port_and_its_connections() {
 #[test]
 fn a_connection_waits_in_its_queue_while_descriptors_are_used_up() {
     let _alone = alone();
-    let listener = listen(loopback(), 16).expect("loopback has free ports");
+    let listener = listen_alone(loopback(), 16).expect("loopback has free ports");
     assert!(accept(&listener).expect("there is nothing to fail").is_none(), "nobody waits");
     let mut client = TcpStream::connect(address_of(&listener)).expect("somebody listens");
     client.write_all(b"a").expect("the connection is there");

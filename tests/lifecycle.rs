@@ -2,12 +2,15 @@
 //! play along, and a storm of all of it. Afterwards nothing may be left.
 
 mod common;
+#[path = "common/http.rs"]
+mod http;
 #[path = "common/observed.rs"]
 mod observed;
 #[path = "common/raw.rs"]
 mod raw;
 
 use common::Server;
+use http::Api;
 use observed::{Baseline, Metrics};
 use raw::{BINARY, End, PING, PONG, RawClient, TEXT, TEXT_BEGIN, close_frame, frame, is_served};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -121,6 +124,61 @@ fn a_drain_serves_nobody_new_and_ends_on_time() {
     assert!(elapsed < seconds(4.0), "the drain of 1 s took {elapsed:?}");
     deaf.read_to_end();
     drop(full);
+}
+
+#[test]
+fn a_signal_behind_the_order_of_an_operator_is_the_first() {
+    let server = Server::start(&["--shards", "2", "--admin", "127.0.0.1:0", "--drain", "2s"]);
+    let address = server.address();
+    let clients: Vec<RawClient> = (0..40).map(|_| RawClient::open(address, "/echo")).collect();
+    let api = Api::new(server.admin_address());
+    let json = "Content-Type: application/json\r\n";
+    assert_eq!(api.request("POST", "/api/drain", json, "").status, 202);
+    server.terminate();
+    thread::scope(|scope| {
+        for mut client in clients {
+            scope.spawn(move || {
+                assert_eq!(client.read_close(), Some(1001));
+                client.send(&close_frame(1001, ""));
+                assert_eq!(client.read_frame(), Err(End::Fin));
+            });
+        }
+    });
+}
+
+#[test]
+fn a_drain_goes_on_to_ping() {
+    const CLIENTS: usize = 20;
+    let args = ["--shards", "1", "--heartbeat", "1s", "--drain", "6s"];
+    let server = Server::start(&args);
+    let address = server.address();
+    let clients: Vec<RawClient> = (0..CLIENTS).map(|_| RawClient::open(address, "/echo")).collect();
+    server.terminate();
+    let pings = thread::scope(|scope| {
+        let clients: Vec<_> = clients
+            .into_iter()
+            .map(|client| scope.spawn(move || answer_until_close(client)))
+            .collect();
+        clients.into_iter().map(|client| client.join().expect("it is told to go")).sum::<usize>()
+    });
+    // The farewells are spread over 4.8 s: most clients are here for more than a heartbeat.
+    assert!(pings >= CLIENTS / 2, "{pings} pings");
+}
+
+/// Answers pings until it is told to go; returns how many came.
+fn answer_until_close(mut client: RawClient) -> usize {
+    let mut pings = 0;
+    loop {
+        let frame = client.read_frame().expect("it is told to go before it is cut off");
+        match frame.first {
+            PING => client.send_frame(PONG, &frame.payload),
+            _ => {
+                assert_eq!(frame.close_code(), Some(1001));
+                return pings;
+            }
+        }
+        pings += 1;
+    }
 }
 
 #[test]

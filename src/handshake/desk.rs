@@ -104,6 +104,8 @@ pub struct Desk {
     adopted: RefCell<Vec<Adoption>>,
     /// Established connections, as of the shard's last turn.
     connections: Cell<usize>,
+    is_open: Cell<bool>,
+    opening: Notify,
     closed: Cell<Option<Closed>>,
     /// Listeners that accept.
     listeners: Cell<usize>,
@@ -147,6 +149,8 @@ impl Desk {
             refused: RefCell::new(Guests::new(REFUSED_HANDSHAKES_MAX, REFUSED_TIME)),
             adopted: RefCell::default(),
             connections: Cell::new(0),
+            is_open: Cell::new(false),
+            opening: Notify::new(),
             closed: Cell::new(None),
             listeners: Cell::new(0),
             put_off: Cell::new(0),
@@ -187,6 +191,13 @@ impl Desk {
         !adopted.is_empty()
     }
 
+    /// Accepts connections from now on.
+    pub fn open(&self) {
+        if !self.is_open.replace(true) {
+            self.opening.notify_waiters();
+        }
+    }
+
     /// Accepts nobody any more. Handshakes in progress go on for `time`: who asks for an upgrade is
     /// told that the server ends, or gets it where another process goes on with the listeners.
     pub fn close(&self, handed_over: bool, time: Duration) {
@@ -220,6 +231,16 @@ impl Desk {
             self.counters().cpu_time.set(thread_cpu_time());
             for guests in all {
                 guests.borrow_mut().end_until(Instant::now(), usize::MAX);
+            }
+        }
+    }
+
+    /// Waits until the desk is open, or closed for good.
+    pub(super) async fn opened(&self) {
+        if !self.is_open.get() && !self.is_closed() {
+            tokio::select! {
+                () = self.opening.notified() => {}
+                () = self.closing.notified() => {}
             }
         }
     }
@@ -400,8 +421,8 @@ impl Guests {
         let key = loop {
             match self.sockets.insert(Rc::clone(socket)) {
                 Ok(key) => break key,
-                Err(_) => self.end_until(deadline, 1),
-            };
+                Err(_) => self.end_oldest(),
+            }
         };
         self.deadlines.push_back((deadline, key));
         key
@@ -420,6 +441,15 @@ impl Guests {
         self.sockets.remove(key);
         while self.deadlines.front().is_some_and(|(_, key)| !self.sockets.contains(*key)) {
             self.deadlines.pop_front();
+        }
+    }
+
+    /// Ends the oldest guest.
+    fn end_oldest(&mut self) {
+        while let Some((_, key)) = self.deadlines.pop_front() {
+            if self.end(key) {
+                return;
+            }
         }
     }
 

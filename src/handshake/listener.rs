@@ -15,10 +15,11 @@ use crate::observe::{AcceptError, HandshakeResult, RefusedStatus};
 use crate::protocol::upgrade::refuse;
 use crate::ring::{Interest, poll_once, socket};
 
-/// Accepts from `listener` and starts a handshake for each connection until the desk closes. Then
+/// Accepts from `listener` and starts a handshake for each connection while the desk is open. Then
 /// those who wait are answered and it listens no more, unless another process goes on with it.
 pub async fn accept_connections(listener: Arc<OwnedFd>, desk: Rc<Desk>) {
     let mut doorkeeper = Doorkeeper { reserve: reserve(), pause: Duration::ZERO };
+    desk.opened().await;
     while !desk.is_closed() {
         let ready = tokio::select! {
             ready = poll_once(&listener, Interest::Read) => ready,

@@ -100,6 +100,8 @@ pub struct Mesh {
     drain: OnceLock<DrainPlan>,
     /// An [`Overload`], or 0.
     overload: AtomicU8,
+    /// Connections may be accepted.
+    is_open: AtomicBool,
     running: AtomicUsize,
     hasher: RandomState,
 }
@@ -130,7 +132,8 @@ impl Mesh {
         let running = AtomicUsize::new(shards);
         let shards = (0..shards).map(|_| Inboxes::new()).collect::<io::Result<_>>()?;
         let (drain, overload) = (OnceLock::new(), AtomicU8::new(0));
-        Ok(Self { shards, drain, overload, running, hasher: RandomState::new() })
+        let is_open = AtomicBool::new(false);
+        Ok(Self { shards, drain, overload, is_open, running, hasher: RandomState::new() })
     }
 
     /// Shards it connects.
@@ -155,6 +158,18 @@ impl Mesh {
     #[must_use]
     pub fn wake(&self, shard: usize) -> &Wake {
         &self.shards[shard].wake
+    }
+
+    /// Tells every shard to accept connections from now on: all are ready to.
+    pub fn open(&self) {
+        self.is_open.store(true, Ordering::Release);
+        self.wake_all();
+    }
+
+    /// Whether connections may be accepted.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.is_open.load(Ordering::Acquire)
     }
 
     /// Tells every shard to stop accepting and to let everybody go.

@@ -82,7 +82,7 @@ metrics! {
     connections_max: Counter, Gauge, Sum, "connections_max",
         "Connections that may be here at once.";
     overloaded: Counter, Gauge, Sum, "overloaded",
-        "1 while newcomers get 503 for a mark that the server is past, else 0.";
+        "1 from a mark that the server is past until it is 5 % below it, else 0.";
     handshakes_in_progress: Counter, Gauge, Sum, "handshakes_in_progress",
         "Handshakes in progress.";
     audience: Counter, Gauge, Sum, "audience_members",
@@ -116,7 +116,7 @@ metrics! {
     accept_errors: Family<AcceptError>, Counter, Sum, "accept_errors_total",
         "Failed attempts to accept, by errno.";
     messages_received: Counter, Counter, AndShards, "messages_received_total",
-        "Messages received whole.";
+        "Messages received whole before their connection began to close.";
     messages_sent: Counter, Counter, AndShards, "messages_sent_total",
         "Messages to be sent, one for each receiver: delivered and dropped ones together.";
     messages_dropped: Family<CloseReason>, Counter, Sum, "messages_dropped_total",

@@ -133,35 +133,79 @@ pub fn peer(socket: impl AsFd) -> Option<SocketAddr> {
     SocketAddr::try_from(net::getpeername(socket).ok()??).ok()
 }
 
-/// A listening socket that shares its port with others (`SO_REUSEPORT`). Accepted sockets inherit
-/// `TCP_NODELAY`.
+/// A socket that listens on `address`, the first one there: it fails when another process listens,
+/// which `SO_REUSEPORT` would hide. Further ones can share the port, which is never free in
+/// between. Accepted sockets inherit `TCP_NODELAY`.
 ///
 /// # Errors
 /// As `bind(2)` and `listen(2)`: the address is in use, not of this host, or a privileged port.
-pub fn listen(address: SocketAddr, backlog: i32) -> io::Result<OwnedFd> {
-    let socket = stream_socket(address)?;
-    socket.set_reuse_port(true)?;
-    socket.bind(&address.into())?;
-    begin_to_listen(socket, backlog)
-}
-
-/// The same for the first on an address: it fails when another process listens there, which
-/// `SO_REUSEPORT` would hide. Further ones can share the port, which is never free in between.
-///
-/// # Errors
-/// As [`listen`].
 pub fn listen_alone(address: SocketAddr, backlog: i32) -> io::Result<OwnedFd> {
     let socket = stream_socket(address)?;
     socket.bind(&address.into())?;
     socket.set_reuse_port(true)?;
-    begin_to_listen(socket, backlog)
-}
-
-fn begin_to_listen(socket: Socket, backlog: i32) -> io::Result<OwnedFd> {
-    socket.set_tcp_nodelay(true)?;
-    socket.set_nonblocking(true)?;
+    prepare(&socket)?;
     socket.listen(backlog)?;
     Ok(socket.into())
+}
+
+/// A socket that shares `address` with others (`SO_REUSEPORT`). It does not listen yet: until then
+/// all connections go to the others.
+///
+/// # Errors
+/// As `bind(2)`.
+pub fn bind_shared(address: SocketAddr) -> io::Result<OwnedFd> {
+    let socket = stream_socket(address)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&address.into())?;
+    prepare(&socket)?;
+    Ok(socket.into())
+}
+
+/// Has a bound socket listen; one that does already goes on.
+///
+/// # Errors
+/// As `listen(2)`.
+pub fn listen(socket: impl AsFd, backlog: i32) -> io::Result<()> {
+    Ok(net::listen(socket, backlog)?)
+}
+
+fn prepare(socket: &Socket) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    socket.set_nonblocking(true)
+}
+
+/// Who is at the other end of a Unix socket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct UnixPeer {
+    /// Its process; `None` when that is in another PID namespace.
+    pub process: Option<i32>,
+    /// Its user.
+    pub user: u32,
+}
+
+/// Who is at the other end of a Unix socket, as when it was connected (`SO_PEERCRED`).
+///
+/// # Errors
+/// As `getsockopt(2)`.
+pub fn unix_peer(socket: impl AsFd) -> io::Result<UnixPeer> {
+    let mut credentials = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut length = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: the pointers describe `credentials` and its length, which outlive the call; any bytes
+    // are a valid `ucred`.
+    let got = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            std::ptr::from_mut(&mut credentials).cast(),
+            &raw mut length,
+        )
+    };
+    if got != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let process = (credentials.pid > 0).then_some(credentials.pid);
+    Ok(UnixPeer { process, user: credentials.uid })
 }
 
 /// The address a socket is bound to.

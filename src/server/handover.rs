@@ -3,35 +3,40 @@
 //! ```text
 //!   old                                   new (--take-over)
 //!   door: abstract Unix socket     ◀───── connects; both look at the other's user
-//!   how many sockets, the sockets  ─────▶ starts its shards on them
+//!   how many sockets, the sockets  ─────▶ starts its shards, which accept nobody yet
 //!                                  ◀───── one byte: ready
-//!   closes its door, accepts no more,     opens its own door
-//!   lets everybody go              ─────▶ (end of stream)
+//!   closes its door, accepts no more,
+//!   lets everybody go              ─────▶ (end of stream) opens its own door, accepts
 //! ```
 //!
 //! Until the byte comes, the old server goes on as if nothing were: a successor that fails costs
-//! nobody anything. From then on connections that wait in the sockets wait for the new one.
+//! nobody anything, since it has accepted nobody. From then on connections wait in the sockets for
+//! the new one.
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixListener, UnixStream};
 
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, sendmsg, sockopt,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 use rustix::process::geteuid;
 
 use crate::limits::{HANDOVER_SOCKETS_MAX, HANDOVER_TIME, RELEASE_TIME};
+use crate::ring::socket::{self, unix_peer};
 
 /// Sockets in one message; the kernel takes up to 253.
 const SOCKETS_PER_MESSAGE: usize = 64;
 
-/// What a successor says when it accepts connections.
+/// What a successor says when it is ready to accept connections.
 const READY: u8 = 1;
+
+/// The process at the other end; `None` when it is in another PID namespace.
+pub(super) type Process = Option<i32>;
 
 /// Where the server that listens on `address` waits for its successor: in the network namespace,
 /// without a file.
@@ -44,23 +49,29 @@ pub(super) fn open_door(address: SocketAddr) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Hands `sockets` to the process that knocked, and waits until it accepts connections. Gives back
-/// the stream, whose end tells the successor that the door is free, and its process id.
+/// Hands `sockets` to the process that knocked, the listening ones and then, if there is one, the
+/// `admin` listener, and waits until it is ready. Gives back the stream, whose end tells the
+/// successor that the door is free, and its process.
 ///
 /// # Errors
 /// It is of another user, it ended, or it did not get ready in time: nothing has changed.
 pub(super) fn hand_over(
     mut successor: UnixStream,
-    sockets: &[BorrowedFd<'_>],
-) -> io::Result<(UnixStream, i32)> {
+    listeners: &[BorrowedFd<'_>],
+    admin: Option<BorrowedFd<'_>>,
+) -> io::Result<(UnixStream, Process)> {
     let process = same_user(&successor)?;
     successor.set_nonblocking(false)?;
     successor.set_read_timeout(Some(HANDOVER_TIME))?;
     successor.set_write_timeout(Some(HANDOVER_TIME))?;
-    let count = u32::try_from(sockets.len()).map_err(io::Error::other)?;
+    let count = u32::try_from(listeners.len()).map_err(io::Error::other)?;
     successor.write_all(&count.to_be_bytes())?;
-    for part in sockets.chunks(SOCKETS_PER_MESSAGE) {
+    successor.write_all(&[admin.is_some().into()])?;
+    for part in listeners.chunks(SOCKETS_PER_MESSAGE) {
         send_sockets(&successor, part)?;
+    }
+    if let Some(admin) = admin {
+        send_sockets(&successor, &[admin])?;
     }
     let mut answer = [0];
     successor.read_exact(&mut answer)?;
@@ -73,10 +84,12 @@ pub(super) fn hand_over(
 /// What a server got from the one before it.
 #[derive(Debug)]
 pub(super) struct Inheritance {
-    /// Listening sockets, those of the shards and of the admin listener.
-    pub(super) sockets: Vec<OwnedFd>,
-    /// The process that had them.
-    pub(super) process: i32,
+    /// The listening sockets of the shards.
+    pub(super) listeners: Vec<OwnedFd>,
+    /// The admin listener.
+    pub(super) admin: Option<OwnedFd>,
+    /// Who had them.
+    pub(super) process: Process,
     stream: UnixStream,
 }
 
@@ -106,24 +119,40 @@ impl Inheritance {
         if count > HANDOVER_SOCKETS_MAX {
             return Err(io::Error::other("it has more sockets than a server can have"));
         }
-        let mut sockets = Vec::new();
-        while sockets.len() < count {
-            receive_sockets(&stream, &mut sockets)?;
+        let mut has_admin = [0];
+        stream.read_exact(&mut has_admin)?;
+        let mut listeners = Vec::new();
+        while listeners.len() < count {
+            receive_sockets(&stream, &mut listeners)?;
         }
-        Ok(Self { sockets, process, stream })
+        let mut admin = Vec::new();
+        if has_admin != [0] {
+            receive_sockets(&stream, &mut admin)?;
+        }
+        Ok(Self { listeners, admin: admin.pop(), process, stream })
     }
 
     /// Says that connections are accepted here from now on, and waits until the other has closed
-    /// its door.
+    /// its door and accepts no more.
     ///
     /// # Errors
-    /// It has ended, or does not answer.
-    pub(super) fn take(mut self) -> io::Result<()> {
+    /// It has given up waiting, or has ended, or does not answer.
+    pub(super) fn take(&mut self) -> io::Result<()> {
         self.stream.set_read_timeout(Some(RELEASE_TIME))?;
         self.stream.write_all(&[READY])?;
         match self.stream.read(&mut [0])? {
             0 => Ok(()),
             _ => Err(io::Error::other("it speaks another protocol")),
+        }
+    }
+
+    /// Ends the sockets that nobody took out: the process that had them would keep them open, and
+    /// who connects waiting, until it has drained.
+    pub(super) fn end_rest(&mut self) {
+        for socket in self.listeners.drain(..).chain(self.admin.take()) {
+            let address = socket::local_address(&socket);
+            tracing::warn!(?address, "not listened on any more");
+            socket::shut_down(&socket, Shutdown::Both);
         }
     }
 }
@@ -134,13 +163,13 @@ fn name(address: SocketAddr) -> io::Result<UnixAddress> {
 
 /// The process at the other end, which must be of our user: everybody can knock, and everybody can
 /// open a door.
-fn same_user(stream: &UnixStream) -> io::Result<i32> {
-    let peer = sockopt::socket_peercred(stream)?;
-    if peer.uid != geteuid() {
-        let message = format!("process {} is of user {}", peer.pid, peer.uid.as_raw());
+fn same_user(stream: &UnixStream) -> io::Result<Process> {
+    let peer = unix_peer(stream)?;
+    if peer.user != geteuid().as_raw() {
+        let message = format!("the process at the other end is of user {}", peer.user);
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
     }
-    Ok(peer.pid.as_raw_nonzero().get())
+    Ok(peer.process)
 }
 
 fn send_sockets(stream: &UnixStream, sockets: &[BorrowedFd<'_>]) -> io::Result<()> {
@@ -192,13 +221,16 @@ mod tests {
         thread::scope(|scope| {
             let handed = scope.spawn(|| {
                 let sockets: Vec<_> = listeners.iter().map(AsFd::as_fd).collect();
-                let (stream, process) = hand_over(old, &sockets)?;
+                let (admin, sockets) = sockets.split_last().expect("there are some");
+                let (stream, process) = hand_over(old, sockets, Some(*admin))?;
                 drop(stream);
                 io::Result::Ok(process)
             });
-            let inheritance = Inheritance::receive(new).expect("sockets are handed over");
-            assert_eq!(addresses(inheritance.sockets.iter()), addresses(listeners.iter()));
-            let own = std::process::id() as i32;
+            let mut inheritance = Inheritance::receive(new).expect("sockets are handed over");
+            let received = inheritance.listeners.iter().chain(&inheritance.admin);
+            assert_eq!(addresses(received), addresses(listeners.iter()));
+            assert!(inheritance.admin.is_some());
+            let own = Some(std::process::id() as i32);
             assert_eq!(inheritance.process, own);
             inheritance.take().expect("the door is free");
             assert_eq!(handed.join().expect("no panic").expect("it was ready"), own);
@@ -210,7 +242,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
         let (old, new) = UnixStream::pair().expect("a pair of sockets");
         thread::scope(|scope| {
-            let handed = scope.spawn(|| hand_over(old, &[listener.as_fd()]));
+            let handed = scope.spawn(|| hand_over(old, &[listener.as_fd()], None));
             drop(Inheritance::receive(new).expect("sockets are handed over"));
             let error = handed.join().expect("no panic").expect_err("it has ended");
             assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);

@@ -21,7 +21,8 @@ pub(super) struct Listeners {
 
 impl Listeners {
     /// Sockets for `shards` shards on each of `addresses`. Those of `inherited` that listen there
-    /// are used first, all of them: connections may wait in each. They are taken out.
+    /// are used first, all of them: connections may wait in each. They are taken out. One of each
+    /// address listens, or all that were inherited; the others when it [begins](Self::begin).
     ///
     /// # Errors
     /// The address that cannot be listened on, and why.
@@ -46,13 +47,21 @@ impl Listeners {
         }
         let address = socket::local_address(&sockets[0])?;
         while sockets.len() < shards {
-            sockets.push(socket::listen(address, LISTEN_BACKLOG)?);
+            sockets.push(socket::bind_shared(address)?);
         }
         for (number, socket) in sockets.into_iter().enumerate() {
             self.shards[number % shards].push(Arc::new(socket));
         }
         self.addresses.push(address);
         Ok(())
+    }
+
+    /// Has those listen that do not yet.
+    ///
+    /// # Errors
+    /// As `listen(2)`.
+    pub(super) fn begin(&self) -> io::Result<()> {
+        self.all().try_for_each(|socket| socket::listen(socket, LISTEN_BACKLOG))
     }
 
     /// The sockets of one shard.
@@ -72,9 +81,10 @@ impl Listeners {
 /// As `bind(2)`.
 pub(super) fn open_admin(
     address: SocketAddr,
-    inherited: &mut Vec<OwnedFd>,
+    inherited: &mut Option<OwnedFd>,
 ) -> io::Result<TcpListener> {
-    let listener = match take_matching(address, inherited).pop() {
+    let mut wanted = address;
+    let listener = match inherited.take_if(|socket| listens_on(socket, &mut wanted)) {
         Some(socket) => TcpListener::from(socket),
         None => TcpListener::bind(address).map_err(|error| {
             let message = format!(
@@ -92,14 +102,16 @@ pub(super) fn open_admin(
 /// that the first of them has.
 fn take_matching(address: SocketAddr, sockets: &mut Vec<OwnedFd>) -> Vec<OwnedFd> {
     let mut wanted = address;
-    let matching = sockets.extract_if(.., |socket| {
-        let Ok(local) = socket::local_address(socket) else { return false };
-        if wanted.port() == 0 && local.ip() == wanted.ip() {
-            wanted = local;
-        }
-        local == wanted
-    });
-    matching.collect()
+    sockets.extract_if(.., |socket| listens_on(socket, &mut wanted)).collect()
+}
+
+/// Where any port is wanted, the one of this socket is from now on.
+fn listens_on(socket: &OwnedFd, wanted: &mut SocketAddr) -> bool {
+    let Ok(local) = socket::local_address(socket) else { return false };
+    if wanted.port() == 0 && local.ip() == wanted.ip() {
+        *wanted = local;
+    }
+    local == *wanted
 }
 
 fn cannot_listen(address: SocketAddr, error: &io::Error) -> io::Error {

@@ -4,15 +4,16 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::net::UnixListener;
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
-use super::handover::{hand_over, open_door};
+use super::handover::{Process, hand_over, open_door};
 use super::listeners::Listeners;
 
 /// Where a successor knocks, and what it gets.
@@ -30,7 +31,7 @@ struct Legacy {
 }
 
 /// What became of a handover: the stream, whose end says that the door is free, and the process.
-pub(super) type HandedOver = io::Result<(UnixStream, i32)>;
+pub(super) type HandedOver = io::Result<(UnixStream, Process)>;
 
 impl Door {
     /// A door that is not open yet.
@@ -42,12 +43,14 @@ impl Door {
         Ok(Self { listener: None, legacy: Arc::new(Legacy { listeners, admin }) })
     }
 
-    /// Opens it. Where that fails the server can do everything but be taken over.
-    pub(super) fn open(&mut self) {
-        match open_door(self.address()).and_then(UnixListener::from_std) {
-            Ok(listener) => self.listener = Some(listener),
-            Err(error) => tracing::warn!("this server cannot be taken over: {error}"),
-        }
+    /// Opens it.
+    ///
+    /// # Errors
+    /// EADDRINUSE when another server has one for the same address.
+    pub(super) fn open(&mut self) -> io::Result<()> {
+        let listener = open_door(self.address())?;
+        self.listener = Some(UnixListener::from_std(listener)?);
+        Ok(())
     }
 
     /// Nobody gets in any more.
@@ -73,8 +76,8 @@ impl Door {
     pub(super) fn hand_over(&self, successor: UnixStream) -> JoinHandle<HandedOver> {
         let legacy = Arc::clone(&self.legacy);
         tokio::task::spawn_blocking(move || {
-            let sockets: Vec<BorrowedFd<'_>> = legacy.sockets().map(AsFd::as_fd).collect();
-            hand_over(successor, &sockets)
+            let listeners: Vec<BorrowedFd<'_>> = legacy.listeners.all().map(AsFd::as_fd).collect();
+            hand_over(successor, &listeners, legacy.admin.as_ref().map(AsFd::as_fd))
         })
     }
 
@@ -83,15 +86,17 @@ impl Door {
         self.addresses()[0]
     }
 
+    /// Has all sockets listen.
+    ///
+    /// # Errors
+    /// As `listen(2)`.
+    pub(super) fn listen(&self) -> io::Result<()> {
+        self.legacy.listeners.begin()
+    }
+
     /// Where this server listens.
     pub(super) fn addresses(&self) -> &[SocketAddr] {
         &self.legacy.listeners.addresses
-    }
-}
-
-impl Legacy {
-    fn sockets(&self) -> impl Iterator<Item = &OwnedFd> {
-        self.listeners.all().chain(&self.admin)
     }
 }
 
@@ -108,8 +113,15 @@ impl Program {
     /// # Errors
     /// When `/proc` is not there.
     pub(super) fn of_this_process() -> io::Result<Self> {
-        let path = std::env::current_exe()?;
-        Ok(Self { path, arguments: std::env::args_os().skip(1).collect() })
+        let mut arguments = std::env::args_os();
+        let called = arguments.next().filter(|name| name.as_encoded_bytes().contains(&b'/'));
+        let real = std::env::current_exe()?;
+        // A link that is switched to the next version leads there only by its own name.
+        let path = match called.map(std::path::absolute) {
+            Some(Ok(called)) if is_same_file(&called, &real) => called,
+            _ => real,
+        };
+        Ok(Self { path, arguments: arguments.collect() })
     }
 
     /// Starts the program that now has the path of this one, to take over from the server that
@@ -125,4 +137,9 @@ impl Program {
             .filter(|argument| !argument.as_encoded_bytes().starts_with(earlier));
         Command::new(&self.path).args(kept).arg(format!("--take-over={address}")).spawn()
     }
+}
+
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let identity = |path| std::fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
+    identity(one).is_some_and(|one| identity(other) == Some(one))
 }

@@ -72,6 +72,8 @@ pub(super) struct Watch {
     pub(super) mesh: Arc<Mesh>,
     pub(super) manager: Notifier,
     running: usize,
+    /// A signal has asked for the end; a second one ends at once.
+    is_told: bool,
     /// When the process ends, whoever is still here.
     deadline: Option<Instant>,
     /// A handover that goes on.
@@ -95,6 +97,7 @@ impl Watch {
             mesh,
             manager,
             running: 0,
+            is_told: false,
             deadline: None,
             handover: None,
             successor: None,
@@ -125,11 +128,14 @@ impl Watch {
                     Some(Report::Started) | None => unreachable!("every shard has started"),
                 },
                 asked = self.inputs.signals.next() => match asked {
-                    Asked::End if self.deadline.is_some() => {
+                    Asked::End if self.is_told => {
                         tracing::info!("second signal: ending now");
                         return Ok(());
                     }
-                    Asked::End => self.drain(&mut door, false),
+                    Asked::End => {
+                        self.is_told = true;
+                        self.drain(&mut door, false);
+                    }
                     Asked::Restart => self.start_successor(&program, &door),
                 },
                 Some(Order::Drain) = self.inputs.orders.recv() => {
@@ -160,6 +166,8 @@ impl Watch {
         if self.deadline.is_some() {
             return;
         }
+        // A successor that is about to take over has the sockets: they are its own to shut down.
+        let handed_over = handed_over || self.handover.is_some();
         let grace = self.inputs.config.borrow().drain;
         tracing::info!(at_most = ?grace, "draining");
         if !handed_over {
@@ -201,8 +209,13 @@ impl Watch {
     fn on_handover(&mut self, handed: HandedOver, door: &mut Door) {
         match handed {
             Ok((stream, process)) => {
-                tracing::info!("process {process} has taken over");
-                self.manager.main_process(process);
+                match process {
+                    Some(process) => tracing::info!("process {process} has taken over"),
+                    None => tracing::info!("a process in another PID namespace has taken over"),
+                }
+                if let Some(process) = process {
+                    self.manager.main_process(process);
+                }
                 if let Some(successor) = self.successor.take() {
                     // It is not this process that it ends with.
                     successor.abort();

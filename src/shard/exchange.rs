@@ -117,8 +117,8 @@ impl Exchange {
         let Slot { connection, session, endpoint, .. } = slot;
         let (mut messages, mut outcome) = (0, Outcome::default());
         let deliver = |message: Message<'_>, reply: &mut Vec<u8>| {
+            messages += 1;
             if outcome.verdict.is_none() {
-                messages += 1;
                 tell_message(id, *endpoint, message);
                 let mut effects =
                     Effects { now, rooms, reply, publications, outcome: &mut outcome };

@@ -189,7 +189,7 @@ impl Shard {
     fn turn(&mut self) -> io::Result<bool> {
         let turn_start = self.clock.begin_turn();
         self.reads_left = READS_PER_TURN;
-        self.heed_drain();
+        self.heed_mesh();
         self.outboxes.send_waiting(&self.mesh);
         let more_adoptions = self.takes_publications() && self.adopt();
         self.ring.submit()?;
@@ -284,10 +284,7 @@ impl Shard {
         if !leftover.is_empty() {
             self.exchange.work_on(now, key, slot, &mut leftover);
         }
-        match self.draining {
-            Some(drain) => self.arm_farewell(key, drain),
-            None => self.arm_deadline(key),
-        }
+        self.arm_deadline(key);
         self.perform_step(key);
     }
 

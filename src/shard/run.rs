@@ -48,7 +48,8 @@ pub struct ShardPlan {
     pub networks: Arc<Networks>,
 }
 
-/// Runs a shard on the calling thread until it was drained. Calls `started` when it accepts.
+/// Runs a shard on the calling thread until it was drained. Calls `started` when it is ready to
+/// accept, which it does when the mesh is open.
 ///
 /// # Errors
 /// When it cannot start: a ring cannot be made. Or when the kernel refuses to go on with the ring.

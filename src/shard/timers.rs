@@ -16,13 +16,17 @@ const PACE_TIMER: TimerSlot = TimerSlot(1);
 /// Time of the handshakes in progress when the server ends: a round trip, and the rest of a head.
 const ENDING_HANDSHAKE_TIME: Duration = Duration::from_secs(1);
 
+/// Ticks until the first farewell: by then no shard accepts any more, and who comes back at once
+/// comes to the next server.
+const FIRST_FAREWELL_TICKS: Tick = 2;
+
 /// How far a drain is.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Drain {
     shard: usize,
     begin: Tick,
-    /// Ticks over which the farewells are spread: four fifths of the time. The last have the rest
-    /// to take what they are owed.
+    /// Ticks over which the farewells are spread, until four fifths of the time are over. The last
+    /// have the rest to take what they are owed.
     spread: Tick,
     /// When who is still here is cut off: a twentieth before the process ends.
     deadline: Tick,
@@ -33,22 +37,50 @@ impl Drain {
         let ticks = grace.as_millis() as u64 / TICK_MILLISECONDS;
         Self {
             shard,
-            begin: now,
-            spread: (ticks * 4 / 5).max(1) as Tick,
+            begin: now.wrapping_add(FIRST_FAREWELL_TICKS),
+            spread: (ticks * 4 / 5).saturating_sub(u64::from(FIRST_FAREWELL_TICKS)).max(1) as Tick,
             deadline: now.wrapping_add((ticks * 19 / 20) as Tick),
         }
     }
 
-    /// When a connection is told to go that is here `now`: at any time until the end of the
+    /// When a connection that was `opened` then is told to go: at any time until the end of the
     /// spread.
-    fn farewell(self, key: Key, now: Tick) -> Tick {
-        let left = self.begin.wrapping_add(self.spread).wrapping_sub(now).cast_signed().max(1);
+    fn farewell(self, key: Key, opened: Tick) -> Tick {
+        let since = if is_due(opened, self.begin) { self.begin } else { opened };
+        let left = self.begin.wrapping_add(self.spread).wrapping_sub(since).cast_signed().max(1);
         // Consecutive slots, and the same slot of different shards, are spread evenly (Knuth, 6.4),
         // whatever the length of the spread.
         let number = key.index().wrapping_add((self.shard as u32).wrapping_mul(0x85EB_CA6B));
         let place = u64::from(number.wrapping_mul(0x9E37_79B1));
-        now.wrapping_add(((place * u64::from(left.unsigned_abs())) >> 32) as Tick)
+        since.wrapping_add(((place * u64::from(left.unsigned_abs())) >> 32) as Tick)
     }
+
+    /// What a connection has to do `now`.
+    fn order(self, key: Key, opened: Tick, now: Tick) -> Order {
+        if is_due(self.deadline, now) {
+            Order::Out
+        } else if is_due(self.farewell(key, opened), now) {
+            Order::Go
+        } else {
+            Order::Stay
+        }
+    }
+}
+
+/// What a drain wants of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Order {
+    Stay,
+    Go,
+    Out,
+}
+
+fn is_due(time: Tick, now: Tick) -> bool {
+    time.wrapping_sub(now).cast_signed() <= 0
+}
+
+fn earlier(one: Tick, other: Tick) -> Tick {
+    if is_due(one, other) { one } else { other }
 }
 
 impl Shard {
@@ -67,22 +99,21 @@ impl Shard {
         }
     }
 
-    /// When the connection wants to be judged, its session ends, or a drain cuts it off.
+    /// When the connection wants to be judged, its session ends, or a drain lets it go or cuts it
+    /// off.
     fn deadline(&self, key: Key) -> Tick {
         let slot = self.slots.get(key).expect("the caller holds a live key");
         let mut deadline = slot.connection.deadline(&self.exchange.workshop);
-        let session = slot.session.as_ref().filter(|_| slot.connection.is_open());
-        if let Some(end) = session.and_then(|session| session.deadline(self.clock.now()))
-            && end.wrapping_sub(deadline).cast_signed() < 0
-        {
-            deadline = end;
+        if slot.connection.is_open() {
+            let session = slot.session.as_ref();
+            let end = session.and_then(|session| session.deadline(self.clock.now()));
+            deadline = end.map_or(deadline, |end| earlier(end, deadline));
         }
-        match self.draining {
-            Some(drain) if drain.deadline.wrapping_sub(deadline).cast_signed() < 0 => {
-                drain.deadline
-            }
-            _ => deadline,
+        let Some(drain) = self.draining else { return deadline };
+        if slot.connection.is_open() {
+            deadline = earlier(drain.farewell(key, slot.opened), deadline);
         }
+        earlier(drain.deadline, deadline)
     }
 
     pub(super) fn arm(&mut self, key: Key, deadline: Tick) {
@@ -114,20 +145,18 @@ impl Shard {
         if held_back && slot.queued {
             slot.connection.on_held_back(now);
         }
-        let draining = self.draining;
+        let order = self.draining.map_or(Order::Stay, |drain| drain.order(key, slot.opened, now));
         let moment = self.clock.now();
-        self.exchange.judge(moment, key, slot, |slot, reply| match draining {
-            Some(drain) if drain.deadline.wrapping_sub(now).cast_signed() <= 0 => {
-                slot.connection.abort(CloseReason::GoingAway);
-            }
-            Some(_) => slot.connection.close(
+        self.exchange.judge(moment, key, slot, |slot, reply| match order {
+            Order::Stay => {}
+            Order::Go => slot.connection.close(
                 now,
                 CloseReason::GoingAway,
                 CloseCode::GOING_AWAY,
                 "server is going away",
                 reply,
             ),
-            None => {}
+            Order::Out => slot.connection.abort(CloseReason::GoingAway),
         });
         if self.perform_step(key) {
             self.arm_deadline(key);
@@ -165,7 +194,11 @@ impl Shard {
         self.rearming.is_some()
     }
 
-    pub(super) fn heed_drain(&mut self) {
+    /// Accepts when all shards are ready to, and stops when the server ends.
+    pub(super) fn heed_mesh(&mut self) {
+        if self.mesh.is_open() {
+            self.desk.open();
+        }
         if self.draining.is_none()
             && let Some(plan) = self.mesh.drain()
         {
@@ -184,22 +217,11 @@ impl Shard {
         let time = plan.grace / 20 * 19;
         let time = if plan.handed_over { time } else { time.min(ENDING_HANDSHAKE_TIME) };
         self.desk.close(plan.handed_over, time);
-        let keys: Vec<Key> = self.slots.iter().map(|(key, _)| key).collect();
+        let here = self.slots.iter().filter(|(_, slot)| !slot.ended);
+        let keys: Vec<Key> = here.map(|(key, _)| key).collect();
         for key in keys {
-            let slot = self.slots.get(key).expect("listed just now");
-            let farewell = drain.farewell(key, now);
-            // Who is on the way out already gets no more time for it.
-            let sooner = farewell.wrapping_sub(slot.armed).cast_signed() < 0;
-            if !slot.ended && (slot.connection.is_open() || sooner) {
-                self.arm(key, farewell);
-            }
+            self.arm_deadline(key);
         }
-    }
-
-    /// Arms the farewell of a connection that was granted its upgrade before the drain, or by a
-    /// server that another goes on for.
-    pub(super) fn arm_farewell(&mut self, key: Key, drain: Drain) {
-        self.arm(key, drain.farewell(key, self.clock.tick()));
     }
 
     /// Has the ring wake us for the next tick and, unless there is more to send at once, for the
@@ -230,7 +252,7 @@ mod tests {
 
     /// Farewells of each second of a drain that begins at a tick close to the wrap.
     fn farewells(shards: usize, connections: u32, grace: Duration) -> Vec<usize> {
-        const BEGIN: Tick = Tick::MAX - 5;
+        const BEGIN: Tick = Tick::MAX - 7;
         let mut seconds = Vec::new();
         for shard in 0..shards {
             let drain = Drain::new(shard, BEGIN, grace);
@@ -262,11 +284,25 @@ mod tests {
     #[test]
     fn who_comes_late_has_what_is_left() {
         let drain = Drain::new(0, 100, Duration::from_secs(10));
-        for now in 100..200 {
+        for opened in 0..200 {
+            let since = opened.max(102);
             for index in 0..100 {
-                let farewell = drain.farewell(Key::from_parts(index, 0), now);
-                assert!(farewell >= now && farewell <= now.max(179), "{farewell} at {now}");
+                let farewell = drain.farewell(Key::from_parts(index, 0), opened);
+                assert!(farewell >= since && farewell <= since.max(179), "{farewell}, {opened}");
             }
+        }
+    }
+
+    #[test]
+    fn nobody_is_told_to_go_before_its_time() {
+        let drain = Drain::new(0, 100, Duration::from_secs(10));
+        for index in 0..100 {
+            let key = Key::from_parts(index, 0);
+            let farewell = drain.farewell(key, 0);
+            let order = |now| drain.order(key, 0, now);
+            assert!((100..farewell).all(|now| order(now) == Order::Stay));
+            assert!((farewell..195).all(|now| order(now) == Order::Go));
+            assert_eq!(order(195), Order::Out);
         }
     }
 }

@@ -78,7 +78,7 @@ impl Echo {
         let mut ring = Ring::new(SIZES).map_err(|error| {
             format!("io_uring_setup: {error}; `ringwire check` says what this host lacks")
         })?;
-        let listener = socket::listen(SocketAddr::from(([127, 0, 0, 1], 0)), LISTEN_BACKLOG)
+        let listener = socket::listen_alone(SocketAddr::from(([127, 0, 0, 1], 0)), LISTEN_BACKLOG)
             .map(TcpListener::from)
             .map_err(|error| format!("cannot listen on 127.0.0.1: {error}"))?;
         ring.poll_multishot(&listener, Interest::Read, Token::new(LISTENER, 0, 0));
