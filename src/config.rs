@@ -20,11 +20,11 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Deserialize;
-use tracing_subscriber::EnvFilter;
 
 pub use access::{AccessConfig, ChatConfig};
 pub use changes::Changes;
 pub use log::LogConfig;
+pub(crate) use log::parse_filter;
 pub use source::Source;
 pub use top::TopConfig;
 
@@ -347,9 +347,7 @@ impl Settings {
         let (shortest, longest) = (limits::HEARTBEAT_MIN, limits::HEARTBEAT_MAX);
         within("heartbeat", Span(config.heartbeat), Span(shortest), Span(longest))?;
         within("drain", Span(config.drain), Span(Duration::ZERO), Span(limits::DRAIN_MAX))?;
-        if let Err(error) = EnvFilter::builder().parse(&config.log_level) {
-            return Err(format!("log-level {:?} is no filter: {error}", config.log_level));
-        }
+        parse_filter(&config.log_level).map_err(|error| format!("log-level {error}"))?;
         Ok(config)
     }
 }

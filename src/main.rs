@@ -18,14 +18,18 @@ fn main() -> ExitCode {
 }
 
 fn serve(config: &Config) -> ExitCode {
-    let log = match LogControl::start(&config.log_level, &config.log) {
+    let start = || {
+        let log = LogControl::start(&config.log_level, &config.log)?;
+        log.end_on_panic()?;
+        Ok::<_, String>(log)
+    };
+    let log = match start() {
         Ok(log) => log,
         Err(error) => {
             eprintln!("ringwire: {error}");
             return ExitCode::FAILURE;
         }
     };
-    log.end_on_panic();
     let code = server::run(config, Source::of_process(), &log);
     log.finish();
     code

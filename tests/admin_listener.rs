@@ -4,6 +4,8 @@
 #[path = "common/chat.rs"]
 mod chat;
 mod common;
+#[path = "common/folder.rs"]
+mod folder;
 #[path = "common/http.rs"]
 mod http;
 #[path = "common/observed.rs"]
@@ -13,9 +15,12 @@ mod raw;
 
 use chat::ChatClient;
 use common::Server;
+use folder::Folder;
 use http::{Api, exchange, read_answer};
-use observed::wait_until;
+use observed::{Metrics, wait_until};
 use raw::RawClient;
+use ringwire::observe::EXIT_PANIC;
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -267,21 +272,61 @@ fn a_publication_that_was_given_up_is_not_made() {
     assert_eq!(member.hear_message(), (1, "next".to_owned()));
 }
 
-#[test]
-fn a_shard_that_panics_ends_the_process() {
-    let (mut server, api) = start(&["--shards", "2"]);
-    api.post("/api/debug/panic", &json!({"shard": 2})).refusal(404, "not_found");
+/// Has the last shard panic; its end is told once on standard error and once in each file.
+fn panic_and_tell(server: &mut Server, api: &Api, folder: &Folder, shard: usize) {
     let before = Instant::now();
     // The process may be gone before it has answered.
-    let request = "POST /api/debug/panic HTTP/1.1\r\nHost: localhost\r\nContent-Length: 11\r\n\
-         Content-Type: application/json\r\n\r\n{\"shard\":1}";
+    let request = format!(
+        "POST /api/debug/panic HTTP/1.1\r\nHost: localhost\r\nContent-Length: 11\r\n\
+         Content-Type: application/json\r\n\r\n{{\"shard\":{shard}}}"
+    );
     let mut stream = TcpStream::connect(api.address).expect("the admin listener accepts");
     stream.write_all(request.as_bytes()).expect("it takes a request");
     let status = server.wait_for_exit(Duration::from_secs(20));
     assert!(before.elapsed() < Duration::from_secs(5), "{:?}", before.elapsed());
-    assert!(!status.success(), "{status}");
+    assert_eq!(status.code(), Some(EXIT_PANIC.into()), "{status}");
+    let (thread, text) = (format!("shard-{shard}"), format!("asked shard {shard} to panic"));
     let output = server.output();
-    assert!(output.contains("shard-1") && output.contains("asked shard 1 to panic"), "{output}");
+    let told = output.lines().filter(|line| line.contains("a thread panicked"));
+    let told: Vec<&str> = told.collect();
+    assert!(matches!(told[..], [line] if line.contains(&thread)), "{output}");
+    assert!(told[0].contains(&text), "{output}");
+    for file in ["error.log", "combined.log"] {
+        let lines = folder.lines(file);
+        let told: Vec<&Value> = lines.iter().filter(|line| line["panic"].is_string()).collect();
+        assert_eq!(told.len(), 1, "{file} tells it once");
+        assert_eq!((&told[0]["level"], &told[0]["thread"]), (&json!("ERROR"), &json!(thread)));
+        assert!(told[0]["panic"].as_str().is_some_and(|panic| panic.contains(&text)));
+    }
+}
+
+#[test]
+fn a_shard_that_panics_ends_the_process_with_one_line() {
+    let folder = Folder::new("panic");
+    let (mut server, api) = start(&["--shards", "2", "--log-dir", folder.path()]);
+    api.post("/api/debug/panic", &json!({"shard": 2})).refusal(404, "not_found");
+    panic_and_tell(&mut server, &api, &folder, 1);
+}
+
+#[test]
+fn a_shard_without_descriptors_that_panics_tells_it_too() {
+    let folder = Folder::new("panic-without-descriptors");
+    let args = ["--shards", "1", "--admin", "127.0.0.1:0", "--log-dir", folder.path()];
+    let mut server = Server::start(&args);
+    let api = Api::new(server.admin_address());
+    // Below what it had at its start, so that its own bounds do not keep it from running out.
+    let limit = Rlimit { current: Some(60), maximum: Some(60) };
+    let pid = Pid::from_raw(server.pid().cast_signed()).expect("the server has a process id");
+    prlimit(Some(pid), Resource::Nofile, limit).expect("the limit of a child can be set");
+    let connect = || TcpStream::connect(server.address()).expect("the kernel queues connections");
+    let _clients: Vec<TcpStream> = (0..100).map(|_| connect()).collect();
+    wait_until(Duration::from_secs(10), || {
+        match Metrics::scrape(api.address).value("accept_errors_total") {
+            0 => Err("there are descriptors left".to_owned()),
+            _ => Ok(()),
+        }
+    });
+    panic_and_tell(&mut server, &api, &folder, 0);
 }
 
 #[test]
@@ -326,7 +371,8 @@ fn the_filter_of_the_log_is_replaced_or_kept() {
     let filter = answer.json()["filter"].clone();
     assert!(filter.as_str().is_some_and(|filter| filter.contains("ringwire::shard=debug")));
     assert_eq!(in_force(), filter);
-    for bad in [json!({"filter": "ringwire=loud"}), json!({"filter": 1}), json!({})] {
+    let bad = [json!({"filter": "ringwire=loud"}), json!({"filter": ""}), json!({"filter": 1})];
+    for bad in bad.into_iter().chain([json!({})]) {
         api.put("/api/log-level", &bad).refusal(400, "bad_request");
     }
     assert_eq!(in_force(), filter);

@@ -1,26 +1,28 @@
 //! What the server says of itself: its lines, their sinks, and what it does when a sink fails.
 
 mod common;
+#[path = "common/folder.rs"]
+mod folder;
 #[path = "common/observed.rs"]
 mod observed;
 #[path = "common/raw.rs"]
 mod raw;
 
 use common::Server;
+use folder::Folder;
 use observed::{Metrics, wait_until, wait_until_still};
 use raw::{RawClient, TEXT, is_served, request};
 use ringwire::config::LogConfig;
 use ringwire::limits::TICK_MILLISECONDS;
 use ringwire::observe::LogControl;
 use rustix::fs::{CWD, Mode, OFlags, mkfifoat, open};
-use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// How long something may take that takes a second at most.
@@ -28,52 +30,6 @@ const SOON: Duration = Duration::from_secs(30);
 
 /// The lines about connections and their messages, and no others.
 const MESSAGES: &str = "ringwire::shard::lines=debug";
-
-/// A folder for the log of one test, empty at its start.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("logs-{name}"));
-        drop(fs::remove_dir_all(&path));
-        fs::create_dir_all(&path).expect("a folder can be made");
-        Self(path)
-    }
-
-    fn path(&self) -> &str {
-        self.0.to_str().expect("the path is text")
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
-    fn text(&self, name: &str) -> String {
-        fs::read_to_string(self.file(name)).expect("the file is there and is text")
-    }
-
-    /// All lines of a log that is in one file.
-    fn lines(&self, name: &str) -> Vec<Value> {
-        let text = self.text(name);
-        assert!(text.is_empty() || text.ends_with('\n'), "the last line is cut");
-        let parse = |line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"));
-        text.lines().map(parse).collect()
-    }
-
-    /// Waits for a line of `combined.log` that the server may still be writing.
-    fn wait_for(&self, find: impl Fn(&Value) -> bool) -> Value {
-        let deadline = Instant::now() + SOON;
-        loop {
-            let text = fs::read_to_string(self.file("combined.log")).unwrap_or_default();
-            let lines = text.lines().filter_map(|line| serde_json::from_str(line).ok());
-            if let Some(line) = lines.into_iter().find(&find) {
-                return line;
-            }
-            assert!(Instant::now() < deadline, "no such line in:\n{text}");
-            thread::sleep(Duration::from_millis(20));
-        }
-    }
-}
 
 /// Starts the server with its log in `folder`.
 fn start(folder: &Folder, wrapper: &[&str], args: &[&str]) -> Server {
@@ -139,6 +95,7 @@ fn connections_are_told_as_they_were() {
     assert_eq!(disconnected[0]["connection"], welcome["connectionId"]);
     assert_eq!(disconnected[0]["user"], "ada \" level=\"ERROR");
     assert_eq!(disconnected[0]["reason"], "client_close");
+    assert_eq!(disconnected[0]["code"], "1000");
     assert_eq!(disconnected[0]["messages_received"], 6);
     assert_eq!(disconnected[0]["messages_sent"], 7);
     let duration = disconnected[0]["duration_ms"].as_u64().expect("it is a number");
@@ -329,50 +286,6 @@ fn wait(child: &mut Child) -> Option<i32> {
     }
 }
 
-/// Lets no file of the server grow beyond `bytes`: to it the disk is full then.
-fn limit_files(server: &Server, bytes: Option<u64>) {
-    let pid = Pid::from_raw(server.pid().cast_signed()).expect("the server has a process id");
-    let limit = Rlimit { current: bytes, maximum: None };
-    prlimit(Some(pid), Resource::Fsize, limit).expect("the limit of a child can be set");
-}
-
-#[test]
-fn a_full_disk_costs_lines_that_are_counted_and_nothing_else() {
-    let folder = Folder::new("disk");
-    let wrapper = ["sh", "-c", "trap '' XFSZ; exec \"$0\" \"$@\""];
-    let mut server = start(&folder, &wrapper, &["--log-level", "debug"]);
-    let (address, admin) = (server.address(), server.admin_address());
-    flood(address, 10);
-    let lost = || {
-        let label = "sink=\"combined\",reason=\"error\"";
-        Metrics::scrape(admin).labelled("log_lines_dropped_total", label)
-    };
-    assert_eq!(lost(), 0);
-    // In the middle of a line, sooner or later.
-    let bytes = fs::metadata(folder.file("combined.log")).expect("the file is there").len();
-    limit_files(&server, Some(bytes + 1000));
-    wait_until(SOON, || {
-        flood(address, 50);
-        (lost() > 50).then_some(()).ok_or_else(|| "no line was lost".to_owned())
-    });
-    assert!(is_served(address));
-    wait_until(SOON, || {
-        let said = server.output().contains("cannot write the log");
-        said.then_some(()).ok_or_else(|| "nobody was told".to_owned())
-    });
-
-    limit_files(&server, None);
-    flood(address, 10);
-    let told = folder.wait_for(|line| line["sink"] == "combined" && line["lines"].is_u64());
-    assert_eq!(told["level"], "WARN");
-    wait_until_still(admin, "log_lines_total");
-    let (of_file, of_stderr) = (dropped(admin, "combined"), dropped(admin, "stderr"));
-    end(&mut server);
-    let written = folder.lines("combined.log").len() as u64;
-    let stderr = server.output().lines().filter(|line| line.contains(" ringwire::")).count();
-    assert_eq!(written + of_file, stderr as u64 + of_stderr);
-}
-
 #[test]
 fn a_folder_that_cannot_be_written_is_refused_at_the_start() {
     let output = Command::new(env!("CARGO_BIN_EXE_ringwire"))
@@ -399,15 +312,20 @@ fn now_and_then_the_server_sums_up() {
 /// A variable that names the folder to a process that is to panic.
 const PANIC: &str = "RINGWIRE_TEST_PANIC";
 
-/// Panics on a thread of its own, as a shard would.
+/// Panics on threads of their own at once, as shards would.
 fn panic_into(folder: &str) -> ! {
     let directory = Some(folder.into());
     let config = LogConfig { directory, ..LogConfig::default() };
     let log = LogControl::start("info", &config).expect("the log starts");
-    log.end_on_panic();
-    let shard = thread::Builder::new().name("shard-7".to_owned());
-    let shard = shard.spawn(|| panic!("index 7 is out\nof bounds")).expect("a thread starts");
-    drop(shard.join());
+    log.end_on_panic().expect("there is room for a thread");
+    let panic_as_shard = |_| {
+        let shard = thread::Builder::new().name("shard-7".to_owned());
+        shard.spawn(|| panic!("index 7 is out\nof bounds")).expect("a thread starts")
+    };
+    let shards: Vec<JoinHandle<()>> = (0..4).map(panic_as_shard).collect();
+    for shard in shards {
+        drop(shard.join());
+    }
     panic!("the process has not ended with its thread");
 }
 

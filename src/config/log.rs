@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tracing_subscriber::EnvFilter;
+
 use super::values::{ByteSize, OrOff, Span};
 use super::{Settings, within};
 use crate::limits;
@@ -55,4 +57,15 @@ impl LogConfig {
             summary,
         })
     }
+}
+
+/// Parses a log filter. The syntax allows one that says nothing; nobody means it.
+///
+/// # Errors
+/// A sentence for the user that begins with the filter.
+pub(crate) fn parse_filter(filter: &str) -> Result<EnvFilter, String> {
+    if filter.split(',').all(|directive| directive.trim().is_empty()) {
+        return Err(format!("{filter:?} is empty: name a level, such as info, or off"));
+    }
+    EnvFilter::builder().parse(filter).map_err(|error| format!("{filter:?} is no filter: {error}"))
 }

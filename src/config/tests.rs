@@ -178,6 +178,8 @@ fn values_out_of_bounds_are_refused_by_name() {
         ("--admin", "on"),
         ("--listen", "localhost"),
         ("--log-level", "ringwire=loud"),
+        ("--log-level", ""),
+        ("--log-level", " ,"),
         ("--log-file-size", "63KiB"),
         ("--log-file-size", "1025MiB"),
         ("--log-files", "0"),

@@ -89,11 +89,16 @@ pub const LOG_VALUE_CHARACTERS_MAX: usize = 512;
 /// Characters of a message of a client that are shown at debug level.
 pub const LOG_PREVIEW_CHARACTERS_MAX: usize = 64;
 
-/// Warnings and errors kept in memory for operators: as much as one reads at a glance, and more.
+/// Warnings kept in memory for operators, and as many errors: as much as one reads at a glance, and
+/// more.
 pub const LOG_RECENT_LINES_MAX: usize = 100;
 
 /// Characters of each of them.
 pub const LOG_RECENT_CHARACTERS_MAX: usize = 300;
+
+/// How long a line waits for its file while another process writes to it or rotates it, which takes
+/// microseconds. Past it the line is dropped: that process has stopped.
+pub const LOG_LOCK_TIME: Duration = Duration::from_secs(1);
 
 /// How long the end of the process waits for sinks to take what waits for them.
 pub const LOG_FINISH_TIME: Duration = Duration::from_secs(1);

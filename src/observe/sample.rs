@@ -67,8 +67,6 @@ impl Sample {
         let seconds = self.at.duration_since(last.at).as_secs_f64();
         let counters = &*operator.counters;
         let connections = sum(counters, |shard| shard.connections.get());
-        let mut recent_errors = operator.log.recent();
-        recent_errors.truncate(OVERVIEW_ERRORS_MAX);
         let rate = |now: u64, before: u64| now.saturating_sub(before) as f64 / seconds;
         Overview {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -91,7 +89,7 @@ impl Sample {
             room_members: sum(counters, |shard| shard.room_members.get()),
             top_rooms: top_rooms(rooms),
             closes: closes(counters),
-            recent_errors,
+            recent_errors: operator.log.recent(OVERVIEW_ERRORS_MAX),
             log_lines_dropped: operator.log.lines_dropped(),
         }
     }

@@ -44,6 +44,7 @@ pub(super) fn tell_disconnected(connection: ConnectionId, slot: &Slot, now: Tick
                 %connection,
                 user = user_of(slot),
                 reason = reason.label(),
+                code = slot.connection.code().label(),
                 duration_ms = u64::from(now.wrapping_sub(slot.opened)) * TICK_MILLISECONDS,
                 messages_received = slot.messages_received,
                 messages_sent = slot.messages_sent,

@@ -72,6 +72,13 @@ pub enum Manner {
     CloseThird,
 }
 
+impl Manner {
+    /// Whether some clients are sent a close frame, which they answer with its code.
+    const fn says_farewell(self) -> bool {
+        matches!(self, Self::CloseBetween(..) | Self::FarewellBetween(..) | Self::CloseThird)
+    }
+}
+
 /// A server that lives until the test ends.
 pub struct Server {
     address: SocketAddr,
@@ -272,8 +279,11 @@ fn serve_messages(
                     // The hub keeps a copy of the stream: a drop would not end it.
                     return stream.shutdown(Shutdown::Both).ok();
                 }
-                // The answer to a close frame of ours.
-                Event::Close { .. } => return stream.shutdown(Shutdown::Both).ok(),
+                Event::Close { code, .. } => {
+                    assert!(manner.says_farewell(), "the client closes with {code:?}");
+                    // It answers a close frame of ours.
+                    return stream.shutdown(Shutdown::Both).ok();
+                }
                 Event::Ping(_) => {}
             }
         }

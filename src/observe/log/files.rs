@@ -4,8 +4,17 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use super::sink::LineWriter;
+use crate::limits::LOG_LOCK_TIME;
+
+/// How often a file that another process has locked is looked at again.
+const LOCK_LOOK: Duration = Duration::from_micros(100);
 
 /// `NAME`, which is written, and `NAME.1`, `NAME.2`… from younger to older.
 #[derive(Debug)]
@@ -43,47 +52,111 @@ impl RotatingFile {
         name.into()
     }
 
-    /// Gives every file the next number, in place of the one that has it, and begins a new one. One
-    /// that another process has begun already is used as it is.
-    fn rotate(&mut self, inode: u64) -> io::Result<()> {
-        self.file = None;
-        let is_ours = fs::metadata(&self.path).is_ok_and(|metadata| metadata.ino() == inode);
-        if is_ours {
-            for number in (0..self.files - 1).rev() {
-                match fs::rename(self.older(number), self.older(number + 1)) {
-                    Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-                    _ => {}
-                }
+    /// The file that has the name now, locked: until it is unlocked or closed no other process
+    /// writes to it or gives it another name.
+    fn lock(&mut self) -> io::Result<File> {
+        let deadline = Instant::now() + LOG_LOCK_TIME;
+        loop {
+            let file = match self.file.take() {
+                Some(file) => file,
+                None => open(&self.path)?,
+            };
+            lock(&file, deadline)?;
+            let (ours, named) = (file.metadata()?, fs::metadata(&self.path));
+            if named.is_ok_and(|named| (named.dev(), named.ino()) == (ours.dev(), ours.ino())) {
+                return Ok(file);
             }
-            if self.files == 1 {
-                fs::remove_file(&self.path)?;
+            // Another process rotated it, or it was removed.
+            if Instant::now() > deadline {
+                return Err(ErrorKind::TimedOut.into());
             }
         }
-        self.file = Some(open(&self.path)?);
+    }
+
+    /// Gives every file the next number, in place of the one that has it: nobody has the name then.
+    /// The one that is written is locked, and so no other process does the same.
+    fn rotate(&self) -> io::Result<()> {
+        for number in (0..self.files - 1).rev() {
+            match fs::rename(self.older(number), self.older(number + 1)) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        if self.files == 1 {
+            fs::remove_file(&self.path)?;
+        }
         Ok(())
+    }
+
+    /// Whether a line belongs in the next file. It is never the first of one.
+    fn is_full(&self, file: &File, line: &[u8]) -> io::Result<bool> {
+        let bytes = file.metadata()?.len();
+        Ok(bytes > 0 && bytes + line.len() as u64 > self.bytes_max)
     }
 }
 
 impl LineWriter for RotatingFile {
     /// Writes the line whole or not at all.
     fn write_line(&mut self, line: &[u8]) -> io::Result<()> {
-        let file = match &mut self.file {
-            Some(file) => file,
-            None => self.file.insert(open(&self.path)?),
-        };
-        let metadata = file.metadata()?;
-        let mut bytes = metadata.len();
-        let is_full = bytes > 0 && bytes + line.len() as u64 > self.bytes_max;
-        if is_full || metadata.nlink() == 0 {
-            self.rotate(metadata.ino())?;
-            bytes = 0;
+        let mut file = self.lock()?;
+        if self.is_full(&file, line)? {
+            self.rotate()?;
+            drop(file);
+            file = self.lock()?;
         }
-        let file = self.file.as_mut().expect("it was opened just now");
-        file.write_all(line).inspect_err(|_| {
-            // Half a line would spoil the next one. Where this fails, too, it does.
-            let _ = file.set_len(bytes);
-        })
+        let written = append(&mut file, line);
+        unlock(&file)?;
+        self.file = Some(file);
+        written
     }
+}
+
+/// Waits for the lock of a file until the deadline. A file system without locks has none to wait
+/// for.
+fn lock(file: &File, deadline: Instant) -> io::Result<()> {
+    loop {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) if Instant::now() < deadline => thread::sleep(LOCK_LOOK),
+            Err(Errno::WOULDBLOCK) => {
+                let message = "another process has it locked";
+                return Err(io::Error::new(ErrorKind::TimedOut, message));
+            }
+            Err(Errno::INTR) => {}
+            Ok(()) | Err(Errno::NOLCK | Errno::NOSYS | Errno::OPNOTSUPP) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn unlock(file: &File) -> io::Result<()> {
+    match flock(file, FlockOperation::Unlock) {
+        Ok(()) | Err(Errno::NOLCK | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Appends the line to a file that is locked. Half a line would spoil the next one and is taken
+/// back, unless something else, such as the last words of a process, stands behind it.
+fn append(file: &mut File, line: &[u8]) -> io::Result<()> {
+    let before = file.metadata()?.len();
+    let mut rest = line;
+    while !rest.is_empty() {
+        let error = match file.write(rest) {
+            Ok(0) => ErrorKind::WriteZero.into(),
+            Ok(count) => {
+                rest = &rest[count..];
+                continue;
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => error,
+        };
+        let written = (line.len() - rest.len()) as u64;
+        if written > 0 && file.metadata()?.len() == before + written {
+            file.set_len(before)?;
+        }
+        return Err(error);
+    }
+    Ok(())
 }
 
 /// Opens for appending, so that lines of several processes do not overwrite each other: while one
@@ -94,6 +167,8 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
+
     use super::*;
 
     /// A folder of its own for each test, removed at its end.
@@ -151,6 +226,46 @@ mod tests {
         write(&mut old, 0..3);
         write(&mut new, 3..4);
         assert_eq!(folder.contents(), ["002\n003\n", "000\n001\n"]);
+    }
+
+    /// As while one process takes over from another.
+    #[test]
+    fn two_that_write_at_once_lose_nothing() {
+        const LINES: u32 = 50;
+        for round in 0..20 {
+            let folder = Folder::new(&format!("race-{round}"));
+            // Every line begins a file, and none of them grows too old.
+            let files: Vec<_> = (0..2).map(|_| folder.open(4, 3 * LINES as usize)).collect();
+            let start = Barrier::new(2);
+            thread::scope(|scope| {
+                for (mut file, first) in files.into_iter().zip([0, LINES]) {
+                    let start = &start;
+                    scope.spawn(move || {
+                        start.wait();
+                        write(&mut file, first..first + LINES);
+                    });
+                }
+            });
+            let contents = folder.contents();
+            let mut lines: Vec<&str> = contents.iter().flat_map(|text| text.lines()).collect();
+            lines.sort_unstable();
+            let given: Vec<String> = (0..2 * LINES).map(|number| format!("{number:03}")).collect();
+            assert_eq!(lines, given);
+        }
+    }
+
+    #[test]
+    fn who_keeps_a_file_locked_costs_lines_that_are_counted() {
+        let folder = Folder::new("locked");
+        let mut file = folder.open(100, 3);
+        write(&mut file, 0..1);
+        let other = open(&folder.0.join("a.log")).expect("it is there");
+        flock(&other, FlockOperation::NonBlockingLockExclusive).expect("nobody has the lock");
+        let error = file.write_line(b"001\n").expect_err("another has the lock");
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        drop(other);
+        write(&mut file, 2..3);
+        assert_eq!(folder.contents(), ["000\n002\n"]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::panic::PanicHookInfo;
 use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
 use tracing::Level;
@@ -14,6 +14,7 @@ use super::line::Line;
 use super::sink::{LineWriter, Stream};
 use super::{Core, files};
 use crate::limits::LAST_WORDS_TIME;
+use crate::ring::own_descriptor_table;
 
 /// The exit code after a panic: an internal error, as in `sysexits.h`.
 pub const EXIT_PANIC: u8 = 70;
@@ -21,26 +22,50 @@ pub const EXIT_PANIC: u8 = 70;
 /// One thread speaks; others that panic meanwhile wait for the end.
 static IS_SPEAKING: AtomicBool = AtomicBool::new(false);
 
-/// Writes what happened to the files and to standard error, without the queues, and ends the
-/// process. A sink that blocks is not waited for: half a server is worse than none.
-pub(super) fn speak(core: &Arc<Core>, panic: &PanicHookInfo<'_>) -> ! {
-    if IS_SPEAKING.swap(true, Ordering::Relaxed) {
-        loop {
-            thread::park();
+/// The way to the thread that writes the last line. It waits for it from the start, with
+/// descriptors of its own: a thread that panics may have none left to open a file with, and its
+/// host no room for one more thread.
+#[derive(Debug)]
+pub(super) struct LastWords(SyncSender<(Line, SyncSender<()>)>);
+
+impl LastWords {
+    /// # Errors
+    /// When there can be no thread, or no descriptor is left.
+    pub(super) fn start(core: Arc<Core>) -> io::Result<Self> {
+        let (lines, received) = sync_channel::<(Line, SyncSender<()>)>(1);
+        let (opened, is_open) = sync_channel(1);
+        thread::Builder::new().name("last-words".to_owned()).spawn(move || {
+            // Where this is refused, no shard starts.
+            let _ = own_descriptor_table();
+            let mut stderr = match Stream::of(io::stderr()) {
+                Ok(stderr) => stderr,
+                Err(error) => return drop(opened.send(Err(error))),
+            };
+            let _ = opened.send(Ok(()));
+            if let Ok((line, done)) = received.recv() {
+                write(&core, &mut stderr, &line);
+                let _ = done.send(());
+            }
+        })?;
+        is_open.recv().expect("the thread says whether it can write")?;
+        Ok(Self(lines))
+    }
+
+    /// Writes what happened to the files and to standard error, without the queues, and ends the
+    /// process. A sink that blocks is not waited for: half a server is worse than none.
+    pub(super) fn speak(&self, panic: &PanicHookInfo<'_>) -> ! {
+        if IS_SPEAKING.swap(true, Ordering::Relaxed) {
+            loop {
+                thread::park();
+            }
         }
+        let (done, is_done) = sync_channel(1);
+        if self.0.try_send((line_of(panic), done)).is_ok() {
+            // Out of time or not: it ends now.
+            let _ = is_done.recv_timeout(LAST_WORDS_TIME);
+        }
+        process::exit(EXIT_PANIC.into());
     }
-    let line = line_of(panic);
-    let (done, is_done) = sync_channel(1);
-    let words = Arc::clone(core);
-    let spoken = thread::Builder::new().name("last-words".to_owned()).spawn(move || {
-        write(&words, &line);
-        let _ = done.send(());
-    });
-    if spoken.is_ok() {
-        // Out of time or not: it ends now.
-        let _ = is_done.recv_timeout(LAST_WORDS_TIME);
-    }
-    process::exit(EXIT_PANIC.into());
 }
 
 fn line_of(panic: &PanicHookInfo<'_>) -> Line {
@@ -54,7 +79,7 @@ fn line_of(panic: &PanicHookInfo<'_>) -> Line {
     line
 }
 
-fn write(core: &Core, line: &Line) {
+fn write(core: &Core, stderr: &mut Stream, line: &Line) {
     if let Some(files) = &core.files {
         for path in [&files.error_path, &files.combined_path] {
             // Standard error has the line, too.
@@ -62,6 +87,5 @@ fn write(core: &Core, line: &Line) {
                 files::open(path).and_then(|mut file| file.write_all(line.as_json().as_bytes()));
         }
     }
-    let line = line.for_people(core.with_colours);
-    let _ = Stream::of(io::stderr()).and_then(|mut stream| stream.write_line(line.as_bytes()));
+    let _ = stderr.write_line(line.for_people(core.with_colours).as_bytes());
 }

@@ -13,15 +13,15 @@ mod files;
 mod flood;
 mod last_words;
 mod line;
+mod recent;
 mod sink;
 mod statistics;
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::fs;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -33,11 +33,13 @@ pub use last_words::EXIT_PANIC;
 pub use statistics::{DropReason, LogStatistics, Sink};
 
 use super::overview::LogLine;
-use crate::config::LogConfig;
-use crate::limits::{LOG_FINISH_TIME, LOG_RECENT_CHARACTERS_MAX, LOG_RECENT_LINES_MAX};
+use crate::config::{LogConfig, parse_filter};
+use crate::limits::{LOG_FINISH_TIME, LOG_RECENT_CHARACTERS_MAX};
 use files::RotatingFile;
 use flood::{FloodGate, Verdict};
+use last_words::LastWords;
 use line::Line;
+use recent::Recent;
 use sink::{Queue, Stream};
 
 /// How often the end of the process looks whether the sinks are done.
@@ -56,7 +58,7 @@ struct Core {
     started: Instant,
     statistics: Arc<LogStatistics>,
     gate: FloodGate<Metadata<'static>>,
-    recent: Mutex<VecDeque<Arc<LogLine>>>,
+    recent: Mutex<Recent>,
     with_colours: bool,
     stdout: Queue,
     stderr: Queue,
@@ -107,19 +109,17 @@ impl LogControl {
     /// Replaces the filter.
     ///
     /// # Errors
-    /// `filter` does not parse: nothing has changed.
+    /// `filter` does not parse or says nothing: nothing has changed.
     pub fn set_filter(&self, filter: &str) -> Result<(), String> {
-        let parsed = EnvFilter::builder()
-            .parse(filter)
-            .map_err(|error| format!("{filter:?} is no log filter: {error}"))?;
-        self.filter.reload(parsed).expect("the log lives as long as the process");
+        self.filter.reload(parse_filter(filter)?).expect("the log lives as long as the process");
         Ok(())
     }
 
-    /// The newest warnings and errors, the newest first; [`LOG_RECENT_LINES_MAX`] at most.
+    /// The newest warnings and errors, the newest first; `lines_max` at most. Half of these places
+    /// errors do not lose to warnings, which any stranger can cause.
     #[must_use]
-    pub fn recent(&self) -> Vec<LogLine> {
-        let lines: Vec<Arc<LogLine>> = self.core.lock_recent().iter().rev().cloned().collect();
+    pub fn recent(&self, lines_max: usize) -> Vec<LogLine> {
+        let lines = self.core.lock_recent().newest(lines_max);
         lines.into_iter().map(|line| LogLine::clone(&line)).collect()
     }
 
@@ -157,9 +157,13 @@ impl LogControl {
     }
 
     /// Has a thread that panics end the process at once, with [`EXIT_PANIC`] and one clear line.
-    pub fn end_on_panic(&self) {
-        let core = Arc::clone(&self.core);
-        std::panic::set_hook(Box::new(move |panic| last_words::speak(&core, panic)));
+    ///
+    /// # Errors
+    /// A sentence for the user: there can be no thread for that line.
+    pub fn end_on_panic(&self) -> Result<(), String> {
+        let last_words = LastWords::start(Arc::clone(&self.core)).map_err(no_thread)?;
+        std::panic::set_hook(Box::new(move |panic| last_words.speak(panic)));
+        Ok(())
     }
 
     /// Waits for the sinks to write what waits for them, [`LOG_FINISH_TIME`] at most: the last
@@ -176,7 +180,6 @@ impl LogControl {
 impl Core {
     fn start(config: &LogConfig, open_stderr: fn() -> io::Result<Stream>) -> Result<Self, String> {
         let statistics = Arc::new(LogStatistics::default());
-        let no_thread = |error| format!("cannot start the log: {error}");
         let stdout = Queue::start(Sink::Stdout, &statistics, || Stream::of(io::stdout()));
         let stderr = Queue::start(Sink::Stderr, &statistics, open_stderr);
         Ok(Self {
@@ -224,20 +227,17 @@ impl Core {
 
     fn remember(&self, line: &Line) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let line = Arc::new(LogLine {
+        let level = line.level();
+        let line = LogLine {
             timestamp: now.as_millis() as u64,
-            level: line.level().to_string(),
+            level: level.to_string(),
             target: line.target().to_owned(),
             message: line.text(LOG_RECENT_CHARACTERS_MAX),
-        });
-        let mut recent = self.lock_recent();
-        if recent.len() == LOG_RECENT_LINES_MAX {
-            recent.pop_front();
-        }
-        recent.push_back(line);
+        };
+        self.lock_recent().keep(level, line);
     }
 
-    fn lock_recent(&self) -> std::sync::MutexGuard<'_, VecDeque<Arc<LogLine>>> {
+    fn lock_recent(&self) -> MutexGuard<'_, Recent> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -295,6 +295,10 @@ impl<S: Subscriber> Layer<S> for Lines {
             core.report(Some(event.metadata()), suppressed);
         }
     }
+}
+
+fn no_thread(error: io::Error) -> String {
+    format!("cannot start the log: {error}")
 }
 
 /// A number with its thousands apart.

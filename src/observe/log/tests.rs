@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::limits::LOG_BURST_MAX;
+use crate::limits::{LOG_BURST_MAX, LOG_RECENT_LINES_MAX};
 
 /// A log with a folder of its own, removed at the end.
 struct Bench {
@@ -60,6 +60,7 @@ fn a_filter_takes_effect_at_once_also_where_nothing_was_written_before() {
         bench.log.set_filter("warn,ringwire::shard=debug").expect("it parses");
         say_debug();
         tracing::info!(target: "ringwire::hub", "unwanted");
+        assert!(bench.log.set_filter("").is_err_and(|error| error.contains("empty")));
         assert!(bench.log.set_filter("ringwire=loud").is_err_and(|error| error.contains("loud")));
         say_debug();
         assert!(bench.log.filter().contains("ringwire::shard=debug"));
@@ -80,16 +81,18 @@ fn errors_have_a_file_of_their_own_and_warnings_are_remembered_with_them() {
         tracing::trace!("details");
         assert_eq!(bench.messages("error.log"), ["broken"]);
         assert_eq!(bench.messages("combined.log"), ["broken", "refused", "ordinary", "details"]);
-        let recent = bench.log.recent();
+        let recent = bench.log.recent(LOG_RECENT_LINES_MAX);
         let texts: Vec<&str> = recent.iter().map(|line| line.message.as_str()).collect();
         assert_eq!(texts, ["refused user=\"eve\\nERROR\"", "broken shard=3"]);
         assert_eq!((recent[0].level.as_str(), recent[1].level.as_str()), ("WARN", "ERROR"));
         for number in 0..2 * LOG_RECENT_LINES_MAX {
             tracing::warn!(number, "{}", "x".repeat(1000));
         }
-        let recent = bench.log.recent();
+        let recent = bench.log.recent(LOG_RECENT_LINES_MAX);
         assert_eq!(recent.len(), LOG_RECENT_LINES_MAX);
-        assert!(recent.iter().all(|line| line.message.chars().count() == 300));
+        let (error, warnings) = recent.split_last().expect("there are lines");
+        assert_eq!(error.message, "broken shard=3", "warnings push out no error");
+        assert!(warnings.iter().all(|line| line.message.chars().count() == 300));
     });
 }
 
