@@ -163,12 +163,12 @@ impl Server {
         let Self { control, signals, mesh, counters, reports, listeners, admin, reload, .. } = self;
         let outcome = control.block_on(async {
             let (orders, received) = mpsc::channel(ORDERS_MAX);
-            let (handed_over, is_handed_over) = tokio::sync::watch::channel(false);
+            let (admin_is_over, is_over) = tokio::sync::watch::channel(false);
             let summary = Summary::new(self.summary, Arc::clone(&counters), log.clone());
             let manager = Notifier::from_environment();
             let config = reload.config();
             let inputs = Inputs { signals, reports, orders: received, config: config.clone() };
-            let mut watch = Watch::new(inputs, handed_over, summary, mesh, manager);
+            let mut watch = Watch::new(inputs, admin_is_over, summary, mesh, manager);
             watch.await_start().await?;
             tokio::spawn(watch_marks(Arc::clone(&watch.mesh), Arc::clone(&counters), config));
             let (mesh, manager) = (Arc::clone(&watch.mesh), watch.manager.clone());
@@ -178,7 +178,9 @@ impl Server {
                 log.say(format_args!("admin on http://{}", listener.local_addr()?));
                 let mesh = Arc::clone(&watch.mesh);
                 let operator = Operator { mesh, counters, log: log.clone(), orders };
-                admin.start(listener, operator, is_handed_over)?;
+                admin.start(listener, operator, is_over)?;
+            } else {
+                drop(is_over);
             }
             if let Some(inheritance) = self.inheritance {
                 take(inheritance, log);
