@@ -37,6 +37,10 @@ pub const ADMIN_CONNECTIONS_MAX: usize = 64;
 /// places pass 1280 strangers a second.
 pub const ADMIN_PLACE_TIME_MIN: Duration = Duration::from_millis(50);
 
+/// Connections that wait in the kernel for the admin listener: those of about a second, where all
+/// places are taken.
+pub const ADMIN_BACKLOG: i32 = 1024;
+
 /// How often it is looked for a place while all are taken.
 pub const ADMIN_PLACE_LOOK: Duration = Duration::from_millis(5);
 
