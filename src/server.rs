@@ -160,13 +160,13 @@ impl Server {
     fn serve(self, log: &LogControl) -> ExitCode {
         let Self { control, signals, mesh, counters, reports, listeners, admin, reload, .. } = self;
         let (orders, received) = mpsc::channel(ORDERS_MAX);
-        let (handed_over, is_handed_over) = tokio::sync::watch::channel(false);
+        let (admin_is_over, is_over) = tokio::sync::watch::channel(false);
         let config = reload.config();
         let manager = Notifier::from_environment();
         let inputs = Inputs { signals, reports, orders: received, config: config.clone() };
         let entered = control.enter();
         let summary = Summary::new(self.summary, Arc::clone(&counters), log.clone());
-        let mut watch = Watch::new(inputs, handed_over, summary, mesh, manager);
+        let mut watch = Watch::new(inputs, admin_is_over, summary, mesh, manager);
         let outcome = control.block_on(watch.await_start()).and_then(|()| {
             let mut door = Door::new(listeners, admin.as_ref().map(|(listener, _)| listener))?;
             match self.inheritance {
@@ -182,7 +182,9 @@ impl Server {
                 log.say(format_args!("admin on http://{}", listener.local_addr()?));
                 let mesh = Arc::clone(&watch.mesh);
                 let operator = Operator { mesh, counters, log: log.clone(), orders };
-                admin.start(listener, operator, is_handed_over)?;
+                admin.start(listener, operator, is_over)?;
+            } else {
+                drop(is_over);
             }
             log.say(format_args!("{} shards", watch.mesh.shards()));
             for address in door.addresses() {

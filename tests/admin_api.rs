@@ -334,6 +334,37 @@ fn a_user_is_told_to_go_on_all_shards() {
 }
 
 #[test]
+fn a_shard_that_hangs_keeps_nobody_else_from_being_sent_away() {
+    let (server, api) = start(&["--shards", "2"]);
+    let hanging = "1-";
+    let adas: Vec<ChatClient> = (0..40)
+        .map(|_| {
+            let mut client = ChatClient::open(server.address());
+            client.say(&json!({"type": "auth", "username": "ada"}));
+            client.hears(&Said::AuthSuccess { user_id: "ada".into() });
+            client
+        })
+        .collect();
+    let hang = json!({"shard": 1, "milliseconds": 6000});
+    assert_eq!(api.post("/api/debug/hang", &hang).status, 202);
+    let (later, now): (Vec<_>, Vec<_>) =
+        adas.into_iter().partition(|ada| ada.id.starts_with(hanging));
+    assert!(!later.is_empty() && !now.is_empty(), "they are on both shards");
+    let by_user = json!({"userId": "ada"});
+    let message = api.post("/api/disconnect", &by_user).refusal(503, "shard_unavailable");
+    assert!(message.contains(&format!("At least {} connections", now.len())), "{message}");
+    for mut ada in now {
+        expect_farewell(&mut ada, 1008, "disconnected by an operator");
+    }
+    wait_until(Duration::from_secs(20), || match api.get("/healthz").status {
+        200 => Ok(()),
+        status => Err(format!("{status}")),
+    });
+    let rest = api.post("/api/disconnect", &by_user).json();
+    assert_eq!(rest, json!({"disconnected": later.len()}));
+}
+
+#[test]
 fn farewells_use_codes_that_accuse_nobody() {
     let (server, api) = start(&["--shards", "1"]);
     for code in [1000, 1001, 1008, 1011, 1012, 1013, 3000, 4001, 4999] {

@@ -23,10 +23,11 @@ use ringwire::observe::EXIT_PANIC;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -378,25 +379,88 @@ fn the_filter_of_the_log_is_replaced_or_kept() {
     assert_eq!(in_force(), filter);
 }
 
+/// Peers that never finish their requests, or do not ask again, and come back as soon as they are
+/// sent away: three times as many as there are places.
 #[test]
 fn peers_that_dawdle_do_not_keep_operators_out() {
-    // More than there are places.
-    const DAWDLERS: usize = 100;
+    /// Far less than the 5 s that a head may take, or the 10 s of a body.
+    const SOON: Duration = Duration::from_secs(3);
+    const LONG: Duration = Duration::from_secs(60);
     let (_server, api) = start(&["--shards", "1"]);
-    let dawdlers: Vec<TcpStream> = (0..DAWDLERS)
-        .map(|_| {
-            let mut stream = TcpStream::connect(api.address).expect("the listener accepts");
-            stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: local").expect("it takes bytes");
-            stream
-        })
-        .collect();
-    assert_eq!(api.get("/readyz").status, 200);
-    for mut stream in dawdlers {
-        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a deadline can be set");
-        let mut rest = Vec::new();
-        // A reset is an end, too.
-        let ended = stream.read_to_end(&mut rest);
-        assert!(!matches!(&ended, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock));
+    let requests = [
+        "GET /healthz HTTP/1.1\r\nHost: local",
+        "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "POST /api/publish HTTP/1.1\r\nHost: localhost\r\nContent-Length: 40\r\n\
+         Content-Type: application/json\r\n\r\n{\"roomId\"",
+    ];
+    let (started, is_over) = (Instant::now(), AtomicBool::new(false));
+    let sent_away = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for number in 0..200 {
+            let (is_over, sent_away) = (&is_over, &sent_away);
+            scope.spawn(move || {
+                // To an end also where the test fails.
+                while !is_over.load(Ordering::Relaxed) && started.elapsed() < LONG {
+                    dawdle(api.address, requests[number % 3].as_bytes());
+                    sent_away.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        wait_until(Duration::from_secs(30), || match sent_away.load(Ordering::Relaxed) {
+            ..300 => Err("there is room for everybody".into()),
+            _ => Ok(()),
+        });
+        let asked: Vec<(u16, Duration)> = (0..5)
+            .map(|_| {
+                let before = Instant::now();
+                (api.get("/healthz").status, before.elapsed())
+            })
+            .collect();
+        is_over.store(true, Ordering::Relaxed);
+        assert!(asked.iter().all(|(status, time)| *status == 200 && *time < SOON), "{asked:?}");
+    });
+}
+
+/// Sends a request and waits to be sent away.
+fn dawdle(address: SocketAddr, request: &[u8]) {
+    let mut stream = TcpStream::connect(address).expect("the listener accepts");
+    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a deadline can be set");
+    // It may be sent away before it has sent anything; a reset is an end, too.
+    let ended = stream.write_all(request).and_then(|()| stream.read_to_end(&mut Vec::new()));
+    assert!(!matches!(&ended, Err(error) if error.kind() == ErrorKind::WouldBlock), "{ended:?}");
+}
+
+#[test]
+fn assets_have_one_type_and_the_policy() {
+    let (_server, api) = start(&["--shards", "1"]);
+    for (path, content_type) in [
+        ("/", "text/html; charset=utf-8"),
+        ("/dashboard.css", "text/css; charset=utf-8"),
+        ("/dashboard.js", "text/javascript; charset=utf-8"),
+        ("/dashboard_charts.js", "text/javascript; charset=utf-8"),
+        ("/dashboard_dom.js", "text/javascript; charset=utf-8"),
+        ("/dashboard_feed.js", "text/javascript; charset=utf-8"),
+        ("/dashboard_format.js", "text/javascript; charset=utf-8"),
+        ("/dashboard_shards.js", "text/javascript; charset=utf-8"),
+    ] {
+        let answer = api.get(path);
+        assert_eq!(answer.status, 200, "{path}");
+        assert_eq!(answer.headers("content-type"), [content_type], "{path}");
+        assert_eq!(answer.headers("x-content-type-options"), ["nosniff"], "{path}");
+        assert_eq!(answer.headers("cache-control"), ["no-cache"], "{path}");
+        let policies = answer.headers("content-security-policy");
+        assert!(matches!(&policies[..], [one] if one.starts_with("default-src 'none'")), "{path}");
+    }
+}
+
+#[test]
+fn what_is_no_request_gets_a_status_alone() {
+    let (_server, api) = start(&["--shards", "1"]);
+    let long = format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(9000));
+    let fields = format!("GET / HTTP/1.1\r\nHost: localhost\r\n{}\r\n", "x: y\r\n".repeat(64));
+    for (head, status) in [(&*long, 431), (&*fields, 431), ("GET\r\n\r\n", 400)] {
+        let answer = exchange(api.address, head.as_bytes());
+        assert_eq!((answer.status, answer.body.as_str()), (status, ""));
     }
 }
 

@@ -10,8 +10,9 @@ mod successor;
 
 use common::Server;
 use observed::wait_for_value;
-use raw::{End, RawClient, TEXT, close_frame};
+use raw::{CLOSE, End, PING, PONG, RawClient, TEXT, close_frame, request};
 use rustix::process::Signal;
+use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::linux::net::SocketAddrExt;
@@ -141,6 +142,45 @@ fn a_successor_that_fails_costs_nobody_anything() {
     let next = Server::start(&["--shards", "1", &take_over]);
     assert_eq!(client.read_close(), Some(1001));
     RawClient::open(next.address(), "/echo").echo("over there");
+}
+
+/// Opens the dashboard's feed.
+fn watch(admin: SocketAddr) -> RawClient {
+    let request = String::from_utf8(request("/api/feed", "")).expect("it is ASCII");
+    let mut feed = RawClient::connect(admin);
+    feed.send(request.replace("server.example.com", &admin.to_string()).as_bytes());
+    feed.expect_switch();
+    feed
+}
+
+/// The process that the next overview is of.
+fn watched_process(feed: &mut RawClient) -> u64 {
+    let frame = feed.read_frame().expect("the feed goes on");
+    assert_eq!(frame.first, TEXT, "nobody has been silent");
+    let overview: Value = serde_json::from_slice(&frame.payload).expect("it is an overview");
+    overview["pid"].as_u64().expect("it has a process")
+}
+
+#[test]
+fn who_watches_is_sent_to_the_next_server() {
+    let mut old = Server::start(&["--shards", "1", "--admin", "127.0.0.1:0", "--drain", "8s"]);
+    let admin = old.admin_address();
+    let mut feed = watch(admin);
+    assert_eq!(watched_process(&mut feed), u64::from(old.pid()));
+    // It never answers its Close frame and so keeps the old server there.
+    let _deaf = RawClient::open(old.address(), "/echo");
+    let take_over = format!("--take-over={}", old.address());
+    let new = Server::start(&["--shards", "1", "--admin", "127.0.0.1:0", &take_over]);
+    loop {
+        let frame = feed.read_frame().expect("a Close frame comes first");
+        match frame.first {
+            PING => feed.send_frame(PONG, &frame.payload),
+            CLOSE => break assert_eq!(frame.close_code(), Some(1001)),
+            first => assert_eq!(first, TEXT),
+        }
+    }
+    assert_eq!(watched_process(&mut watch(admin)), u64::from(new.pid()));
+    assert!(old.wait_for_exit(LONG).success());
 }
 
 #[test]

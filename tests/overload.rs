@@ -2,6 +2,8 @@
 //! served, and room that comes back is used.
 
 mod common;
+#[path = "common/http.rs"]
+mod http;
 #[path = "common/observed.rs"]
 mod observed;
 #[path = "common/raw.rs"]
@@ -12,6 +14,7 @@ mod reloading;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
+use http::Api;
 use observed::{resident_bytes, wait_for_value};
 use raw::{BINARY, RawClient, header_64, upgrade_request};
 use reloading::Reloading;
@@ -73,6 +76,9 @@ fn past_the_mark_of_memory_newcomers_come_again_later() {
     wait_for_value(admin, "overloaded", 1);
     assert_spread(&seconds_of_refusals(address));
     client.echo("served all the same");
+    let message = Api::new(admin).get("/readyz").refusal(503, "overloaded");
+    assert!(message.contains("--max-memory"), "{message}");
+    assert_eq!(Api::new(admin).get("/healthz").status, 200, "it needs no restart");
 
     site.reload_changes("max-message = '64MiB'\n", "max-memory");
     wait_for_value(admin, "overloaded", 0);
@@ -83,6 +89,7 @@ fn past_the_mark_of_memory_newcomers_come_again_later() {
 
     drop(hoarders);
     wait_for_value(admin, "overloaded", 0);
+    assert_eq!(Api::new(admin).get("/readyz").status, 200);
     RawClient::open(address, "/echo").echo("there is room again");
     client.echo("served to the end");
     let said = site.server.output();

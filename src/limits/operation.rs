@@ -18,15 +18,31 @@ pub const DISCONNECT_PLACES: usize = 4096;
 /// Connections of a user that a shard tells to go in one turn: at 10 µs each, 1 ms.
 pub const DISCONNECTED_PER_PART: u64 = 128;
 
-/// Longest time that an operator waits for all shards to answer. One that hangs for so long hangs.
+/// Longest time that an operator waits for a shard to answer. One that hangs for so long hangs.
 pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// Time after which shards that answer in parts are asked for no more of them. With the last part
+/// it is less than [`ADMIN_REQUEST_TIME`], so that who asked is told how far it went.
+pub const ANSWERS_TIME_MAX: Duration = Duration::from_secs(6);
 
 /// How often it is looked whether a shard has begun a turn.
 pub const HEALTH_LOOK: Duration = Duration::from_millis(5);
 
 /// Connections of the admin listener at once, 16 KiB and a body each: scrapers, probes, a few
-/// people. Who comes later waits in the kernel's queue.
+/// people. Who comes later gets the place of one that keeps the server waiting.
 pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+
+/// Time that a connection of the admin listener keeps the server waiting before it may lose its
+/// place to somebody new: what a request takes to follow its connection, on a busy host too. So 64
+/// places pass 1280 strangers a second.
+pub const ADMIN_PLACE_TIME_MIN: Duration = Duration::from_millis(50);
+
+/// Connections that wait in the kernel for the admin listener: those of about a second, where all
+/// places are taken.
+pub const ADMIN_BACKLOG: i32 = 1024;
+
+/// How often it is looked for a place while all are taken.
+pub const ADMIN_PLACE_LOOK: Duration = Duration::from_millis(5);
 
 /// Bytes of the body of a request to the admin listener: the largest, a publication, has 13 KiB
 /// with every character escaped.
@@ -141,6 +157,10 @@ pub const WATCHERS_MAX: usize = 64;
 /// What a watcher may take to read and to answer a ping. Twice this after its last word it is
 /// dropped: TCP has then repeated itself several times.
 pub const WATCHER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the end of the process waits for the admin listener to take leave of its peers: one round
+/// of writes, and no time for who does not read.
+pub const FAREWELL_TIME: Duration = Duration::from_millis(500);
 
 /// Bytes of a message of a watcher. None is expected, and none is listened to.
 pub const WATCHER_MESSAGE_BYTES_MAX: usize = 4096;

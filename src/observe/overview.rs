@@ -3,8 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The server at one moment. Rates are of the second before it, latencies of the ten seconds before
-/// it, or of as long as somebody has asked; totals count from the start of the process.
+/// The server at one moment. Rates are of the second before it, latencies of
+/// [`latency_seconds`](Self::latency_seconds); totals count from the start of the process.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Overview {
@@ -28,6 +28,8 @@ pub struct Overview {
     pub totals: Flows<u64>,
     /// Per second.
     pub rates: Flows<f64>,
+    /// How many seconds before it the latencies are of: ten, or as long as somebody has asked.
+    pub latency_seconds: f64,
     /// From accept to 101.
     pub handshake: Percentiles,
     /// One turn of a shard's loop.
@@ -38,7 +40,7 @@ pub struct Overview {
     pub outbound_delay: Percentiles,
     /// In the order of their numbers.
     pub shards: Vec<ShardOverview>,
-    /// Memory of the process and of the kernel for it.
+    /// Memory of the process, and of the kernel for the host's sockets.
     pub memory: MemoryOverview,
     /// Rooms that have members.
     pub rooms: u64,
@@ -152,7 +154,8 @@ pub struct MemoryOverview {
     pub resident_bytes: u64,
     /// The same per connection; 0 without any.
     pub resident_bytes_per_connection: f64,
-    /// Buffers of all TCP sockets in the network namespace, in bytes.
+    /// Buffers of all TCP sockets of the host, not of this server alone, in bytes: of its network
+    /// namespace, where it has one of its own.
     pub kernel_socket_bytes: u64,
 }
 

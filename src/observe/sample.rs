@@ -79,6 +79,7 @@ impl Sample {
             handshakes_in_progress: sum(counters, |shard| shard.handshakes_in_progress.get()),
             totals: self.totals,
             rates: self.totals.zip(last.totals, rate),
+            latency_seconds: self.at.duration_since(first.at).as_secs_f64(),
             handshake: percentiles(&self.handshake, &first.handshake),
             turn: percentiles(&self.turn, &first.turn),
             fan_out: percentiles(&self.fan_out, &first.fan_out),

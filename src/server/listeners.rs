@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use crate::limits::LISTEN_BACKLOG;
+use crate::limits::{ADMIN_BACKLOG, LISTEN_BACKLOG};
 use crate::ring::socket;
 
 /// Every listening socket of the process. It keeps them open in the table of descriptors that the
@@ -94,6 +94,9 @@ pub(super) fn open_admin(
             io::Error::new(error.kind(), message)
         })?,
     };
+    // The 128 of the standard library are full at once where many come back at once, and then the
+    // kernel makes who comes wait for seconds.
+    rustix::net::listen(&listener, ADMIN_BACKLOG)?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }

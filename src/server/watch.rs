@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 use super::Report;
 use super::successor::{Door, HandedOver, Program};
 use crate::config::Config;
-use crate::limits::HANDOVER_TIME;
+use crate::limits::{FAREWELL_TIME, HANDOVER_TIME};
 use crate::mesh::{DrainPlan, Mesh};
 use crate::observe::{Order, Summary};
 use crate::systemd::Notifier;
@@ -67,7 +67,8 @@ pub(super) struct Inputs {
 /// The control thread of a server.
 pub(super) struct Watch {
     inputs: Inputs,
-    handed_over: watch::Sender<bool>,
+    /// The admin listener is another process's, or nobody's.
+    admin_is_over: watch::Sender<bool>,
     summary: Summary,
     pub(super) mesh: Arc<Mesh>,
     pub(super) manager: Notifier,
@@ -85,14 +86,14 @@ pub(super) struct Watch {
 impl Watch {
     pub(super) const fn new(
         inputs: Inputs,
-        handed_over: watch::Sender<bool>,
+        admin_is_over: watch::Sender<bool>,
         summary: Summary,
         mesh: Arc<Mesh>,
         manager: Notifier,
     ) -> Self {
         Self {
             inputs,
-            handed_over,
+            admin_is_over,
             summary,
             mesh,
             manager,
@@ -158,7 +159,14 @@ impl Watch {
             }
         }
         tracing::info!("drained");
+        self.end_admin().await;
         Ok(())
+    }
+
+    /// Lets the admin listener take leave of those who watched to the end.
+    async fn end_admin(&self) {
+        let _ = self.admin_is_over.send(true);
+        let _ = timeout(FAREWELL_TIME, self.admin_is_over.closed()).await;
     }
 
     /// Asks every shard to let everybody go, unless they were asked before.
@@ -222,7 +230,7 @@ impl Watch {
                 }
                 self.drain(door, true);
                 // Nobody listens where there is no admin listener.
-                let _ = self.handed_over.send(true);
+                let _ = self.admin_is_over.send(true);
                 // The door is closed: the end of the stream says so.
                 drop(stream);
             }

@@ -53,7 +53,8 @@ impl Shard {
     }
 
     fn disconnect_user(&mut self, user: &str, from: usize, farewell: &Farewell) -> Disconnected {
-        let end = from.saturating_add(DISCONNECT_PLACES).min(self.slots.capacity());
+        let reach = self.slots.reach() as usize;
+        let end = from.saturating_add(DISCONNECT_PLACES).min(reach);
         let mut count = 0;
         for index in from..end {
             let Some(key) = self.slots.key_at(index as u32) else { continue };
@@ -66,7 +67,7 @@ impl Shard {
                 }
             }
         }
-        Disconnected { count, next: (end < self.slots.capacity()).then_some(end) }
+        Disconnected { count, next: (end < reach).then_some(end) }
     }
 
     /// Begins the closing handshake of a connection; says whether there was one to end.

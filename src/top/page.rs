@@ -95,7 +95,7 @@ fn latencies(overview: &Overview) -> Vec<String> {
     };
     let heads = ["p50", "p90", "p99", "p99.9", "max", "count"].map(str::to_owned);
     vec![
-        row("last 10 s", heads),
+        row(&format!("last {:.0} s", overview.latency_seconds), heads),
         times("handshake", &overview.handshake),
         times("turn", &overview.turn),
         times("fan-out", &overview.fan_out),
@@ -106,7 +106,7 @@ fn latencies(overview: &Overview) -> Vec<String> {
 fn memory(overview: &Overview) -> String {
     let memory = &overview.memory;
     format!(
-        "memory       {} resident, {} per connection; {} in kernel sockets",
+        "memory       RSS {}, {}/connection; all TCP sockets of the host {}",
         bytes(memory.resident_bytes as f64),
         bytes(memory.resident_bytes_per_connection),
         bytes(memory.kernel_socket_bytes as f64)

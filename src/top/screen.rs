@@ -1,7 +1,9 @@
 //! The terminal: its other screen, its size, its keys, and all of it as it was at the end.
 
 use std::io::{self, IsTerminal, Read, Write};
-use std::thread;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::{panic, thread};
 
 use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetwinsize, tcsetattr,
@@ -27,10 +29,13 @@ pub(super) fn size() -> Option<(usize, usize)> {
         .then(|| (usize::from(size.ws_col), usize::from(size.ws_row)))
 }
 
-/// The other screen of the terminal, until it is dropped.
-pub(super) struct Screen {
+/// The other screen of the terminal, until it is dropped or the program panics.
+pub(super) struct Screen(Arc<Terminal>);
+
+struct Terminal {
     /// How keys were read before.
     before: Option<Termios>,
+    is_left: AtomicBool,
 }
 
 impl Screen {
@@ -47,7 +52,15 @@ impl Screen {
             modes.special_codes[SpecialCodeIndex::VTIME] = 0;
             tcsetattr(io::stdin(), OptionalActions::Flush, &modes)?;
         }
-        let screen = Self { before };
+        let terminal = Arc::new(Terminal { before, is_left: AtomicBool::new(false) });
+        let screen = Self(Arc::clone(&terminal));
+        // A panic may end the process without dropping anything, and its message is for the screen
+        // of before.
+        let usual = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            terminal.leave();
+            usual(panic);
+        }));
         write(ENTER)?;
         Ok(screen)
     }
@@ -68,8 +81,19 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // A terminal that is gone needs nothing back.
-        let _ = write(LEAVE);
+        self.0.leave();
+    }
+}
+
+impl Terminal {
+    /// Makes the terminal as it was, once.
+    fn leave(&self) {
+        if self.is_left.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        // A terminal that is gone needs nothing back. Not through the buffer of standard output:
+        // who panics may have it.
+        let _ = rustix::io::write(io::stdout(), LEAVE);
         if let Some(before) = &self.before {
             let _ = tcsetattr(io::stdin(), OptionalActions::Flush, before);
         }

@@ -209,9 +209,6 @@ function showMemory(memory, connections) {
   show("memory-each", bytes(each), each ?? 0);
   show("memory-resident", bytes(memory.residentBytes), memory.residentBytes);
   show("memory-kernel", bytes(memory.kernelSocketBytes), memory.kernelSocketBytes);
-  const kernelEach = connections > 0 ? memory.kernelSocketBytes / connections : null;
-  const figures = `${bytes(each)} resident and ${bytes(kernelEach)} in kernel sockets`;
-  setText(part["memory-kernel-each"], `Per connection: ${figures}.`);
 }
 
 function showLosses(rates) {
@@ -235,6 +232,9 @@ function showLatencies(now) {
     return [head, ...["p50", "p90", "p99", "p999", "max"].map(cell)];
   });
   fillTable(part.latency.tBodies[0], rows);
+  for (const id of ["latency-span", "delay-span"]) {
+    show(id, `${Math.round(now.latencySeconds)} s`, now.latencySeconds);
+  }
 }
 
 function showShards(shards) {
@@ -331,7 +331,7 @@ charts.add(part["chart-memory"], {
   label: "Memory",
   series: [
     { figure: "resident", name: "Resident", colour: 2 },
-    { figure: "kernel", name: "Kernel sockets", colour: 3 },
+    { figure: "kernel", name: "All TCP sockets of the host", colour: 3 },
   ],
   format: bytes,
   exactly: exactBytes,

@@ -121,6 +121,7 @@ async function showsFigures(page, server) {
   assert.match((await texts("messages-out"))[0], /^\d\.\d\d\u202fM\/s$/);
   assert.match((await texts("memory-each"))[0], /^3\.\d\d\u202fKiB$/);
   assert.equal(await page.title(), "235\u202fk connections · ringwire");
+  assert.deepEqual(await texts("latency-span", "delay-span"), ["10 s", "10 s"]);
   const latencies = await table(page, "latency");
   const sent = makeOverview({ ...server.plan, number: 3 });
   const names = latencies.map(([name]) => name);

@@ -127,6 +127,7 @@ export function makeOverview({ number, shards, connections, hostile = "", timest
     handshakesInProgress: 12,
     totals,
     rates,
+    latencySeconds: 10.001,
     handshake: times(0.00042, 5),
     turn: times(0.000021, 6),
     fanOut: times(0.0000085, 7),

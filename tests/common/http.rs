@@ -108,9 +108,13 @@ impl Answer {
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<String> {
-        self.head.lines().skip(1).find_map(|line| {
-            let (found, value) = line.split_once(':')?;
-            found.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
-        })
+        self.headers(name).into_iter().next()
+    }
+
+    /// All values of a header.
+    pub(crate) fn headers(&self, name: &str) -> Vec<String> {
+        let lines = self.head.lines().skip(1).filter_map(|line| line.split_once(':'));
+        let found = lines.filter(|(found, _)| found.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.trim().to_owned()).collect()
     }
 }

@@ -101,12 +101,18 @@ async fn disconnect_user(
         let whom = Whom::User(user.clone(), from);
         Ask::Disconnect(Farewell { whom, code, reason: reason.clone() }, answer)
     };
-    ask_in_parts(operator, question, |part| {
+    let asked = ask_in_parts(operator, question, |part| {
         count += part.count;
         part.next
-    })
-    .await?;
-    Ok(count)
+    });
+    match asked.await {
+        Ok(()) => Ok(count),
+        // A shard may have begun its part when the wait for it ended.
+        Err(error) => Err(ApiError::unavailable(
+            "shard_unavailable",
+            format!("{error}. At least {count} connections were told to go: ask again"),
+        )),
+    }
 }
 
 /// Codes that an endpoint may send for reasons of its own (RFC 6455 section 7.4.1 and the registry

@@ -14,11 +14,12 @@ use axum::response::{IntoResponse, Response};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, interval_at, timeout};
 
 use super::Operator;
 use super::error::ApiError;
+use super::serve::is_true;
 use crate::limits::{FRAGMENTS_MAX, WATCHER_MESSAGE_BYTES_MAX, WATCHER_PATIENCE, WATCHERS_MAX};
 use crate::observe::sampler::{Latest, Overviews};
 use crate::protocol::upgrade::{
@@ -41,13 +42,14 @@ const LIMITS: Limits =
 pub(super) struct Feed {
     overviews: Overviews,
     places: Arc<Semaphore>,
+    is_over: watch::Receiver<bool>,
 }
 
 impl Feed {
-    /// To be called inside the runtime.
-    pub(super) fn start(operator: &Operator) -> Self {
+    /// To be called inside the runtime. Who watches is sent away when `is_over` becomes true.
+    pub(super) fn start(operator: &Operator, is_over: watch::Receiver<bool>) -> Self {
         let overviews = Overviews::start(operator.clone());
-        Self { overviews, places: Arc::new(Semaphore::new(WATCHERS_MAX)) }
+        Self { overviews, places: Arc::new(Semaphore::new(WATCHERS_MAX)), is_over }
     }
 }
 
@@ -75,7 +77,7 @@ pub(super) async fn watch(
     tokio::spawn(async move {
         // Who leaves before or after is no fault of this server.
         if let Ok(stream) = upgrade.await {
-            let _ = Watcher::new(stream).run(feed.overviews.watch()).await;
+            let _ = Watcher::new(stream).run(feed.overviews.watch(), feed.is_over).await;
         }
         drop(place);
     });
@@ -135,15 +137,19 @@ impl Watcher {
     }
 
     /// Tells every overview until one side closes, or the watcher has read nothing for too long.
-    async fn run(mut self, mut overviews: Latest) -> io::Result<()> {
+    async fn run(
+        mut self,
+        mut overviews: Latest,
+        mut is_over: watch::Receiver<bool>,
+    ) -> io::Result<()> {
         let mut heartbeat = interval_at(Instant::now() + WATCHER_PATIENCE, WATCHER_PATIENCE);
         let mut chunk = [0; 4096];
         while !self.is_closed {
             tokio::select! {
-                changed = overviews.changed() => match changed {
-                    Ok(()) => self.tell(&mut overviews),
-                    Err(_) => self.close(CloseCode::GOING_AWAY, "the server is going away"),
-                },
+                () = is_true(&mut is_over) => {
+                    self.close(CloseCode::GOING_AWAY, "the server is going away");
+                }
+                Ok(()) = overviews.changed() => self.tell(&mut overviews),
                 count = self.stream.read(&mut chunk) => match count? {
                     0 => return Ok(()),
                     count => self.hear(&mut chunk[..count]),

@@ -6,6 +6,7 @@ mod error;
 mod feed;
 mod guard;
 mod health;
+mod places;
 mod rooms;
 mod serve;
 mod shards;
@@ -76,8 +77,9 @@ impl Admin {
         Ok(Self { runtime, token })
     }
 
-    /// Serves `listener` on a thread of its own until `handed_over` becomes true: then it accepts
-    /// no more, and leaves the listener to the process that took it over.
+    /// Serves `listener` on a thread of its own until `is_over` becomes true: then it accepts no
+    /// more, takes leave of everybody, and drops the receiver when that is done. The listener is
+    /// left to the process that took it over, if one did.
     ///
     /// # Errors
     /// When the thread cannot be made.
@@ -85,7 +87,7 @@ impl Admin {
         self,
         listener: TcpListener,
         operator: Operator,
-        handed_over: watch::Receiver<bool>,
+        is_over: watch::Receiver<bool>,
     ) -> io::Result<()> {
         let Self { runtime, token } = self;
         let address = listener.local_addr()?;
@@ -98,7 +100,8 @@ impl Admin {
         thread::Builder::new().name("admin".to_owned()).spawn(move || {
             let served = runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener)?;
-                serve::serve(listener, router(operator, token), handed_over).await;
+                let router = router(operator, token, is_over.clone());
+                serve::serve(listener, router, is_over).await;
                 io::Result::Ok(())
             });
             if let Err(error) = served {
@@ -110,8 +113,8 @@ impl Admin {
 }
 
 /// To be called inside the runtime.
-fn router(operator: Operator, token: Option<AdminToken>) -> Router {
-    let feed = Feed::start(&operator);
+fn router(operator: Operator, token: Option<AdminToken>, is_over: watch::Receiver<bool>) -> Router {
+    let feed = Feed::start(&operator, is_over);
     let routes = routes().into_iter();
     let router = routes.fold(Router::new(), |router, (path, methods)| router.route(path, methods));
     router
@@ -153,8 +156,9 @@ async fn page(method: Method, uri: Uri) -> Result<impl IntoResponse, ApiError> {
     let asset = web::dashboard_asset(uri.path()).filter(|_| is_read).ok_or_else(|| {
         ApiError::not_found("there is nothing here: GET /openapi.json tells what there is")
     })?;
-    let type_of_it = AppendHeaders([(CONTENT_TYPE, asset.content_type)]);
-    Ok((type_of_it, AppendHeaders(web::headers()), asset.body.as_bytes()))
+    // Bytes have a type of their own, which this one replaces.
+    let content_type = [(CONTENT_TYPE, asset.content_type)];
+    Ok((AppendHeaders(web::headers()), content_type, asset.body.as_bytes()))
 }
 
 async fn metrics(State(operator): State<Operator>) -> impl IntoResponse {
@@ -185,6 +189,16 @@ mod tests {
         let served: BTreeSet<&str> =
             routes().iter().map(|(path, _)| *path).filter(is_public).collect();
         assert_eq!(described, served);
+    }
+
+    #[test]
+    fn every_operation_tells_of_the_errors_that_all_have() {
+        let description: Value = serde_json::from_str(OPENAPI).expect("it is JSON");
+        let paths = description["paths"].as_object().expect("it has paths");
+        for operation in paths.values().flat_map(|path| path.as_object().expect("operations")) {
+            let common = &operation.1["responses"]["default"]["$ref"];
+            assert_eq!(common, "#/components/responses/Refused", "{operation:?}");
+        }
     }
 
     #[test]

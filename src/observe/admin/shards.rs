@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Operator;
 use crate::hub::{RoomFigures, RoomName, RoomsQuery, rank_rooms};
-use crate::limits::{ANSWER_TIME_MAX, ROOMS_LISTED_PER_TURN};
+use crate::limits::{ANSWER_TIME_MAX, ANSWERS_TIME_MAX, ROOMS_LISTED_PER_TURN};
 use crate::mesh::{AnswerTo, Ask, Envelope};
 
 /// A shard has not answered.
@@ -17,6 +17,8 @@ pub enum AskError {
     Full(usize),
     /// Not in time.
     Silent(usize),
+    /// All have answered, but have more to do than there was time for.
+    Unfinished,
 }
 
 /// The rooms of all shards whose names begin with a prefix.
@@ -80,24 +82,36 @@ pub(super) async fn ask<T>(
 /// place, and `take` says where the next one begins.
 ///
 /// # Errors
-/// When one does not answer within [`ANSWER_TIME_MAX`]. Some of the others may have done what was
-/// asked.
+/// When one does not answer for a part within [`ANSWER_TIME_MAX`], or when there are more parts
+/// after [`ANSWERS_TIME_MAX`]. What was answered until then has been taken.
 pub(super) async fn ask_in_parts<T>(
     operator: &Operator,
     question: impl Fn(usize, AnswerTo<T>) -> Ask,
     mut take: impl FnMut(T) -> Option<usize>,
 ) -> Result<(), AskError> {
-    let deadline = Instant::now() + ANSWER_TIME_MAX;
+    let end = Instant::now() + ANSWERS_TIME_MAX;
     let mut parts: Vec<(usize, usize)> =
         (0..operator.mesh.shards()).map(|shard| (shard, 0)).collect();
     while !parts.is_empty() {
-        let mut asked = Vec::with_capacity(parts.len());
-        for (shard, from) in parts.drain(..) {
-            asked.push((shard, send(operator, shard, |answer| question(from, answer))?));
+        if Instant::now() > end {
+            return Err(AskError::Unfinished);
         }
+        let deadline = Instant::now() + ANSWER_TIME_MAX;
+        let ask = |(shard, from)| (shard, send(operator, shard, |answer| question(from, answer)));
+        let asked: Vec<_> = parts.drain(..).map(ask).collect();
+        let mut failed = None;
         for (shard, answer) in asked {
-            let next = take(await_answer(shard, answer, deadline).await?);
-            parts.extend(next.map(|from| (shard, from)));
+            let answer = match answer {
+                Ok(answer) => await_answer(shard, answer, deadline).await,
+                Err(error) => Err(error),
+            };
+            match answer {
+                Ok(part) => parts.extend(take(part).map(|from| (shard, from))),
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        if let Some(error) = failed {
+            return Err(error);
         }
     }
     Ok(())
@@ -137,6 +151,10 @@ impl fmt::Display for AskError {
                 formatter,
                 "shard {shard} did not answer within {ANSWER_TIME_MAX:?}: it is overloaded, hangs \
                  or ends; see /healthz and the log"
+            ),
+            Self::Unfinished => write!(
+                formatter,
+                "the shards were not done within {ANSWERS_TIME_MAX:?}: they have much else to do"
             ),
         }
     }
