@@ -105,7 +105,7 @@ impl Watch {
         }
     }
 
-    /// Waits until every shard accepts.
+    /// Waits until every shard is ready to accept.
     pub(super) async fn await_start(&mut self) -> io::Result<()> {
         while self.running < self.mesh.shards() {
             match self.inputs.reports.recv().await {
@@ -142,7 +142,7 @@ impl Watch {
                 Some(Order::Drain) = self.inputs.orders.recv() => {
                     self.drain(&mut door, false);
                 }
-                knock = door.knocked(), if self.handover.is_none() => self.let_in(&door, knock),
+                knock = door.knocked(), if self.handover.is_none() => self.let_in(&mut door, knock),
                 handed = ended(&mut self.handover) => {
                     self.handover = None;
                     self.on_handover(handed, &mut door);
@@ -206,10 +206,14 @@ impl Watch {
     }
 
     /// Hands over to who has knocked; who knocks meanwhile waits.
-    fn let_in(&mut self, door: &Door, knock: io::Result<UnixStream>) {
+    fn let_in(&mut self, door: &mut Door, knock: io::Result<UnixStream>) {
         match knock {
             Ok(stream) => self.handover = Some(door.hand_over(stream)),
-            Err(error) => tracing::warn!("a successor has knocked, but: {error}"),
+            Err(error) => {
+                // It would fail again at once, and again.
+                tracing::error!("this server cannot be taken over any more: {error}");
+                door.close();
+            }
         }
     }
 
