@@ -122,7 +122,6 @@ impl Server {
             (0..shards).map(|_| ShardCounters::default()).collect();
         let (reporter, reports) = mpsc::unbounded_channel();
         let allowed = connections_allowed(descriptors);
-        let hasher = mesh.hasher().clone();
         let passwords = passwords(config.access.auth, &mesh)?;
         let settings = reload.settings();
         for number in 0..shards {
@@ -132,9 +131,8 @@ impl Server {
                 listeners: listeners.of_shard(number),
                 root: endpoint(config.app),
                 connections_possible: allowed,
-                hasher: hasher.clone(),
                 passwords: passwords.clone(),
-                epoch: Epoch(hasher.hash_one(number)),
+                epoch: Epoch(mesh.hasher().hash_one(number)),
                 settings: Arc::clone(&settings),
                 mesh: Arc::clone(&mesh),
                 counters: Arc::clone(&counters),

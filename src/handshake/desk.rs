@@ -398,7 +398,7 @@ impl Desk {
     pub(super) fn adopt(&self, adoption: Adoption) {
         let mut adopted = self.adopted.borrow_mut();
         if adopted.is_empty() {
-            self.mesh.wake(self.shard).ring();
+            self.ring();
         }
         adopted.push(adoption);
     }

@@ -154,7 +154,7 @@ impl Shard {
             wheel: Wheel::new(WHEEL_SLOTS),
             exchange: Exchange::new(
                 workshop(&plan.settings),
-                Rooms::new(shards, plan.hasher),
+                Rooms::new(shards, plan.mesh.hasher().clone()),
                 Chat::new(plan.number, Arc::clone(&plan.settings.access), plan.settings.rates),
                 plan.passwords,
                 plan.counters,

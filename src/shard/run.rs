@@ -1,6 +1,5 @@
 //! The thread of a shard: its processor, its descriptors, its host, and the loop of turns.
 
-use std::collections::hash_map::RandomState;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -32,8 +31,6 @@ pub struct ShardPlan {
     pub root: Endpoint,
     /// Connections that it could take; the settings may say fewer.
     pub connections_possible: usize,
-    /// What finds the home of a room; the same for all shards.
-    pub hasher: RandomState,
     /// Where passwords are checked.
     pub passwords: Option<Arc<Passwords>>,
     /// Where the epochs of the rooms whose home it is begin to count.
