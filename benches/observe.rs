@@ -75,7 +75,7 @@ fn reading(criterion: &mut Criterion) {
     let mesh = ringwire::mesh::Mesh::new(shards.len()).expect("the host has descriptors");
     let mut group = criterion.benchmark_group("observe");
     group.bench_function("exposition of 4 shards", |bencher| {
-        bencher.iter(|| exposition(&shards, &mesh));
+        bencher.iter(|| exposition(&shards, &mesh, None));
     });
     group.bench_function("snapshot", |bencher| bencher.iter(|| shards[0].turn_time.snapshot()));
 }

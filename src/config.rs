@@ -5,6 +5,7 @@
 
 mod access;
 mod changes;
+mod cluster;
 mod log;
 mod source;
 mod top;
@@ -23,6 +24,7 @@ use serde::Deserialize;
 
 pub use access::{AccessConfig, ChatConfig};
 pub use changes::Changes;
+pub use cluster::ClusterConfig;
 pub use log::LogConfig;
 pub(crate) use log::parse_filter;
 pub use source::Source;
@@ -77,6 +79,8 @@ pub struct Config {
     pub access: AccessConfig,
     /// What a member of the chat may do, and what the chat keeps.
     pub chat: ChatConfig,
+    /// How rooms are shared with other nodes.
+    pub cluster: ClusterConfig,
 }
 
 impl Default for Config {
@@ -97,6 +101,7 @@ impl Default for Config {
             log: LogConfig::default(),
             access: AccessConfig::default(),
             chat: ChatConfig::default(),
+            cluster: ClusterConfig::default(),
         }
     }
 }
@@ -272,6 +277,34 @@ struct Settings {
     #[arg(long, value_name = "DURATION")]
     #[serde(deserialize_with = "scalar")]
     history_age: Option<Span>,
+    /// Share rooms with other nodes over this Redis, such as redis://127.0.0.1:6379; repeatable
+    #[arg(long, value_name = "URL")]
+    redis: Option<Vec<String>>,
+    /// What this node is called in logs and metrics [default: the host name]
+    #[arg(long, value_name = "ID")]
+    node_id: Option<String>,
+    /// User of Redis [default: that of the URL]
+    #[arg(long, value_name = "NAME")]
+    redis_user: Option<String>,
+    /// File with the password of Redis [default: RINGWIRE_REDIS_PASSWORD, or that of the URL]
+    #[arg(long, value_name = "FILE")]
+    redis_password_file: Option<PathBuf>,
+    /// PEM file with the certificates that rediss:// trusts [default: those of the host]
+    #[arg(long, value_name = "FILE")]
+    redis_ca: Option<PathBuf>,
+    /// What all keys and channels begin with [default: ringwire]
+    #[arg(long, value_name = "PREFIX")]
+    redis_prefix: Option<String>,
+    /// Probe Redis that often; an outage is seen within twice that [default: 1s]
+    #[arg(long, value_name = "DURATION")]
+    #[serde(deserialize_with = "scalar")]
+    redis_probe: Option<Span>,
+    /// How rooms that span nodes are run [default: sequenced]
+    #[arg(long)]
+    room_mode: Option<cluster::Mode>,
+    /// Run rooms whose names begin so as fast ones; repeatable
+    #[arg(long, value_name = "PREFIX")]
+    fast_rooms: Option<Vec<String>>,
 }
 
 impl Settings {
@@ -308,6 +341,15 @@ impl Settings {
             rate_bytes: self.rate_bytes.or(other.rate_bytes),
             history_messages: self.history_messages.or(other.history_messages),
             history_age: self.history_age.or(other.history_age),
+            redis: self.redis.or(other.redis),
+            node_id: self.node_id.or(other.node_id),
+            redis_user: self.redis_user.or(other.redis_user),
+            redis_password_file: self.redis_password_file.or(other.redis_password_file),
+            redis_ca: self.redis_ca.or(other.redis_ca),
+            redis_prefix: self.redis_prefix.or(other.redis_prefix),
+            redis_probe: self.redis_probe.or(other.redis_probe),
+            room_mode: self.room_mode.or(other.room_mode),
+            fast_rooms: self.fast_rooms.or(other.fast_rooms),
         }
     }
 
@@ -317,10 +359,12 @@ impl Settings {
         let access = AccessConfig::of(&self)?;
         let chat = ChatConfig::of(&self)?;
         let log = LogConfig::of(&self)?;
+        let cluster = ClusterConfig::of(&self)?;
         let config = Config {
             access,
             chat,
             log,
+            cluster,
             listen: self.listen.unwrap_or(default.listen),
             shards: self.shards,
             app: self.app.unwrap_or(default.app),

@@ -15,6 +15,7 @@
 //! | [`mesh`] | the road between threads | `settings`, `hub`, `security`, `ring` |
 //! | [`access_files`] | reads keys and passwords | `config`, `security` |
 //! | [`password_checker`] | the thread that checks passwords | `security` |
+//! | [`cluster`] | rooms that span nodes, over Redis | `config`, `hub`, `mesh` |
 //! | [`handshake`] | accept to 101, async on tokio-uring | all above |
 //! | [`shard`] | one core: the turn | all above |
 //! | [`observe`] | counters, the log and the admin listener | `connection`, `config` |
@@ -29,6 +30,7 @@
 pub mod access_files;
 pub mod app;
 pub mod check;
+pub mod cluster;
 pub mod collections;
 pub mod config;
 pub mod connection;

@@ -1,9 +1,11 @@
 //! Every bound of the program, each with the reason for its value.
 
+mod cluster;
 mod operation;
 
 use std::time::Duration;
 
+pub use cluster::*;
 pub use operation::*;
 
 /// Bytes of a request head, request line included. A browser with cookies stays under 4 KiB;

@@ -6,7 +6,7 @@ mod listeners;
 mod successor;
 mod watch;
 
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::TcpListener;
 use std::num::NonZeroUsize;
@@ -21,8 +21,10 @@ use tokio::sync::mpsc;
 use crate::access_files::load_admin_token;
 use crate::app::Endpoint;
 use crate::check::EXIT_CANNOT_RUN;
+use crate::cluster::{Cluster, ClusterThread};
 use crate::config::{Config, DefaultApp, Source};
 use crate::hub::Epoch;
+use crate::hub::span::NodeId;
 use crate::limits::{
     CONNECTIONS_OF_SHARD_MAX, DESCRIPTOR_RESERVE, ORDERS_MAX, PASSWORD_ANSWER_ATTEMPTS,
     PASSWORD_ANSWER_PAUSE,
@@ -84,6 +86,7 @@ struct Server {
     summary: Option<Duration>,
     reload: Reload,
     hangups: Signal,
+    cluster: Option<ClusterThread>,
 }
 
 impl Server {
@@ -123,6 +126,7 @@ impl Server {
         let (reporter, reports) = mpsc::unbounded_channel();
         let allowed = connections_allowed(descriptors);
         let passwords = passwords(config.access.auth, &mesh)?;
+        let cluster = cluster(config)?;
         let settings = reload.settings();
         for number in 0..shards {
             let plan = ShardPlan {
@@ -131,6 +135,7 @@ impl Server {
                 listeners: listeners.of_shard(number),
                 root: endpoint(config.app),
                 connections_possible: allowed,
+                cluster: cluster.as_ref().map(Cluster::road),
                 passwords: passwords.clone(),
                 epoch: Epoch(mesh.hasher().hash_one(number)),
                 settings: Arc::clone(&settings),
@@ -140,6 +145,9 @@ impl Server {
             };
             spawn_shard(plan, reporter.clone())?;
         }
+        let cluster = cluster
+            .map(|cluster| cluster.start(Arc::clone(&mesh), settings.history))
+            .transpose()?;
         Ok(Self {
             control,
             signals,
@@ -152,6 +160,7 @@ impl Server {
             summary: config.log.summary,
             reload,
             hangups,
+            cluster,
         })
     }
 
@@ -179,7 +188,8 @@ impl Server {
             if let Some((listener, admin)) = admin {
                 log.say(format_args!("admin on http://{}", listener.local_addr()?));
                 let mesh = Arc::clone(&watch.mesh);
-                let operator = Operator { mesh, counters, log: log.clone(), orders };
+                let cluster = self.cluster.as_ref().map(|thread| Arc::clone(thread.figures()));
+                let operator = Operator { mesh, counters, cluster, log: log.clone(), orders };
                 admin.start(listener, operator, is_over)?;
             } else {
                 drop(is_over);
@@ -190,7 +200,11 @@ impl Server {
                 log.say(format_args!("listening on ws://{address}"));
             }
             watch.manager.ready(&format!("serving on {} shards", watch.mesh.shards()));
-            control.block_on(watch.until_drained(door))
+            let drained = control.block_on(watch.until_drained(door));
+            if let Some(cluster) = self.cluster {
+                control.block_on(cluster.end());
+            }
+            drained
         });
         drop(entered);
         // A successor that keeps silent keeps nobody waiting.
@@ -265,6 +279,21 @@ const fn endpoint(app: DefaultApp) -> Endpoint {
         DefaultApp::Echo => Endpoint::Echo,
         DefaultApp::Broadcast => Endpoint::Broadcast,
     }
+}
+
+/// What this node shares with others, if there are any to be.
+fn cluster(config: &Config) -> io::Result<Option<Cluster>> {
+    if config.cluster.servers.is_empty() {
+        return Ok(None);
+    }
+    let node = NodeId(RandomState::new().hash_one(std::process::id()));
+    let name = config
+        .cluster
+        .node
+        .clone()
+        .unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
+    tracing::info!(node = %name, id = %node, "this is a node among others");
+    Cluster::prepare(&config.cluster, node).map(Some).map_err(io::Error::other)
 }
 
 /// The thread that checks passwords, where there may be any, now or later.

@@ -10,7 +10,7 @@ type Fault = (usize, String);
 
 /// What each module may use of the others. All may use themselves, and those not listed may use
 /// all but the top of the house.
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 10] = [
     ("limits", &[]),
     ("collections", &[]),
     ("protocol", &["limits"]),
@@ -19,6 +19,7 @@ const ARROWS: [(&str, &[&str]); 9] = [
     ("security", &["collections", "limits"]),
     ("app", &["protocol", "connection", "collections", "hub", "security", "limits"]),
     ("ring", &["limits"]),
+    ("cluster", &["config", "hub", "mesh", "limits"]),
     ("mesh", &["protocol", "collections", "ring", "hub", "security", "settings", "limits"]),
 ];
 

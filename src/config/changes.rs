@@ -1,6 +1,6 @@
 //! What differs between two configurations, and what of it a running server can follow.
 
-use super::{AccessConfig, ChatConfig, Config};
+use super::{AccessConfig, ChatConfig, ClusterConfig, Config};
 
 /// The names of settings that differ.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -31,7 +31,10 @@ impl Config {
             log,
             access,
             chat,
+            cluster,
         } = self;
+        let ClusterConfig { servers, node, user, password_file, ca, prefix, probe, modes } =
+            cluster;
         let AccessConfig { auth, keys, users, origins, per_address } = access;
         let ChatConfig { rate_limit, rate_bytes, history_messages, history_age } = chat;
         let is_other_auth = *auth != new.access.auth;
@@ -46,6 +49,15 @@ impl Config {
             ("log-file-size", log.file_bytes != new.log.file_bytes),
             ("log-files", log.files != new.log.files),
             ("summary", log.summary != new.log.summary),
+            ("redis", *servers != new.cluster.servers),
+            ("node-id", *node != new.cluster.node),
+            ("redis-user", *user != new.cluster.user),
+            ("redis-password-file", *password_file != new.cluster.password_file),
+            ("redis-ca", *ca != new.cluster.ca),
+            ("redis-prefix", *prefix != new.cluster.prefix),
+            ("redis-probe", *probe != new.cluster.probe),
+            ("room-mode", modes.default != new.cluster.modes.default),
+            ("fast-rooms", modes.fast != new.cluster.modes.fast),
             ("auth", is_other_auth),
             // Credentials belong to the way in which they are asked for.
             ("auth-key", is_other_auth && *keys != new.access.keys),

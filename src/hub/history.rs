@@ -38,6 +38,12 @@ struct Entry {
 }
 
 impl History {
+    /// Without messages; the first one has the offset behind this one.
+    #[must_use]
+    pub fn behind(offset: u64) -> Self {
+        Self { offset, ..Self::default() }
+    }
+
     /// The offset of the newest message.
     #[must_use]
     pub const fn offset(&self) -> u64 {

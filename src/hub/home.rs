@@ -4,8 +4,16 @@
 //! Every room has its home on one shard. What happens in a room is in one order there: requests as
 //! they come, and for each of them what is told to the shards of the members. A shard hears of a
 //! join behind everything that the new member need not hear, and before everything else.
+//!
+//! Where rooms span nodes, the home of a sequenced room does nothing by itself: see [`spanning`].
 
+mod asking;
+mod hearing;
 mod listing;
+mod outage;
+mod room;
+mod spanning;
+mod syncing;
 
 use std::collections::HashMap;
 
@@ -13,10 +21,14 @@ use bytes::Bytes;
 use slab::Slab;
 
 pub use listing::{RoomFigures, RoomsPart, RoomsQuery, rank_rooms};
+pub use spanning::{SpanFigures, SpanPlan};
 
+use self::room::Room;
+use self::spanning::Nodes;
 use super::history::{History, HistoryLimits};
 use super::road::{MemberTicket, Notice, Request, Requests, RoomName};
-use super::{Batch, Epoch, Joined, Position, Wording};
+use super::span::{Comer, What};
+use super::{Epoch, Joined, Wording};
 use crate::collections::{Tick, Wheel};
 use crate::limits::{HISTORY_EXCESS_STEPS, HISTORY_EXPIRIES_PER_TURN, HISTORY_WHEEL_SLOTS};
 use crate::protocol::{OpCode, encode_frame};
@@ -45,6 +57,8 @@ pub struct Home<W> {
     notices: Box<[Vec<Notice>]>,
     answer_bytes: usize,
     epoch: Epoch,
+    /// Rooms with members here.
+    populated: usize,
     members: u64,
     messages: usize,
     bytes: usize,
@@ -52,35 +66,21 @@ pub struct Home<W> {
     hand: usize,
     /// One payload.
     payload: Vec<u8>,
-}
-
-#[derive(Debug)]
-struct Room {
-    name: RoomName,
-    epoch: Epoch,
-    members: u64,
-    shares: Vec<Share>,
-    history: History,
-    /// What happened and was not passed on: frames, and how many.
-    unsent: Vec<u8>,
-    unsent_count: u32,
-}
-
-/// The members of a room on one shard.
-#[derive(Clone, Copy, Debug)]
-struct Share {
-    shard: u32,
-    members: u32,
-    /// How much of what was not passed on this shard has been told, or need not hear.
-    told: usize,
-    told_count: u32,
+    /// What is known of other nodes, where rooms span them.
+    nodes: Option<Box<Nodes>>,
 }
 
 impl<W: Wording> Home<W> {
     /// A home without rooms, for members on so many shards. Epochs count from `epoch`, which must
-    /// be another for each home and each start of the server.
+    /// be another for each home and each start of the server. With a plan rooms span nodes.
     #[must_use]
-    pub fn new(wording: W, limits: HistoryLimits, shards: usize, epoch: Epoch) -> Self {
+    pub fn new(
+        wording: W,
+        limits: HistoryLimits,
+        shards: usize,
+        epoch: Epoch,
+        plan: Option<SpanPlan>,
+    ) -> Self {
         Self {
             wording,
             limits,
@@ -91,11 +91,13 @@ impl<W: Wording> Home<W> {
             notices: (0..shards).map(|_| Vec::new()).collect(),
             answer_bytes: 0,
             epoch,
+            populated: 0,
             members: 0,
             messages: 0,
             bytes: 0,
             hand: 0,
             payload: Vec::new(),
+            nodes: plan.map(|plan| Box::new(Nodes::new(plan))),
         }
     }
 
@@ -105,13 +107,13 @@ impl<W: Wording> Home<W> {
         self.limits = limits;
     }
 
-    /// Rooms; each has a member.
+    /// Rooms that have a member on this node.
     #[must_use]
-    pub fn rooms(&self) -> usize {
-        self.rooms.len()
+    pub const fn rooms(&self) -> usize {
+        self.populated
     }
 
-    /// Members of all rooms together.
+    /// Members of all rooms together, on this node.
     #[must_use]
     pub const fn members(&self) -> u64 {
         self.members
@@ -131,18 +133,46 @@ impl<W: Wording> Home<W> {
 
     /// Does what the members on shard `from` ask for.
     pub fn serve(&mut self, now: Now, from: usize, requests: Requests) {
-        let mut heads = &requests.heads[..];
+        let mut heads = Bytes::from(requests.heads);
         for request in requests.list {
             match request {
                 Request::Join { room, ticket, since, again } => {
-                    self.join(from, room, ticket, since, again);
+                    let number = self.room_or_new(&room);
+                    if !again {
+                        self.count_up(number);
+                    }
+                    let comer = Comer { from, ticket, since, again };
+                    if self.rooms[number].is_sequenced() {
+                        self.defer_join(number, comer);
+                    } else {
+                        self.admit(number, comer);
+                        if !again {
+                            self.tell_nodes(number, What::Came);
+                        }
+                    }
                 }
-                Request::Leave { room } => self.leave(from, &room),
+                Request::Leave { room, ticket } => {
+                    let number = self.number_of(&room);
+                    self.count_down(number);
+                    if self.rooms[number].is_sequenced() {
+                        self.defer_leave(number, from, ticket);
+                    } else {
+                        self.part(number, from);
+                        self.tell_nodes(number, What::Went);
+                    }
+                    self.end_if_empty(number);
+                }
                 Request::Publish { room, ticket, head, id } => {
-                    let (head, rest) = heads.split_at(head as usize);
-                    heads = rest;
-                    if !self.repeat(from, &room, ticket, id) {
-                        self.publish(now, &room, head, id);
+                    let head = heads.split_to(head as usize);
+                    let number = self.number_of(&room);
+                    if self.repeat(number, from, ticket, id) {
+                        continue;
+                    }
+                    if self.rooms[number].is_sequenced() {
+                        self.defer_message(number, Some((from, ticket)), id, head);
+                    } else {
+                        self.publish(now.tick, now.unix_milliseconds, number, id, &head);
+                        self.tell_nodes(number, What::Message(None, id, head));
                     }
                 }
             }
@@ -189,40 +219,44 @@ impl<W: Wording> Home<W> {
         !self.expiries.is_empty()
     }
 
-    fn join(
-        &mut self,
-        from: usize,
-        name: RoomName,
-        ticket: MemberTicket,
-        since: Option<Position>,
-        again: bool,
-    ) {
-        let number = self.room_or_new(&name);
+    fn count_up(&mut self, number: usize) {
         let room = &mut self.rooms[number];
-        if !again {
-            room.members += 1;
-            self.members += 1;
-            if room.members > 1 {
-                let (wording, users) = (&self.wording, room.members);
-                let append = |out: &mut Vec<u8>| wording.user_joined(out, &name, users);
-                if room.append(&mut self.payload, append) {
-                    self.unsent.push(number);
-                }
+        room.members += 1;
+        self.populated += usize::from(room.members == 1);
+        self.members += 1;
+    }
+
+    fn count_down(&mut self, number: usize) {
+        let room = &mut self.rooms[number];
+        room.members -= 1;
+        self.populated -= usize::from(room.members == 0);
+        self.members -= 1;
+    }
+
+    /// Makes somebody a member who is counted already, tells the others, and answers.
+    fn admit(&mut self, number: usize, comer: Comer) {
+        let Comer { from, ticket, since, again } = comer;
+        let room = &mut self.rooms[number];
+        let (name, users) = (room.name.clone(), room.users());
+        if !again && users > 1 {
+            let wording = &self.wording;
+            let append = |out: &mut Vec<u8>| wording.user_joined(out, &name, users);
+            if room.append(&mut self.payload, append) {
+                self.unsent.push(number);
             }
         }
         room.tell(from, &mut self.notices);
         if !again {
             room.count_in(from);
         }
-        let position = Position { epoch: room.epoch, offset: room.history.offset() };
         let mut missed = Vec::new();
         let missed_count = since
             .filter(|since| since.epoch == room.epoch)
             .and_then(|since| room.history.since(since.offset, &mut missed));
         let joined = Joined {
             room: &name,
-            user_count: room.members,
-            position,
+            user_count: users,
+            position: room.position(),
             recovered: missed_count.is_some(),
         };
         self.payload.clear();
@@ -236,65 +270,76 @@ impl<W: Wording> Home<W> {
         self.notices[from].push(Notice::Answer { room: name, ticket, frames, count, recovered });
     }
 
-    fn leave(&mut self, from: usize, name: &RoomName) {
-        let number = self.number_of(name);
+    /// Tells the others that a member has left who is not counted any more.
+    fn part(&mut self, number: usize, from: usize) {
         let room = &mut self.rooms[number];
-        room.members -= 1;
-        self.members -= 1;
         room.count_out(from);
-        if room.members == 0 {
-            self.remove(number);
-            return;
+        if room.members > 0 || room.span.is_some() {
+            self.tell_left(number);
         }
-        let (wording, users) = (&self.wording, room.members);
-        let is_first = room.append(&mut self.payload, |out| wording.user_left(out, name, users));
-        if is_first {
+    }
+
+    fn tell_left(&mut self, number: usize) {
+        let room = &mut self.rooms[number];
+        let (wording, name, users) = (&self.wording, room.name.clone(), room.users());
+        if room.append(&mut self.payload, |out| wording.user_left(out, &name, users)) {
+            self.unsent.push(number);
+        }
+    }
+
+    fn tell_joined(&mut self, number: usize) {
+        let room = &mut self.rooms[number];
+        let (wording, name, users) = (&self.wording, room.name.clone(), room.users());
+        if room.append(&mut self.payload, |out| wording.user_joined(out, &name, users)) {
             self.unsent.push(number);
         }
     }
 
     /// Gives a member the message with this id, if the room remembers one: it does not know that it
     /// was published.
-    fn repeat(&mut self, from: usize, name: &RoomName, ticket: MemberTicket, id: u64) -> bool {
-        let number = self.number_of(name);
-        let room = &mut self.rooms[number];
+    fn repeat(&mut self, number: usize, from: usize, ticket: MemberTicket, id: u64) -> bool {
         let mut frame = Vec::new();
-        if id == 0 || !room.history.find(id, &mut frame) {
-            return false;
+        let is_known = id != 0 && self.rooms[number].history.find(id, &mut frame);
+        if is_known {
+            self.answer(number, from, ticket, frame.into());
         }
-        room.tell(from, &mut self.notices);
-        self.answer_bytes += frame.len();
-        self.notices[from].push(Notice::Answer {
-            room: name.clone(),
-            ticket,
-            frames: frame.into(),
-            count: 1,
-            recovered: false,
-        });
-        true
+        is_known
     }
 
-    fn publish(&mut self, now: Now, name: &RoomName, head: &[u8], id: u64) {
-        let number = self.number_of(name);
+    /// Tells one member something, behind all that has happened.
+    fn answer(&mut self, number: usize, from: usize, ticket: MemberTicket, frames: Bytes) {
+        let room = &mut self.rooms[number];
+        room.tell(from, &mut self.notices);
+        self.answer_bytes += frames.len();
+        let (room, recovered) = (room.name.clone(), false);
+        self.notices[from].push(Notice::Answer { room, ticket, frames, count: 1, recovered });
+    }
+
+    /// Gives a message the next place in the room. `time` is in milliseconds since 1970.
+    fn publish(&mut self, now: Tick, time: u64, number: usize, id: u64, head: &[u8]) {
         let room = &mut self.rooms[number];
         let (wording, offset) = (&self.wording, room.history.offset() + 1);
         let start = room.unsent.len();
-        let append = |out: &mut Vec<u8>| wording.message(out, head, now.unix_milliseconds, offset);
+        let append = |out: &mut Vec<u8>| wording.message(out, head, time, offset);
         if room.append(&mut self.payload, append) {
             self.unsent.push(number);
         }
         let frame = &room.unsent[start..];
         let limits = &self.limits;
         account(&mut self.messages, &mut self.bytes, &mut room.history, |history| {
-            history.push(now.tick, id, frame, limits);
+            history.push(now, id, frame, limits);
         });
+        self.arm_expiry(number);
+        self.forget_excess(number);
+    }
+
+    fn arm_expiry(&mut self, number: usize) {
         let index = number as u32;
         if !self.expiries.is_armed(index)
-            && let Some(expiry) = room.history.expiry(limits)
+            && let Some(expiry) = self.rooms[number].history.expiry(&self.limits)
         {
             self.expiries.arm(index, expiry);
         }
-        self.forget_excess(number);
     }
 
     /// When all rooms together remember too much, those with more than their share forget, room by
@@ -321,93 +366,35 @@ impl<W: Wording> Home<W> {
         if let Some(&number) = self.names.get(name) {
             return number;
         }
-        self.epoch.0 = self.epoch.0.wrapping_add(1);
-        let number = self.rooms.insert(Room {
-            name: name.clone(),
-            epoch: self.epoch,
-            members: 0,
-            shares: Vec::new(),
-            history: History::default(),
-            unsent: Vec::new(),
-            unsent_count: 0,
-        });
+        let epoch = self.next_epoch();
+        let span = self.nodes.as_mut().map(|nodes| Box::new(nodes.span(name)));
+        let number = self.rooms.insert(Room::new(name.clone(), epoch, span));
         self.names.insert(name.clone(), number);
         number
+    }
+
+    const fn next_epoch(&mut self) -> Epoch {
+        self.epoch.0 = self.epoch.0.wrapping_add(1);
+        self.epoch
     }
 
     fn number_of(&self, name: &RoomName) -> usize {
         *self.names.get(name).expect("a shard speaks of rooms that it has joined")
     }
 
-    fn remove(&mut self, number: usize) {
+    /// A room without members is gone, unless other nodes have yet to hear that it has none.
+    fn end_if_empty(&mut self, number: usize) {
+        let room = &self.rooms[number];
+        if room.members > 0 || !self.may_end(number) {
+            return;
+        }
         let mut room = self.rooms.remove(number);
         self.names.remove(&room.name);
         self.expiries.disarm(number as u32);
         account(&mut self.messages, &mut self.bytes, &mut room.history, |history| {
             *history = History::default();
         });
-    }
-}
-
-impl Room {
-    /// Adds one message for all members; says whether it is the first that was not passed on.
-    fn append(&mut self, payload: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) -> bool {
-        payload.clear();
-        write(payload);
-        encode_frame(&mut self.unsent, OpCode::Text, payload);
-        self.unsent_count += 1;
-        self.unsent_count == 1
-    }
-
-    /// Hands what has happened to the shards that have members: encoded once for all.
-    fn pass_on(&mut self, notices: &mut [Vec<Notice>]) {
-        let frames = Bytes::from(std::mem::take(&mut self.unsent));
-        let count = std::mem::take(&mut self.unsent_count);
-        for share in &mut self.shares {
-            let batch =
-                Batch { frames: frames.slice(share.told..), count: count - share.told_count };
-            (share.told, share.told_count) = (0, 0);
-            if batch.count > 0 {
-                let room = self.name.clone();
-                notices[share.shard as usize].push(Notice::Deliver { room, batch });
-            }
-        }
-    }
-
-    /// Hands one shard what has happened so far: an answer is to come behind it.
-    fn tell(&mut self, shard: usize, notices: &mut [Vec<Notice>]) {
-        let Some(share) = self.shares.iter_mut().find(|share| share.shard == shard as u32) else {
-            return;
-        };
-        let frames = &self.unsent[share.told..];
-        if !frames.is_empty() {
-            let frames = Bytes::copy_from_slice(frames);
-            let batch = Batch { frames, count: self.unsent_count - share.told_count };
-            notices[shard].push(Notice::Deliver { room: self.name.clone(), batch });
-            (share.told, share.told_count) = (self.unsent.len(), self.unsent_count);
-        }
-    }
-
-    fn count_in(&mut self, shard: usize) {
-        let shard = shard as u32;
-        match self.shares.iter_mut().find(|share| share.shard == shard) {
-            Some(share) => share.members += 1,
-            None => self.shares.push(Share {
-                shard,
-                members: 1,
-                told: self.unsent.len(),
-                told_count: self.unsent_count,
-            }),
-        }
-    }
-
-    fn count_out(&mut self, shard: usize) {
-        let place = self.shares.iter().position(|share| share.shard == shard as u32);
-        let place = place.expect("only a shard with members says that one has left");
-        self.shares[place].members -= 1;
-        if self.shares[place].members == 0 {
-            self.shares.swap_remove(place);
-        }
+        self.close_span(room);
     }
 }
 
@@ -436,6 +423,7 @@ mod tests {
         fn room_joined(&self, _: &mut Vec<u8>, _: &Joined<'_>) {}
         fn user_joined(&self, _: &mut Vec<u8>, _: &str, _: u64) {}
         fn user_left(&self, _: &mut Vec<u8>, _: &str, _: u64) {}
+        fn unavailable(&self, _: &mut Vec<u8>) {}
 
         fn message(&self, out: &mut Vec<u8>, head: &[u8], _: u64, _: u64) {
             out.extend_from_slice(head);
@@ -468,7 +456,7 @@ mod tests {
     #[test]
     fn rooms_that_talk_much_do_not_take_the_history_of_a_quiet_one() {
         let limits = HistoryLimits { messages: 1000, age: 100, home_bytes: 64 * 1024 };
-        let mut home = Home::new(Plain, limits, 1, Epoch(0));
+        let mut home = Home::new(Plain, limits, 1, Epoch(0), None);
         let names: Vec<RoomName> = (0..16).map(|number: u32| number.to_string().into()).collect();
         let (quiet, loud) = names.split_first().expect("there are 16");
         names.iter().for_each(|name| join(&mut home, name));

@@ -12,11 +12,12 @@ mod history;
 mod home;
 mod road;
 mod rooms;
+pub mod span;
 mod wording;
 
 pub use audience::{Audience, Batch, RoundTimes, Seat};
 pub use history::{History, HistoryLimits};
-pub use home::{Home, Now, RoomFigures, RoomsPart, RoomsQuery, rank_rooms};
+pub use home::{Home, Now, RoomFigures, RoomsPart, RoomsQuery, SpanFigures, SpanPlan, rank_rooms};
 pub use road::{MemberTicket, Notice, Request, Requests, RoomName};
 pub use rooms::{RoomError, Rooms, home_of};
 pub use wording::{Epoch, Joined, Position, Wording};

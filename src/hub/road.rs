@@ -38,6 +38,8 @@ pub enum Request {
     Leave {
         /// This room.
         room: RoomName,
+        /// Which membership it was.
+        ticket: MemberTicket,
     },
     /// A member has something to say.
     Publish {
@@ -99,6 +101,16 @@ pub enum Notice {
         /// What was missed is among them: what came before is not to be heard again.
         recovered: bool,
     },
+    /// The answer to a join: who asked does not become a member, and its home waits to hear that it
+    /// has left.
+    Refused {
+        /// The room.
+        room: RoomName,
+        /// Who asked.
+        ticket: MemberTicket,
+        /// The answer, one frame.
+        frames: Bytes,
+    },
 }
 
 impl Notice {
@@ -107,7 +119,7 @@ impl Notice {
     pub fn bytes(&self) -> usize {
         let frames = match self {
             Self::Deliver { batch, .. } => batch.frames.len(),
-            Self::Answer { frames, .. } => frames.len(),
+            Self::Answer { frames, .. } | Self::Refused { frames, .. } => frames.len(),
         };
         frames + size_of::<Self>()
     }

@@ -9,6 +9,7 @@ use std::hash::BuildHasher;
 use std::time::Duration;
 
 use bytes::Bytes;
+use sha1::{Digest, Sha1};
 use slab::Slab;
 
 use super::road::{MemberTicket, Notice, Request, Requests, RoomName};
@@ -178,7 +179,7 @@ impl Rooms {
     pub fn leave(&mut self, key: Key, name: Option<&str>) -> Result<(), RoomError> {
         let place = self.find(key, name)?;
         let membership = self.memberships_of(key).remove(place);
-        self.end(membership);
+        self.end(key, membership);
         Ok(())
     }
 
@@ -186,7 +187,7 @@ impl Rooms {
     pub fn leave_all(&mut self, key: Key) {
         if let Some(memberships) = self.memberships.get_mut(key.index() as usize) {
             for membership in std::mem::take(memberships) {
-                self.end(membership);
+                self.end(key, membership);
             }
         }
     }
@@ -215,7 +216,7 @@ impl Rooms {
         let Membership { room, ticket: number, .. } = self.memberships_of(key)[place];
         let Room { name, home, .. } = &self.rooms[room as usize];
         let ticket = MemberTicket { key, number };
-        let id = id.map_or(0, |id| self.hasher.hash_one(id).max(1));
+        let id = id.map_or(0, number_of_id);
         let requests = &mut self.requests[*home];
         let start = requests.heads.len();
         write(&mut requests.heads, name);
@@ -244,6 +245,10 @@ impl Rooms {
                 if let Some(&room) = self.names.get(&room) {
                     self.gather(now, room, batch);
                 }
+            }
+            Notice::Refused { room, ticket, frames } => {
+                self.expel(&room, ticket);
+                answer(ticket.key, frames, 1);
             }
             Notice::Answer { room, ticket, frames, count, recovered } => {
                 let mut pending = Vec::new();
@@ -395,8 +400,21 @@ impl Rooms {
         0
     }
 
+    /// Ends a membership that its home has refused, unless its connection has.
+    fn expel(&mut self, name: &RoomName, ticket: MemberTicket) {
+        let Some(&number) = self.names.get(name) else { return };
+        let memberships = self.memberships_of(ticket.key);
+        let place = memberships.iter().position(|membership| {
+            membership.room as usize == number && membership.ticket == ticket.number
+        });
+        if let Some(place) = place {
+            let membership = memberships.remove(place);
+            self.end(ticket.key, membership);
+        }
+    }
+
     /// The end of a membership that was taken from its connection.
-    fn end(&mut self, membership: Membership) {
+    fn end(&mut self, key: Key, membership: Membership) {
         let number = membership.room as usize;
         let Self { rooms, memberships, requests, requested_bytes, gathered_bytes, names, .. } =
             self;
@@ -412,7 +430,8 @@ impl Rooms {
         if number == BROADCAST {
             return;
         }
-        requests[room.home].list.push(Request::Leave { room: room.name.clone() });
+        let ticket = MemberTicket { key, number: membership.ticket };
+        requests[room.home].list.push(Request::Leave { room: room.name.clone(), ticket });
         *requested_bytes += size_of::<Request>();
         if room.memberships == 0 {
             *gathered_bytes -= room.audience.gathered_bytes();
@@ -446,6 +465,13 @@ impl Room {
 #[must_use]
 pub fn home_of(hasher: &RandomState, name: &str, shards: usize) -> usize {
     (hasher.hash_one(name) % shards as u64) as usize
+}
+
+/// A number for what a sender calls its message, the same on all nodes: never 0.
+fn number_of_id(id: &str) -> u64 {
+    let digest: [u8; 20] = Sha1::digest(id).into();
+    let (head, _) = digest.split_first_chunk().expect("it is longer");
+    u64::from_be_bytes(*head).max(1)
 }
 
 fn place_of(memberships: &[Membership], room: usize) -> Option<usize> {

@@ -94,7 +94,7 @@ impl World {
             home_bytes: usize::MAX,
         };
         let epochs: Vec<Epoch> = (0..shards).map(|home| Epoch((home as u64) << 32)).collect();
-        let home = |epoch: &Epoch| Home::new(Words, limits, shards, *epoch);
+        let home = |epoch: &Epoch| Home::new(Words, limits, shards, *epoch, None);
         let homes = epochs.iter().map(home).collect();
         let clients = (0..2 + random.below(10))
             .map(|index| Client::new(random.below(shards as u32) as usize, index))

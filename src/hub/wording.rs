@@ -61,6 +61,9 @@ pub trait Wording {
     /// To all members: what one of them has published. `head` is what the application gave to be
     /// published; `timestamp` is in milliseconds since 1970.
     fn message(&self, out: &mut Vec<u8>, head: &[u8], timestamp: u64, offset: u64);
+
+    /// To somebody whose join or message could not be put in the order of all nodes.
+    fn unavailable(&self, out: &mut Vec<u8>);
 }
 
 #[cfg(test)]

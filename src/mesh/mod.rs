@@ -5,6 +5,7 @@
 //! home can tell the members. So nobody waits in a circle.
 
 mod ask;
+mod cluster;
 
 use std::collections::hash_map::RandomState;
 use std::io;
@@ -13,8 +14,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 pub use ask::{AnswerTo, Ask, ConnectionFigures, Disconnected, Farewell, Whom};
+pub use cluster::ClusterRoad;
 
 use crate::collections::{Fifo, Key};
+use crate::hub::span::News;
 use crate::hub::{Batch, Notice, Requests, home_of};
 use crate::limits::{INBOX_BYTES_MAX, INBOX_ENVELOPES_MAX};
 use crate::ring::Wake;
@@ -47,6 +50,8 @@ pub enum Envelope {
     Ask(Ask),
     /// To every shard: what it goes by from now on.
     Settings(Arc<ShardSettings>),
+    /// To the home of rooms that span nodes, from the servers that nodes share.
+    News(Vec<News>),
 }
 
 /// A mark that the server is past: newcomers are asked to come again later.
@@ -64,7 +69,7 @@ impl Envelope {
     #[must_use]
     pub const fn lane(&self) -> Lane {
         match self {
-            Self::Publish(_) | Self::Requests(..) => Lane::Home,
+            Self::Publish(_) | Self::Requests(..) | Self::News(_) => Lane::Home,
             Self::Deliver(_) | Self::Notices(_) | Self::PasswordChecked(..) | Self::Settings(_) => {
                 Lane::Members
             }
@@ -79,6 +84,7 @@ impl Envelope {
             Self::Notices(notices) => notices.iter().map(Notice::bytes).sum(),
             Self::PasswordChecked(..) | Self::Settings(_) => size_of::<Self>(),
             Self::Ask(ask) => ask.bytes(),
+            Self::News(news) => news.iter().map(News::bytes).sum(),
         }
     }
 }

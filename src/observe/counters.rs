@@ -95,6 +95,8 @@ metrics! {
         "Messages that rooms remember.";
     history_bytes: Counter, Gauge, Sum, "history_bytes",
         "Bytes of the messages that rooms remember.";
+    rooms_syncing: Counter, Gauge, Sum, "cluster_rooms_syncing",
+        "Rooms that span nodes and are not in step with the others.";
     assembly_bytes: Counter, Gauge, Sum, "assembly_bytes",
         "Bytes held by unfinished messages.";
     replies_kept_bytes: Counter, Gauge, Sum, "replies_kept_bytes",
@@ -129,6 +131,18 @@ metrics! {
         "Bytes the kernel took for established connections, 101 and frame headers included.";
     errors: Family<ErrorKind>, Counter, Sum, "errors_total",
         "Errors by kind: accept, handshake, protocol, or message (answered with an error).";
+    span_lost: Counter, Counter, Sum, "cluster_messages_lost_total",
+        "Messages of other nodes that members here never got.";
+    span_undelivered: Counter, Counter, Sum, "cluster_messages_undelivered_total",
+        "Messages of fast rooms that other nodes were never told.";
+    span_refused: Counter, Counter, Sum, "cluster_refused_total",
+        "Joins and messages answered with Room unavailable.";
+    span_gaps: Counter, Counter, Sum, "cluster_gaps_total",
+        "Times that the members of a room were told that they may have missed something.";
+    span_syncs: Counter, Counter, Sum, "cluster_syncs_total",
+        "Questions how a room stands: when it is opened, after an outage, and every five minutes.";
+    span_strange: Counter, Counter, Sum, "cluster_strange_envelopes_total",
+        "Envelopes of other nodes that could not be understood.";
     memory_shortages: Family<SocketCall>, Counter, Sum, "memory_shortages_total",
         "Reads and writes that failed for want of kernel memory (ENOBUFS, ENOMEM); tried again.";
     completions: Counter, Counter, Sum, "completions_total",

@@ -7,6 +7,7 @@ use super::counters::{Counter, METRICS, ShardCounters, TimeCounter};
 use super::family::{Closes, Family, Label};
 use super::histogram::{BOUNDS, Histogram};
 use super::process::expose_process;
+use crate::cluster::ClusterFigures;
 use crate::connection::{CloseReason, CodeClass};
 use crate::mesh::Mesh;
 
@@ -15,7 +16,11 @@ pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The text of `/metrics`.
 #[must_use]
-pub fn exposition(shards: &[ShardCounters], mesh: &Mesh) -> String {
+pub fn exposition(
+    shards: &[ShardCounters],
+    mesh: &Mesh,
+    cluster: Option<&ClusterFigures>,
+) -> String {
     let mut page = Page(String::with_capacity(32 * 1024));
     for metric in METRICS {
         expose(&mut page, metric, shards);
@@ -28,6 +33,10 @@ pub fn exposition(shards: &[ShardCounters], mesh: &Mesh) -> String {
     }
     page.describe("ringwire_build_info", "gauge", "The version of the server; always 1.");
     page.line("ringwire_build_info", &label("version", env!("CARGO_PKG_VERSION")), 1);
+    for (name, kind, help, value) in cluster.map(ClusterFigures::list).unwrap_or_default() {
+        page.describe(name, kind, help);
+        page.line(name, "", value);
+    }
     expose_process(&mut page);
     page.0
 }
@@ -226,7 +235,7 @@ mod tests {
     use crate::observe::HandshakeResult;
 
     fn text_of(shards: &[ShardCounters]) -> String {
-        exposition(shards, &Mesh::new(shards.len()).expect("two doorbells can be made"))
+        exposition(shards, &Mesh::new(shards.len()).expect("two doorbells can be made"), None)
     }
 
     #[test]

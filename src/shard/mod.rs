@@ -45,7 +45,7 @@ use crate::limits::{
     ADOPTIONS_PER_TURN, ASSEMBLY_BYTES_MAX, COMPLETIONS_PER_TURN, READ_BYTES, READS_PER_TURN,
     TICK_MILLISECONDS, WHEEL_SLOTS,
 };
-use crate::mesh::{Envelope, Mesh};
+use crate::mesh::{ClusterRoad, Envelope, Mesh};
 use crate::observe::ShardCounters;
 use crate::protocol::AssemblyPool;
 use crate::ring::{Completion, Interest, Ring, Token, thread_cpu_time};
@@ -84,6 +84,8 @@ struct Shard {
     /// While something waits in them, nothing is read.
     outboxes: Outboxes,
     mesh: Arc<Mesh>,
+    /// The way to the servers that nodes share.
+    cluster: Option<ClusterRoad>,
     desk: Rc<Desk>,
     /// While deadlines are brought forward: the next index.
     rearming: Option<u32>,
@@ -163,7 +165,14 @@ impl Shard {
             reads_left: 0,
             readable: VecDeque::new(),
             received: vec![0; READ_BYTES].into(),
-            home: Home::new(ChatWording, plan.settings.history, shards, plan.epoch),
+            home: Home::new(
+                ChatWording,
+                plan.settings.history,
+                shards,
+                plan.epoch,
+                plan.cluster.as_ref().map(|road| road.plan().clone()),
+            ),
+            cluster: plan.cluster,
             outboxes: Outboxes::new(shards),
             mesh: plan.mesh,
             desk,
@@ -199,6 +208,7 @@ impl Shard {
         self.pass_on();
         let were_held_back = self.is_holding_back();
         let more_envelopes = self.take_envelopes();
+        let more_syncs = self.ask_cluster();
         let more_sends = self.fan_out();
         self.start_timers(more_sends);
         let more_submitted = self.ring.submit_if_queued()?;
@@ -207,6 +217,7 @@ impl Shard {
         Ok(more_adoptions
             || more_completions
             || more_envelopes
+            || more_syncs
             || more_timers
             || more_sends
             || more_submitted
@@ -235,6 +246,7 @@ impl Shard {
             && self.desk.is_done()
             && !self.exchange.rooms.has_requests()
             && self.outboxes.is_empty()
+            && !self.home.is_telling()
         {
             self.has_ended = true;
             self.mesh.end();
@@ -361,12 +373,26 @@ impl Shard {
         let (messages, bytes) = self.home.remembered();
         counters.history_messages.set(messages as u64);
         counters.history_bytes.set(bytes as u64);
+        if self.cluster.is_some() {
+            self.publish_span_figures();
+        }
         counters.assembly_bytes.set(self.exchange.workshop.pool.bytes_in_use() as u64);
         counters.replies_kept_bytes.set(self.exchange.workshop.replies_kept as u64);
         counters.slow_readers.set(self.exchange.workshop.backlogs as u64);
         counters.backlog_bytes.set(self.exchange.workshop.backlog_bytes as u64);
         counters.completion_pressure.set(self.ring.pressure());
         self.desk.set_connections(self.slots.len());
+    }
+
+    fn publish_span_figures(&self) {
+        let (counters, figures) = (self.counters(), self.home.span_figures());
+        counters.rooms_syncing.set(self.home.rooms_syncing() as u64);
+        counters.span_lost.set(figures.lost);
+        counters.span_undelivered.set(figures.undelivered);
+        counters.span_refused.set(figures.refused);
+        counters.span_gaps.set(figures.gaps);
+        counters.span_syncs.set(figures.syncs);
+        counters.span_strange.set(figures.strange);
     }
 
     fn counters(&self) -> &ShardCounters {

@@ -132,6 +132,15 @@ impl Shard {
         self.hear();
     }
 
+    /// Asks the servers that nodes share for what the homes here want of them; says whether there
+    /// is more to ask.
+    pub(super) fn ask_cluster(&mut self) -> bool {
+        let Some(road) = &self.cluster else { return false };
+        let more = self.home.sync_some();
+        road.send(self.home.take_orders());
+        more
+    }
+
     /// Hears what a home has told.
     fn hear(&mut self) {
         let mut notices = std::mem::take(&mut self.notices);
@@ -160,6 +169,10 @@ impl Shard {
             match envelopes.pop() {
                 Some(Envelope::Publish(batch)) => self.order_publication(batch),
                 Some(Envelope::Requests(from, requests)) => self.serve(from, requests),
+                Some(Envelope::News(news)) => {
+                    let now = self.clock.now();
+                    news.into_iter().for_each(|news| self.home.hear_news(now, news));
+                }
                 Some(Envelope::Ask(ask)) => {
                     is_enough = ask.is_long();
                     self.answer_ask(ask);

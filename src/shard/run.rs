@@ -10,7 +10,7 @@ use crate::app::Endpoint;
 use crate::handshake::{Desk, DeskPlan, accept_connections};
 use crate::hub::Epoch;
 use crate::limits::{HOST_RING_ENTRIES, RING_ENTRIES};
-use crate::mesh::Mesh;
+use crate::mesh::{ClusterRoad, Mesh};
 use crate::observe::ShardCounters;
 use crate::ring::{
     Doorbell, HostSizes, Ring, RingSizes, own_descriptor_table, pin_to_cpu, run_hosted,
@@ -31,6 +31,8 @@ pub struct ShardPlan {
     pub root: Endpoint,
     /// Connections that it could take; the settings may say fewer.
     pub connections_possible: usize,
+    /// The way to the servers that nodes share.
+    pub cluster: Option<ClusterRoad>,
     /// Where passwords are checked.
     pub passwords: Option<Arc<Passwords>>,
     /// Where the epochs of the rooms whose home it is begin to count.

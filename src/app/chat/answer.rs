@@ -21,6 +21,9 @@ pub const RATE_LIMIT_EXCEEDED: &str = "Rate limit exceeded";
 /// The client is in as many rooms as it may be.
 pub const TOO_MANY_ROOMS: &str = "Too many rooms";
 
+/// The room spans nodes, and the servers that give it its order are away.
+pub const ROOM_UNAVAILABLE: &str = "Room unavailable";
+
 /// Appends the greeting of a new connection. `timestamp` is in milliseconds since 1970.
 pub fn welcome(out: &mut Vec<u8>, timestamp: u64, connection_id: &str) {
     write(out, &Answer::Welcome { message: "Connected to server", timestamp, connection_id });
@@ -72,6 +75,10 @@ impl Wording for ChatWording {
 
     fn user_left(&self, out: &mut Vec<u8>, room_id: &str, user_count: u64) {
         write(out, &Answer::UserLeft { room_id, user_count });
+    }
+
+    fn unavailable(&self, out: &mut Vec<u8>) {
+        error(out, ROOM_UNAVAILABLE);
     }
 
     /// `head` is what [`message_head`] has written.

@@ -1,6 +1,6 @@
 //! The rooms of a home as operators see them, and what they say there.
 
-use super::{Home, Now, Room};
+use super::{Home, Room};
 use crate::hub::{Epoch, RoomName, Wording};
 
 /// One room at one moment.
@@ -71,23 +71,13 @@ impl<W: Wording> Home<W> {
         let number = *self.names.get(name)?;
         Some(self.rooms[number].figures())
     }
-
-    /// Publishes in a room what no member has said: numbered and kept as if one had. Gives the room
-    /// behind it; `None` when nobody is there to hear it.
-    pub fn announce(&mut self, now: Now, name: &RoomName, head: &[u8]) -> Option<RoomFigures> {
-        if !self.names.contains_key(name) {
-            return None;
-        }
-        self.publish(now, name, head, 0);
-        self.room(name)
-    }
 }
 
 impl Room {
-    fn figures(&self) -> RoomFigures {
+    pub(super) fn figures(&self) -> RoomFigures {
         RoomFigures {
             name: self.name.clone(),
-            members: self.members,
+            members: self.users(),
             history_messages: self.history.len(),
             offset: self.history.offset(),
             epoch: self.epoch,
@@ -111,7 +101,7 @@ fn rank<T>(rooms: &mut Vec<T>, most: usize, key: impl Fn(&T) -> (u64, &RoomName)
 mod tests {
     use super::super::tests::{Plain, join, publish};
     use super::*;
-    use crate::hub::HistoryLimits;
+    use crate::hub::{HistoryLimits, Now};
 
     const LIMITS: HistoryLimits = HistoryLimits { messages: 10, age: 100, home_bytes: 1 << 20 };
 
@@ -121,7 +111,7 @@ mod tests {
 
     /// Room `r0` has one member, `r1` two, and so on.
     fn home(rooms: usize) -> Home<Plain> {
-        let mut home = Home::new(Plain, LIMITS, 1, Epoch(0));
+        let mut home = Home::new(Plain, LIMITS, 1, Epoch(0), None);
         for number in 0..rooms {
             let name = RoomName::from(format!("r{number}"));
             (0..=number).for_each(|_| join(&mut home, &name));

@@ -31,6 +31,10 @@ impl Wording for Words {
         out.extend_from_slice(format!("-{room} {user_count}").as_bytes());
     }
 
+    fn unavailable(&self, out: &mut Vec<u8>) {
+        out.push(b'?');
+    }
+
     /// The head begins with a letter and the room.
     fn message(&self, out: &mut Vec<u8>, head: &[u8], timestamp: u64, offset: u64) {
         out.extend_from_slice(head);
@@ -117,7 +121,7 @@ impl Truth {
                 Request::Join { room, ticket, since, again } => {
                     answers.push(self.join(home, room, *ticket, *since, *again));
                 }
-                Request::Leave { room } => self.leave(room),
+                Request::Leave { room, .. } => self.leave(room),
                 Request::Publish { room, ticket, head, id } => {
                     let (head, rest) = heads.split_at(*head as usize);
                     heads = rest;

@@ -34,6 +34,7 @@ use self::error::ApiError;
 use self::feed::Feed;
 use self::guard::Guard;
 use super::{LogControl, MEDIA_TYPE, ShardCounters, exposition};
+use crate::cluster::ClusterFigures;
 use crate::limits::ADMIN_BODY_BYTES_MAX;
 use crate::mesh::Mesh;
 use crate::web;
@@ -52,6 +53,8 @@ pub struct Operator {
     pub mesh: Arc<Mesh>,
     /// Their counters.
     pub counters: Arc<[ShardCounters]>,
+    /// What there is to tell of the servers that nodes share, if they do.
+    pub cluster: Option<Arc<ClusterFigures>>,
     /// The log.
     pub log: LogControl,
     /// The way to the control thread.
@@ -164,7 +167,8 @@ async fn page(method: Method, uri: Uri) -> Result<impl IntoResponse, ApiError> {
 async fn metrics(State(operator): State<Operator>) -> impl IntoResponse {
     (
         [(CONTENT_TYPE, MEDIA_TYPE)],
-        exposition(&operator.counters, &operator.mesh) + &operator.log.exposition(),
+        exposition(&operator.counters, &operator.mesh, operator.cluster.as_deref())
+            + &operator.log.exposition(),
     )
 }
 
