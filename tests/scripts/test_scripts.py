@@ -32,7 +32,8 @@ class Answers(http.server.BaseHTTPRequestHandler):
 
 class Help(unittest.TestCase):
     def test_every_script_explains_itself(self):
-        for name in ("bench", "capacity", "compare-peers", "large-room", "restart", "soak"):
+        names = "bench", "capacity", "cluster", "compare-peers", "large-room", "restart", "soak"
+        for name in names:
             with self.subTest(name):
                 found = common.call(name, "--help")
                 self.assertEqual(found.returncode, 0, found.stderr)
@@ -41,6 +42,7 @@ class Help(unittest.TestCase):
     def test_wrong_flags_are_refused(self):
         for name, flag in (
             ("bench", "--repeats=0"),
+            ("cluster", "0"),
             ("compare-peers", "--servers=x"),
             ("restart", "--how=x"),
             ("restart", "--drain=0"),
