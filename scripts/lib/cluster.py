@@ -29,6 +29,8 @@ MASTERS = 3
 class Part:
     """One process of the cluster, which can be killed, stopped, and started again as it was."""
 
+    stdin = subprocess.DEVNULL
+
     def __init__(self, name, command, folder):
         self.name, self.command = name, list(map(str, command))
         self.log = folder / f"{name}.log"
@@ -43,7 +45,7 @@ class Part:
         with self.log.open("a") as output:
             self.process = subprocess.Popen(
                 self.command,
-                stdin=subprocess.DEVNULL,
+                stdin=self.stdin,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 # Safe from the terminal's signals, and one group with the workers it may have.
@@ -63,6 +65,10 @@ class Part:
 
     def is_ready(self):
         raise NotImplementedError
+
+    def facts(self):
+        """What those need to know who are to reach it."""
+        return {"name": self.name, "pid": self.pid, "port": self.port, "url": self.url}
 
     def is_running(self):
         return self.process is not None and self.process.poll() is None
@@ -125,9 +131,6 @@ class Redis(Part):
             connection.sendall(request)
             return read_answer(connection.makefile("rb"))
 
-    def facts(self):
-        return {"name": self.name, "pid": self.pid, "port": self.port, "url": self.url}
-
 
 class RedisError(Exception):
     """Redis answered with an error."""
@@ -176,14 +179,7 @@ class Node(Part):
         return answers(f"{self.admin}/readyz")
 
     def facts(self):
-        """What those need to know who are to reach it."""
-        return {
-            "name": self.name,
-            "pid": self.pid,
-            "port": self.port,
-            "url": self.url,
-            "admin": self.admin,
-        }
+        return {**super().facts(), "admin": self.admin}
 
 
 class Nginx(Part):
@@ -201,8 +197,24 @@ class Nginx(Part):
     def is_ready(self):
         return answers(f"{self.url}healthz")
 
-    def facts(self):
-        return {"name": self.name, "pid": self.pid, "port": self.port, "url": self.url}
+
+class Proxy(Part):
+    """A line to somebody that can be broken: see tests/clients/fault_proxy.mjs."""
+
+    stdin = subprocess.PIPE
+
+    def __init__(self, name, folder, port):
+        self.port = machine.free_port()
+        program = ROOT / "tests/clients/fault_proxy.mjs"
+        super().__init__(name, ["node", program, f"{HOST}:{port}", self.port], folder)
+
+    def is_ready(self):
+        return f"listening on {HOST}:{self.port}" in self.log.read_text()
+
+    def tell(self, order):
+        """Gives an order such as "hole on"."""
+        self.process.stdin.write(f"{order}\n".encode())
+        self.process.stdin.flush()
 
 
 def nginx_config(text, folder, port, nodes):
@@ -243,8 +255,8 @@ class Cluster:
         found = [*self.redis, *self.nodes, self.nginx]
         return {part.name: part for part in found if part}
 
-    def redis_urls(self):
-        """What each node is told: of a Redis Cluster one server, which tells of the others."""
+    def redis_urls(self, _node):
+        """What a node is told: of a Redis Cluster one server, which tells of the others."""
         found = self.redis[:1] if self.is_redis_cluster else self.redis
         return [server.url for server in found]
 
@@ -264,8 +276,8 @@ class Cluster:
         self.start_redis()
         for number in range(1, self.node_count + 1):
             name = f"node-{number}"
-            node = started(Node, name, self.folder, self.binary, self.redis_urls(), self.flags)
-            self.nodes.append(node)
+            urls = self.redis_urls(name)
+            self.nodes.append(started(Node, name, self.folder, self.binary, urls, self.flags))
         self.nginx = started(Nginx, "nginx", self.folder, self.nodes, port)
 
     def start_redis(self):

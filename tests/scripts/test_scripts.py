@@ -32,7 +32,8 @@ class Answers(http.server.BaseHTTPRequestHandler):
 
 class Help(unittest.TestCase):
     def test_every_script_explains_itself(self):
-        names = "bench", "capacity", "cluster", "compare-peers", "large-room", "restart", "soak"
+        names = "bench", "capacity", "cluster", "cluster-faults", "compare-peers", "large-room"
+        names += "restart", "soak"
         for name in names:
             with self.subTest(name):
                 found = common.call(name, "--help")
@@ -43,6 +44,8 @@ class Help(unittest.TestCase):
         for name, flag in (
             ("bench", "--repeats=0"),
             ("cluster", "0"),
+            ("cluster-faults", "--fault=x"),
+            ("cluster-faults", "--redis-cluster"),
             ("compare-peers", "--servers=x"),
             ("restart", "--how=x"),
             ("restart", "--drain=0"),
