@@ -75,7 +75,10 @@ export interface ClientEvents {
     /** Milliseconds until it is made. */
     readonly delay: number;
   };
-  /** A room was joined again, and all that was missed and could be had has been delivered. */
+  /**
+   * A room was joined again, and all that was missed and could be had has been delivered; or the
+   * server has told that it lost messages, without a break of the connection.
+   */
   recovered: {
     readonly roomId: string;
     /** Whether everything missed was delivered. */

@@ -65,7 +65,7 @@ const CLOSE_REASON_MAX = 123;
 
 /** How long the server may owe the answer to a join or a message before it is asked again. */
 const ANSWER_TIMEOUT = 10_000;
-/** The waits after "Rate limit exceeded": doubled while refusals go on. */
+/** The waits after "Rate limit exceeded" and "Room unavailable": doubled while refusals go on. */
 const HOLD_MIN = 1_000;
 const HOLD_MAX = 10_000;
 /** Ids remembered per room: as many messages as the server keeps. */
@@ -96,6 +96,8 @@ export class RingwireClient {
   #unsent = [];
   #userId;
   #latency;
+  /** The server has said that it cannot serve a room now, and has answered nothing since. */
+  #isUnavailable = false;
   #stopListening = () => {};
 
   /**
@@ -453,7 +455,10 @@ export class RingwireClient {
     if (verdict !== "known") this.#emit("message", message);
     confirm?.(message);
     if (line !== this.#line) return;
-    if (confirm) line.setbacks = 0;
+    if (confirm) {
+      line.setbacks = 0;
+      this.#isUnavailable = false;
+    }
     this.#settleIfComplete(room);
     if (!confirm) return;
     this.#blame();
@@ -463,6 +468,11 @@ export class RingwireClient {
   #joined(line, message) {
     const room = this.#rooms.get(message.roomId);
     line.joins.delete(message.roomId);
+    if (this.#isUnavailable) line.setbacks = 0;
+    this.#isUnavailable = false;
+    // Unasked: the server tells that what is between our place and this one is lost, and what we
+    // said may be part of it. But a join that was asked twice has a second answer, with no news.
+    if (room?.phase === "joined" && !room.isAt(message)) this.#goAway(room);
     room?.answer(message);
     this.#emit("message", message);
     if (line !== this.#line) return;
@@ -481,10 +491,17 @@ export class RingwireClient {
 
   #refused(line, reason) {
     // Of a room left twice, because the first time may have been refused.
-    const isNoNews = reason === "Not in room" && this.#outbox.inFlight === 0 && line.hasLeftAgain;
-    if (!isNoNews) this.#report("server", reason);
+    const isOfLeave = reason === "Not in room" && this.#outbox.inFlight === 0 && line.hasLeftAgain;
+    const isUnavailable = reason === "Room unavailable";
+    const isKnown = isUnavailable && this.#isUnavailable;
+    this.#isUnavailable ||= isUnavailable;
+    if (!isOfLeave && !isKnown) this.#report("server", reason);
     if (line !== this.#line || this.#state !== "open") return;
-    if (reason === "Rate limit exceeded") {
+    if (isUnavailable) {
+      // All clients of the server are told so at one moment, and are not to come back at one.
+      const wait = Math.min(HOLD_MIN * 2 ** line.setbacks, HOLD_MAX);
+      if (!this.#timers.has("hold")) this.#hold(wait * (1 + this.#options.random()) / 2);
+    } else if (reason === "Rate limit exceeded") {
       // What has no answer may be what was refused.
       line.leaveAgain();
       if (!this.#timers.has("hold")) this.#hold(Math.min(HOLD_MIN * 2 ** line.setbacks, HOLD_MAX));
@@ -724,6 +741,10 @@ class Room {
 
   since() {
     return this.epoch === undefined ? this.#since : { epoch: this.epoch, offset: this.offset };
+  }
+
+  isAt({ epoch, offset }) {
+    return this.epoch === epoch && this.offset === offset;
   }
 
   /** A promise of the result of the join that is under way, or of the last one. */

@@ -16,6 +16,7 @@ const TONES = 8;
 /** What the server says in few words, and what a person can do about it. */
 const ADVICE = new Map([
   ["Rate limit exceeded", "Rate limit exceeded: slow down"],
+  ["Room unavailable", "The room is out of reach for now: what you say waits"],
   ["Not in room", "You are not in this room: join it again"],
   ["Too many rooms", "You are in too many rooms: leave one first"],
   ["Not authenticated", "This server wants to know who you are: please sign in."],

@@ -13,16 +13,25 @@ import { mkdirSync, readFileSync } from "node:fs";
 import net from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { chromium } from "playwright-core";
+import {
+  DESK,
+  WAIT_MILLISECONDS,
+  agree,
+  enterRoom,
+  launch,
+  open,
+  say,
+  sees,
+  staysClean,
+  texts,
+} from "./chat_page.mjs";
 
 const CUT_MILLISECONDS = 5000;
-const WAIT_MILLISECONDS = 20_000;
 const MARKUP = [
   `<img src=x onerror="window.ran = 'img'">`,
   `<script>window.ran = 'script'</script>`,
   `<svg onload="window.ran = 'svg'"></svg><b>&amp;</b>`,
 ];
-const DESK = { width: 1280, height: 800 };
 const PHONE = { width: 360, height: 740 };
 
 /** The server as a process of its own. */
@@ -100,11 +109,7 @@ let browser;
 try {
   await server.start();
   await line.mend();
-  browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
-    headless: true,
-    args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-  });
+  browser = await launch();
   verdict.client = `Chromium ${browser.version()}`;
   await chat();
 } finally {
@@ -116,8 +121,8 @@ console.log(JSON.stringify(verdict));
 
 async function chat() {
   // Ada's line can be cut; Grace's is direct.
-  const ada = await open(line.port, "Ada");
-  const grace = await open(port, "Grace");
+  const ada = await open(browser, line.port, "Ada", faults);
+  const grace = await open(browser, port, "Grace", faults);
   const both = [ada, grace];
   const checks = [
     ["headers of the page", () => hasHeaders()],
@@ -134,7 +139,7 @@ async function chat() {
     ["a long log", () => prunes(ada)],
     ["reload", () => reloads(ada, grace)],
     ["leave", () => leaves(ada, grace)],
-    ["nothing foreign", () => staysClean(both)],
+    ["nothing foreign", () => staysClean(both, faults)],
   ];
   for (const [name, work] of checks) {
     try {
@@ -203,7 +208,7 @@ async function chats(ada, grace) {
 
 async function showsMarkup(ada, grace) {
   const name = `<i onclick=ran>Eve</i>`;
-  const eve = await open(port, "Eve");
+  const eve = await open(browser, port, "Eve", faults);
   await enterRoom(eve, name, "lobby");
   const before = await texts(ada);
   for (const text of MARKUP) await say(eve, text);
@@ -217,7 +222,7 @@ async function showsMarkup(ada, grace) {
     assert.equal(found, 0, "markup in the log");
     assert.equal(await page.evaluate(() => window.ran), undefined);
   }
-  await staysClean([eve]);
+  await staysClean([eve], faults);
   await eve.close();
   await ada.getByText("Someone left: 2 here now").waitFor();
   await ada.getByText("2 here", { exact: true }).waitFor();
@@ -376,77 +381,6 @@ async function leaves(ada, grace) {
   await ada.getByText("1 message may not have been sent").waitFor();
   await grace.getByText("1 here", { exact: true }).waitFor();
   assert.equal(await ada.getByLabel("Your name").inputValue(), "Ada");
-}
-
-async function staysClean(pages) {
-  for (const page of pages) {
-    assert.deepEqual(await page.evaluate(() => window.violations), []);
-  }
-  assert.deepEqual(faults, []);
-}
-
-// --- What a person does and sees.
-
-/** A page of its own browser context, watched for whatever a page must not do. */
-async function open(at, who) {
-  const context = await browser.newContext({ viewport: DESK, colorScheme: "light" });
-  context.setDefaultTimeout(WAIT_MILLISECONDS);
-  await context.addInitScript(() => {
-    window.violations = [];
-    document.addEventListener("securitypolicyviolation", (event) => {
-      window.violations.push(`${event.violatedDirective}: ${event.blockedURI}`);
-    });
-  });
-  const page = await context.newPage();
-  const fault = (text) => faults.push(`${who}: ${text}`);
-  page.on("console", (message) => {
-    const isRefusal = /^WebSocket connection to '\S+' failed/.test(message.text());
-    const isQuiet = !["error", "warning"].includes(message.type());
-    if (!isRefusal && !isQuiet) fault(message.text());
-  });
-  page.on("pageerror", (error) => fault(String(error)));
-  const isForeign = (url) => url.host !== `127.0.0.1:${at}` && url.protocol !== "data:";
-  const watch = (request) => isForeign(new URL(request.url())) && fault(`asks ${request.url()}`);
-  page.on("request", watch);
-  page.on("websocket", watch);
-  page.on("response", (response) => {
-    if (response.status() >= 400) fault(`${response.status()} for ${response.url()}`);
-  });
-  await page.goto(`http://127.0.0.1:${at}/`);
-  return page;
-}
-
-async function enterRoom(page, name, room) {
-  await page.getByLabel("Your name").fill(name);
-  await page.getByRole("textbox", { name: "Room" }).fill(room);
-  await page.getByRole("button", { name: "Join" }).click();
-  await page.getByText("Connected", { exact: true }).waitFor();
-  await page.getByRole("heading", { name: room }).waitFor();
-}
-
-async function say(page, text) {
-  await page.getByRole("textbox", { name: "Message" }).fill(text);
-  await page.getByRole("textbox", { name: "Message" }).press("Enter");
-}
-
-function texts(page) {
-  return page.locator("#log .message .text").allTextContents();
-}
-
-/** Waits for a message that the server has confirmed. */
-async function sees(page, text) {
-  await page.waitForFunction((expected) => {
-    const shown = [...document.querySelectorAll("#log .message:not(.pending) .text")];
-    return shown.some((element) => element.textContent === expected);
-  }, text);
-}
-
-/** All pages show exactly these messages, in this order, each of them confirmed. */
-async function agree(pages, expected) {
-  for (const page of pages) {
-    await page.waitForFunction(() => document.querySelector("#log .pending") === null);
-    assert.deepEqual(await texts(page), expected);
-  }
 }
 
 function isAtEnd() {

@@ -32,7 +32,9 @@ class Answers(http.server.BaseHTTPRequestHandler):
 
 class Help(unittest.TestCase):
     def test_every_script_explains_itself(self):
-        for name in ("bench", "capacity", "compare-peers", "large-room", "restart", "soak"):
+        names = "bench", "capacity", "cluster", "cluster-faults", "compare-peers", "large-room"
+        names += "restart", "soak"
+        for name in names:
             with self.subTest(name):
                 found = common.call(name, "--help")
                 self.assertEqual(found.returncode, 0, found.stderr)
@@ -41,6 +43,9 @@ class Help(unittest.TestCase):
     def test_wrong_flags_are_refused(self):
         for name, flag in (
             ("bench", "--repeats=0"),
+            ("cluster", "0"),
+            ("cluster-faults", "--fault=x"),
+            ("cluster-faults", "--redis-cluster"),
             ("compare-peers", "--servers=x"),
             ("restart", "--how=x"),
             ("restart", "--drain=0"),

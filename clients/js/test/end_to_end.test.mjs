@@ -142,6 +142,27 @@ test("what was lost for good is confirmed by the server's memory", async (contex
   assert.equal(server.heard, 3);
 });
 
+test("a gap told in the middle of a connection, and rooms out of reach", async (context) => {
+  const server = await serverFor(context);
+  const [ada, bob] = clients(context, [server.url], [server.url]);
+  const bobHears = hearing(bob);
+  await Promise.all([ada.join("lobby"), bob.join("lobby")]);
+  await ada.say("lobby", "1");
+  await bobHears.until(1);
+  server.isUnavailable = true;
+  const refused = next(ada, "error");
+  const saying = ada.say("lobby", "2");
+  assert.equal((await refused).message, "Room unavailable");
+  const told = [next(ada, "recovered"), next(bob, "recovered")];
+  server.forget(7);
+  server.isUnavailable = false;
+  for (const { recovered, epochChanged, offset } of await Promise.all(told)) {
+    assert.deepEqual([recovered, epochChanged, offset], [false, true, 7]);
+  }
+  assert.equal((await saying).offset, 8);
+  assert.deepEqual(await bobHears.until(2), ["1", "2"]);
+});
+
 test("wrong credentials are the end", async (context) => {
   const authenticate = ({ password }) => (password === "right" ? "ada" : undefined);
   const server = await serverFor(context, { authenticate });

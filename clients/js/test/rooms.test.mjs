@@ -86,6 +86,41 @@ test("a new epoch counts from the start, and an id is shown once over both", asy
   assert.deepEqual(fake.of("error"), []);
 });
 
+test("a gap that the server tells unasked is told, and the room goes on", async (context) => {
+  const fake = fakeClient(context, { heartbeat: { interval: Infinity } });
+  await fake.enter("lobby", 5);
+  fake.socket.chat("lobby", 6);
+  fake.socket.joined("lobby", 10, { userCount: 4 });
+  fake.socket.chat("lobby", 11);
+  fake.socket.joined("lobby", 2, { epoch: OTHER_EPOCH });
+  fake.socket.chat("lobby", 3);
+  assert.deepEqual(fake.texts(), ["text 6", "text 11", "text 3"]);
+  const lost = { roomId: "lobby", recovered: false };
+  assert.deepEqual(fake.of("recovered"), [
+    { ...lost, epochChanged: false, offset: 10, missed: 4 },
+    { ...lost, epochChanged: true, offset: 2, missed: undefined },
+  ]);
+  assert.deepEqual(fake.socket.takeSent(), []);
+  assert.deepEqual(fake.of("error"), []);
+  const { epoch, offset } = fake.client.rooms.get("lobby");
+  assert.deepEqual({ epoch, offset }, { epoch: OTHER_EPOCH, offset: 3 });
+});
+
+test("the second answer to a join that was asked twice is no gap", async (context) => {
+  const fake = fakeClient(context, { heartbeat: { interval: Infinity } });
+  await fake.connect();
+  const joining = fake.client.join("lobby");
+  await fake.tick(10_000);
+  fake.socket.joined("lobby", 5);
+  await joining;
+  fake.socket.chat("lobby", 6);
+  fake.socket.joined("lobby", 6, { userCount: 2 });
+  fake.socket.chat("lobby", 7);
+  assert.deepEqual(fake.texts(), ["text 6", "text 7"]);
+  assert.deepEqual(fake.of("recovered"), []);
+  assert.equal(fake.client.rooms.get("lobby").userCount, 2);
+});
+
 test("messages that were delivered are not delivered again", async (context) => {
   const fake = fakeClient(context);
   await fake.enter("lobby", 5);
@@ -179,6 +214,28 @@ test("a join that is refused for the rate is asked again", async (context) => {
   assert.deepEqual(fake.socket.takeSent().map(({ roomId }) => roomId), ["lobby", "other"]);
   fake.socket.joined("lobby", 0);
   await joining;
+});
+
+test("a room out of reach is asked for later and later, and told once", async (context) => {
+  const fake = fakeClient(context, { heartbeat: { interval: Infinity } });
+  await fake.connect();
+  for (const outage of [1, 2]) {
+    const joining = fake.client.join(`room ${outage}`);
+    fake.socket.takeSent();
+    // Between half of the wait and all of it, by chance.
+    for (const wait of [750, 1_500, 3_000, 6_000, 7_500, 7_500]) {
+      fake.socket.error("Room unavailable");
+      await fake.tick(wait - 1);
+      assert.deepEqual(fake.socket.takeSent(), []);
+      await fake.tick(1);
+      const sent = { type: "join_room", roomId: `room ${outage}` };
+      assert.deepEqual(fake.socket.takeSent(), [sent]);
+    }
+    fake.socket.joined(`room ${outage}`, 0);
+    await joining;
+    const reports = fake.of("error").map(({ kind, message }) => `${kind}: ${message}`);
+    assert.deepEqual(reports, Array(outage).fill("server: Room unavailable"));
+  }
 });
 
 test("a join without an answer is asked again", async (context) => {

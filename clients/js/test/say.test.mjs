@@ -139,6 +139,40 @@ test("refused for the rate: the same again, later and later, and nothing else", 
   assert.deepEqual(texts(sentChats(fake)), ["b"]);
 });
 
+test("refused as out of reach: the same again, later and later, and told once", async (context) => {
+  const fake = fakeClient(context, { heartbeat: { interval: Infinity }, inFlight: 2 });
+  await fake.enter();
+  for (const text of ["a", "b", "c"]) fake.client.say("lobby", text);
+  const sent = sentChats(fake);
+  for (const wait of [750, 1_500, 3_000, 6_000, 7_500]) {
+    for (const _ of sent) fake.socket.error("Room unavailable");
+    await fake.tick(wait - 1);
+    assert.deepEqual(sentChats(fake), []);
+    await fake.tick(1);
+    assert.deepEqual(sentChats(fake), sent);
+  }
+  assert.deepEqual(fake.of("error").map(({ message }) => message), ["Room unavailable"]);
+  sent.forEach((message, index) => fake.socket.chat("lobby", index + 1, message));
+  assert.deepEqual(texts(sentChats(fake)), ["c"]);
+  fake.socket.error("Room unavailable");
+  assert.equal(fake.of("error").length, 2);
+});
+
+test("what was under way when the server tells a gap is said again", async (context) => {
+  const fake = fakeClient(context, { inFlight: 2 });
+  await fake.enter("lobby", 5);
+  const saying = ["a", "b", "c"].map((text) => fake.client.say("lobby", text));
+  const sent = sentChats(fake);
+  fake.socket.joined("lobby", 1, { epoch: "00000000000000e2" });
+  assert.deepEqual(sentChats(fake), sent);
+  // The first was published before, and is known there; the other one was not.
+  fake.socket.chat("lobby", 1, sent[0]);
+  fake.socket.chat("lobby", 2, sent[1]);
+  assert.deepEqual((await Promise.all(saying.slice(0, 2))).map(({ offset }) => offset), [1, 2]);
+  assert.deepEqual(fake.texts(), ["a", "b"]);
+  assert.deepEqual(texts(sentChats(fake)), ["c"]);
+});
+
 test("'Not in room' joins again, then slowly", async (context) => {
   const fake = fakeClient(context);
   await fake.enter();

@@ -33,6 +33,8 @@ class ChatServer {
   rooms = new Map();
   /** How many chat messages came, published or not. */
   heard = 0;
+  /** Whether rooms are out of reach. */
+  isUnavailable = false;
   #options;
   #sockets;
   #connections = 0;
@@ -72,9 +74,9 @@ class ChatServer {
     if (room.members.size === 0) this.rooms.delete(room.id);
   }
 
-  /** Forgets the history of all rooms, as a restart does; connections stay. */
-  forget() {
-    for (const room of this.rooms.values()) room.renew();
+  /** Begins all rooms anew, with so many messages that nobody hears, and tells their members. */
+  forget(unheard) {
+    for (const room of this.rooms.values()) room.forget(unheard);
   }
 
   closeAll(code, reason) {
@@ -115,12 +117,21 @@ class Room {
     const isNew = !this.members.has(visitor);
     this.members.add(visitor);
     const missed = this.missed(since);
-    const { id: roomId, epoch, offset } = this;
-    const userCount = this.members.size;
-    const recovered = missed !== undefined;
-    visitor.tell({ type: "room_joined", roomId, userCount, epoch, offset, recovered });
+    this.answer(visitor, missed !== undefined);
     for (const message of missed ?? []) visitor.tell(message);
     if (isNew) this.tellOthers(visitor, "user_joined");
+  }
+
+  forget(unheard) {
+    this.renew();
+    this.offset = unheard;
+    for (const member of this.members) this.answer(member, false);
+  }
+
+  answer(visitor, recovered) {
+    const { id: roomId, epoch, offset } = this;
+    const userCount = this.members.size;
+    visitor.tell({ type: "room_joined", roomId, userCount, epoch, offset, recovered });
   }
 
   leave(visitor) {
@@ -213,6 +224,8 @@ class Visitor {
     const { type, roomId, text, id, since } = message ?? {};
     const room = this.#joined.find((joined) => roomId === undefined || joined.id === roomId);
     if (type === "ping") return this.tell({ type: "pong" });
+    const isOfRoom = type === "join_room" || type === "chat_message";
+    if (isOfRoom && this.#server.isUnavailable) return this.#fail("Room unavailable");
     if (type === "join_room" && has(roomId, 50)) return this.#join(roomId, since);
     if (type === "leave_room") return room ? this.#leave(room) : this.#fail("Not in room");
     if (type === "chat_message" && has(text, 1000) && (id === undefined || has(id, 64))) {
