@@ -44,7 +44,8 @@ pub fn load_access(
     };
     let contents = Contents { keys: hasher.hash_one(&keys), users: hasher.hash_one(&users) };
     let tokens = (!keys.is_empty()).then_some(tokens);
-    Ok((Access::new(config.auth, tokens, passwords, config.origins.clone()), contents))
+    let access = Access::new(config.auth, tokens, passwords, config.origins.clone());
+    Ok((access.behind(config.proxies.clone()), contents))
 }
 
 /// The token that operators show.

@@ -254,6 +254,12 @@ struct Settings {
     /// Refuse clients that name no origin: those that are no browser
     #[arg(long, num_args = 0, default_missing_value = "true")]
     require_origin: Option<bool>,
+    /// Take the word of this proxy for the address of a client; repeatable
+    #[arg(long, value_name = "NETWORK")]
+    trusted_proxy: Option<Vec<String>>,
+    /// Connections of trusted proxies begin with a PROXY header
+    #[arg(long, num_args = 0, default_missing_value = "true")]
+    proxy_protocol: Option<bool>,
     /// Connections of one client address at once [default: off]
     #[arg(long, value_name = "N|off")]
     #[serde(deserialize_with = "scalar")]
@@ -333,6 +339,8 @@ impl Settings {
             auth_users: self.auth_users.or(other.auth_users),
             allow_origin: self.allow_origin.or(other.allow_origin),
             require_origin: self.require_origin.or(other.require_origin),
+            trusted_proxy: self.trusted_proxy.or(other.trusted_proxy),
+            proxy_protocol: self.proxy_protocol.or(other.proxy_protocol),
             max_connections_per_address: self
                 .max_connections_per_address
                 .or(other.max_connections_per_address),

@@ -15,6 +15,17 @@ pub const HEAD_BYTES_MAX: usize = 8 * 1024;
 /// Header fields of a request. Past it the answer is 431: a head is never cut short in silence.
 pub const HEADER_FIELDS_MAX: usize = 64;
 
+/// Bytes of a PROXY header of version 1: what its longest line takes, as its specification has it.
+pub const PROXY_LINE_BYTES_MAX: usize = 107;
+
+/// Bytes of a PROXY header of version 2. Addresses take 52; balancers add what they know of TLS and
+/// of the cloud they are in, and nginx takes no more either.
+pub const PROXY_HEADER_BYTES_MAX: usize = 4096;
+
+/// Addresses and networks of trusted proxies: more than the large delivery networks have. Each
+/// accept compares with all of them, which is still little beside the accept itself.
+pub const TRUSTED_PROXIES_MAX: usize = 256;
+
 /// Bytes of a message, all fragments together, unless `--max-message` says otherwise.
 pub const MESSAGE_BYTES_DEFAULT: usize = 1024 * 1024;
 

@@ -120,7 +120,8 @@ impl Reload {
         warn_of(&changes.kept);
         let config = loaded.config.kept_from(&running);
         if changes.kept.contains(&"auth") {
-            self.access = Arc::new(self.access.with_origins(config.access.origins.clone()));
+            let access = self.access.with_origins(config.access.origins.clone());
+            self.access = Arc::new(access.behind(config.access.proxies.clone()));
         } else {
             note_contents(&mut changes, &self.contents, &loaded.contents);
             self.access = Arc::new(loaded.access);

@@ -1,8 +1,10 @@
 //! The files of `deploy/`, put to use: the real server under each of them.
 //!
-//! `scripts/test` installs the programs that read them: systemd-analyze, nginx, Python packages.
+//! `scripts/test` installs the programs that read them: systemd-analyze, Python packages.
 
 mod common;
+#[path = "common/deployed.rs"]
+mod deployed;
 #[path = "common/observed.rs"]
 mod observed;
 #[path = "common/program.rs"]
@@ -13,72 +15,27 @@ mod raw;
 mod successor;
 
 use common::Server;
-use observed::{Metrics, wait_until};
+use deployed::{Folder, read, with};
+use observed::Metrics;
 use program::project_file;
 use raw::RawClient;
 use ringwire::check::{Host, Level, findings};
 use ringwire::config::{Command as Action, Config, parse};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
-use std::hash::{BuildHasher, RandomState};
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::ops::Deref;
 use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Command, Output};
 use std::time::Duration;
 use successor::Successor;
 
 const SERVER: &str = env!("CARGO_BIN_EXE_ringwire");
 const LONG: Duration = Duration::from_secs(30);
 
-/// A folder for the files of one test; gone when dropped.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        let name = format!("deploy-{:x}", RandomState::new().hash_one(std::process::id()));
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        fs::create_dir(&path).expect("a folder can be made");
-        Self(path)
-    }
-
-    fn write(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.0.join(name);
-        fs::write(&path, text).expect("a file can be written");
-        path
-    }
-}
-
-impl Deref for Folder {
-    type Target = Path;
-
-    fn deref(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        drop(fs::remove_dir_all(&self.0));
-    }
-}
-
 fn text_of(path: &Path) -> &str {
     path.to_str().expect("the path is UTF-8")
-}
-
-fn read(path: &str) -> String {
-    fs::read_to_string(project_file(path)).expect("a file of the project")
-}
-
-/// `text` with `old`, which it has exactly once, replaced.
-fn with(text: &str, old: &str, new: &str) -> String {
-    assert_eq!(text.matches(old).count(), 1, "{old}");
-    text.replace(old, new)
 }
 
 /// Runs a program that scripts/test installs, for at most a minute.
@@ -403,150 +360,6 @@ fn the_image_is_built_from_all_that_cargo_needs() {
     assert!(described.contains("\"name\":\"ringwire\""), "{described}");
     for line in ["USER 65532:65532", "STOPSIGNAL SIGTERM", "EXPOSE 8080"] {
         assert!(file.lines().any(|found| found == line), "{line}");
-    }
-}
-
-// The load balancer.
-
-/// nginx in front of servers; ended when dropped.
-struct Balancer {
-    child: Child,
-    address: SocketAddr,
-    _folder: Folder,
-}
-
-impl Balancer {
-    fn start(nodes: [SocketAddr; 2]) -> Self {
-        let folder = Folder::new();
-        // Somebody else may get the port before nginx does; the next is tried then.
-        let started = (0..3).find_map(|_| {
-            let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-            let address = free.local_addr().expect("an address");
-            drop(free);
-            let config = folder.write("nginx.conf", &configuration(&folder, address, nodes));
-            nginx_takes(&config, &folder);
-            let mut child = nginx(&config, &folder).spawn().expect("nginx starts");
-            let mut has_ended = false;
-            wait_until(LONG, || {
-                has_ended = child.try_wait().expect("it can be waited for").is_some();
-                let is_up = ask(address, "/healthz").is_some();
-                (has_ended || is_up).then_some(()).ok_or_else(|| "nginx is not up".to_owned())
-            });
-            (!has_ended).then_some((child, address))
-        });
-        let (child, address) = started.expect("nginx serves on one of three ports");
-        Self { child, address, _folder: folder }
-    }
-}
-
-impl Drop for Balancer {
-    fn drop(&mut self) {
-        // SIGTERM: the workers are to end with it.
-        let pid = Pid::from_child(&self.child);
-        let _ = kill_process(pid, Signal::TERM);
-        let _ = self.child.wait();
-    }
-}
-
-/// The head of the answer to a request for a page; none where nobody listens.
-fn ask(address: SocketAddr, path: &str) -> Option<String> {
-    let mut stream = TcpStream::connect(address).ok()?;
-    stream.set_read_timeout(Some(LONG)).ok()?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    Some(answer.split_once("\r\n\r\n")?.0.to_owned())
-}
-
-/// The file with the addresses of this test, and places that anybody may write to.
-fn configuration(folder: &Path, listen: SocketAddr, nodes: [SocketAddr; 2]) -> String {
-    let mut text = read("deploy/nginx/nginx.conf");
-    text = with(&text, "listen 80 ", &format!("listen {listen} "));
-    text = with(&text, "server 10.0.0.11:8080 ", &format!("server {} ", nodes[0]));
-    text = with(&text, "server 10.0.0.12:8080 ", &format!("server {} ", nodes[1]));
-    text = with(&text, "/var/log/nginx/", &format!("{}/", folder.display()));
-    let paths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .map(|kind| format!("    {kind}_temp_path {}/{kind};\n", folder.display()));
-    with(&text, "\nhttp {\n", &format!("\nhttp {{\n{}", paths.concat()))
-}
-
-fn nginx(config: &Path, folder: &Path) -> Command {
-    let program = Path::new("/usr/sbin/nginx");
-    program::require(program);
-    let mut command = Command::new(program);
-    let globals = format!("daemon off; pid {}/nginx.pid;", folder.display());
-    command.args(["-e", "stderr", "-g", &globals, "-c"]).arg(config);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    command
-}
-
-/// `nginx -t`.
-fn nginx_takes(config: &Path, folder: &Path) {
-    let mut command = nginx(config, folder);
-    let output = command.arg("-t").stderr(Stdio::piped()).output();
-    let output = output.expect("nginx starts");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.contains("syntax is ok"), "{said}");
-    assert!(!said.contains("[warn]") && !said.contains("[emerg]"), "{said}");
-}
-
-#[test]
-fn behind_nginx_a_client_stays_with_its_server_and_moves_when_that_ends() {
-    let arguments = ["--admin", "127.0.0.1:0", "--shards", "1", "--drain", "1s"];
-    let mut servers = [Server::start(&arguments), Server::start(&arguments)];
-    let balancer = Balancer::start([servers[0].address(), servers[1].address()]);
-    let opened =
-        |server: &Server| Metrics::scrape(server.admin_address()).value("connections_opened_total");
-    let visit = |source: [u8; 4]| {
-        let mut client = RawClient::connect_from(source, balancer.address);
-        client.upgrade("/echo");
-        client.echo("through nginx");
-        client.close();
-    };
-    // The address counts by its first three octets.
-    let mut visited = [0; 2];
-    for network in 1..=12 {
-        let before = [opened(&servers[0]), opened(&servers[1])];
-        for host in 1..=3 {
-            visit([127, 0, network, host]);
-        }
-        let here = opened(&servers[0]) - before[0];
-        let there = opened(&servers[1]) - before[1];
-        assert!(matches!((here, there), (3, 0) | (0, 3)), "{network}: {here} and {there}");
-        visited[usize::from(there > 0)] += 1;
-    }
-    assert!(visited[0] > 0 && visited[1] > 0, "{visited:?}");
-
-    servers[0].terminate();
-    assert!(servers[0].wait_for_exit(LONG).success());
-    for network in 1..=12 {
-        visit([127, 0, network, 1]);
-    }
-
-    servers[1].terminate();
-    assert!(servers[1].wait_for_exit(LONG).success());
-    let head = ask(balancer.address, "/chat").expect("nginx answers");
-    assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
-    assert!(head.contains("\r\nRetry-After: 5"), "{head}");
-}
-
-#[test]
-fn nginx_shows_pages_and_nothing_of_the_operators() {
-    let arguments = ["--admin", "127.0.0.1:0", "--shards", "1"];
-    let servers = [Server::start(&arguments), Server::start(&arguments)];
-    let balancer = Balancer::start([servers[0].address(), servers[1].address()]);
-    for (path, status) in [
-        ("/", "200"),
-        ("/client.js", "200"),
-        ("/healthz", "200"),
-        ("/metrics", "404"),
-        ("/readyz", "404"),
-        ("/api/rooms", "404"),
-        ("/api/drain", "404"),
-    ] {
-        let head = ask(balancer.address, path).expect("nginx answers");
-        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {head}");
     }
 }
 

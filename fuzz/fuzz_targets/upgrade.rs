@@ -5,14 +5,21 @@
 use libfuzzer_sys::fuzz_target;
 use ringwire::limits::HEAD_BYTES_MAX;
 use ringwire::protocol::upgrade::{
-    HeadScanner, Refusal, Request, UpgradeRequest, accept, check_response, parse_request, refuse,
+    HeadScanner, Refusal, Request, UpgradeRequest, accept, check_response, forwarded_for,
+    parse_request, refuse,
 };
+use ringwire::security::ClientAddress;
 
 fuzz_target!(|received: &[u8]| {
     let end = end_of_head(received);
     // Heads that no scanner let through must not be worse.
     let _ = parse_request(received);
     let _ = check_response(received, "", &["chat"]);
+    for told in forwarded_for(received) {
+        if let Ok(client) = ClientAddress::parse(told) {
+            assert_eq!(ClientAddress::parse(client.to_string().as_bytes()), Ok(client));
+        }
+    }
     match end {
         Ok(None) => {}
         Ok(Some(end)) => match parse_request(&received[..end]) {

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::values::{ByteRate, Count, CountRate, OrOff, Rate, Span};
 use super::{Settings, within};
 use crate::limits;
-use crate::security::{AdmissionLimits, AuthMode, Origins, RateLimit};
+use crate::security::{AdmissionLimits, AuthMode, Origins, Proxies, RateLimit};
 
 /// Who may come. The files it names are not read yet.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub struct AccessConfig {
     pub users: Option<PathBuf>,
     /// The origins whose pages may connect.
     pub origins: Origins,
+    /// Who speaks for others.
+    pub proxies: Proxies,
     /// What one client address may have.
     pub per_address: AdmissionLimits,
 }
@@ -84,12 +86,15 @@ impl AccessConfig {
             keys: settings.auth_key.clone().unwrap_or_default(),
             users: settings.auth_users.clone(),
             origins: origins(settings)?,
+            proxies: proxies(settings)?,
             per_address: AdmissionLimits {
                 connections: connections.map(|Count(count)| count),
                 handshakes: handshakes.transpose()?,
             },
         };
         within("the number of auth-key files", access.keys.len(), 0, limits::KEYS_MAX)?;
+        let (proxies, most) = (access.proxies.len(), limits::TRUSTED_PROXIES_MAX);
+        within("the number of networks of trusted-proxy", proxies, 0, most)?;
         access.fits_together()?;
         Ok(access)
     }
@@ -115,6 +120,9 @@ impl AccessConfig {
             }
             _ if self.origins.is_required() && self.origins.is_empty() => {
                 "require-origin needs allow-origin: name the origins, or * for any"
+            }
+            _ if self.proxies.announce() && self.proxies.is_empty() => {
+                "proxy-protocol needs trusted-proxy: name the proxies that send a PROXY header"
             }
             _ => return Ok(()),
         };
@@ -156,6 +164,13 @@ fn origins(settings: &Settings) -> Result<Origins, String> {
     let required = settings.require_origin.unwrap_or(false);
     Origins::new(list, required)
         .map_err(|(index, error)| format!("allow-origin {:?}: {error}", list[index]))
+}
+
+fn proxies(settings: &Settings) -> Result<Proxies, String> {
+    let list = settings.trusted_proxy.as_deref().unwrap_or_default();
+    let announce = settings.proxy_protocol.unwrap_or(false);
+    Proxies::new(list, announce)
+        .map_err(|(index, error)| format!("trusted-proxy {:?}: {error}", list[index]))
 }
 
 /// A rate in ticks, within its bounds.

@@ -35,7 +35,7 @@ impl Config {
         } = self;
         let ClusterConfig { servers, node, user, password_file, ca, prefix, probe, modes } =
             cluster;
-        let AccessConfig { auth, keys, users, origins, per_address } = access;
+        let AccessConfig { auth, keys, users, origins, proxies, per_address } = access;
         let ChatConfig { rate_limit, rate_bytes, history_messages, history_age } = chat;
         let is_other_auth = *auth != new.access.auth;
         let kept = [
@@ -76,6 +76,8 @@ impl Config {
             ("auth-users", !is_other_auth && *users != new.access.users),
             ("allow-origin", !origins.lists_the_same(&new.access.origins)),
             ("require-origin", is_required),
+            ("trusted-proxy", !proxies.lists_the_same(&new.access.proxies)),
+            ("proxy-protocol", proxies.announce() != new.access.proxies.announce()),
             ("max-connections-per-address", per_address.connections != per_address_now.connections),
             ("handshake-rate", per_address.handshakes != per_address_now.handshakes),
             ("rate-limit", *rate_limit != new.chat.rate_limit),
@@ -89,11 +91,11 @@ impl Config {
     /// These settings, with those of `running` that need a restart.
     #[must_use]
     pub fn kept_from(self, running: &Self) -> Self {
-        let AccessConfig { auth, keys, users, origins, per_address } = self.access;
-        let access = if auth == running.access.auth {
-            AccessConfig { auth, keys, users, origins, per_address }
+        let access = if self.access.auth == running.access.auth {
+            self.access
         } else {
-            AccessConfig { origins, per_address, ..running.access.clone() }
+            let AccessConfig { origins, proxies, per_address, .. } = self.access;
+            AccessConfig { origins, proxies, per_address, ..running.access.clone() }
         };
         Self {
             heartbeat: self.heartbeat,
@@ -136,6 +138,7 @@ mod tests {
             ("--log-level warn", "log-level"),
             ("--auth-key b", "auth-key"),
             ("--allow-origin *", "allow-origin"),
+            ("--trusted-proxy ::1", "trusted-proxy"),
             ("--max-connections-per-address 5", "max-connections-per-address"),
             ("--handshake-rate 5/1s", "handshake-rate"),
             ("--rate-limit 5/1s", "rate-limit"),
@@ -151,6 +154,8 @@ mod tests {
         }
         let (old, new) = (config("--allow-origin *"), config("--allow-origin * --require-origin"));
         assert_eq!(old.changes(&new).applied, ["require-origin"]);
+        let (old, new) = ("--trusted-proxy ::1", "--trusted-proxy ::1 --proxy-protocol");
+        assert_eq!(config(old).changes(&config(new)).applied, ["proxy-protocol"]);
         let (old, new) = ("--auth message --auth-users u", "--auth message --auth-users v");
         assert_eq!(config(old).changes(&config(new)).applied, ["auth-users"]);
     }

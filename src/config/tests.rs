@@ -1,7 +1,7 @@
 //! Tests of the settings.
 
 use super::*;
-use crate::security::{AdmissionLimits, AuthMode, Origins, RateLimit};
+use crate::security::{AdmissionLimits, AuthMode, Origins, Proxies, RateLimit};
 
 fn command(args: &[&str]) -> Result<Command, clap::Error> {
     parse(std::iter::once("ringwire").chain(args.iter().copied()))
@@ -211,10 +211,12 @@ fn values_out_of_bounds_are_refused_by_name() {
 /// Every setting of access and of the chat, as flags and as a file.
 const ACCESS_FLAGS: &str = "--auth message --auth-key a.pem --auth-key b.pem --auth-users users \
     --allow-origin https://a.example --allow-origin http://b:81 --require-origin \
+    --trusted-proxy 10.0.0.0/24 --trusted-proxy ::1 --proxy-protocol \
     --max-connections-per-address 5 --handshake-rate 20/10s --rate-limit 7/1s \
     --rate-bytes 64KiB/2m --history-messages 0 --history-age 1h";
 const ACCESS_FILE: &str = "auth = 'message'\nauth-key = ['a.pem', 'b.pem']\nauth-users = 'users'\n\
     allow-origin = ['https://a.example', 'http://b:81']\nrequire-origin = true\n\
+    trusted-proxy = ['10.0.0.0/24', '::1']\nproxy-protocol = true\n\
     max-connections-per-address = 5\nhandshake-rate = '20/10s'\nrate-limit = '7/1s'\n\
     rate-bytes = '64KiB/2m'\nhistory-messages = 0\nhistory-age = '1h'\n";
 
@@ -225,6 +227,7 @@ fn access_and_chat_are_read_from_flags_and_file() {
         keys: vec!["a.pem".into(), "b.pem".into()],
         users: Some("users".into()),
         origins: Origins::new(&["https://a.example", "http://b:81"], true).unwrap(),
+        proxies: Proxies::new(&["10.0.0.0/24", "::1"], true).unwrap(),
         per_address: AdmissionLimits {
             connections: std::num::NonZeroU32::new(5),
             handshakes: Some(RateLimit { count: 20, window: 100 }),
@@ -260,6 +263,9 @@ fn settings_of_access_must_fit_together() {
         ("--require-origin", "require-origin needs allow-origin"),
         ("--allow-origin https://a --allow-origin b", "allow-origin \"b\": it needs a scheme"),
         ("--allow-origin * --allow-origin https://a", "must stand alone"),
+        ("--proxy-protocol", "proxy-protocol needs trusted-proxy"),
+        ("--trusted-proxy ::1 --trusted-proxy a", "trusted-proxy \"a\": expected an address"),
+        ("--trusted-proxy 10.0.0.1/24", "the network of this address is 10.0.0.0/24"),
     ] {
         let message = refusal(&line.split_whitespace().collect::<Vec<_>>());
         assert!(message.contains(expected), "{line}: {message}");
@@ -275,6 +281,8 @@ fn settings_of_access_must_fit_together() {
     }
     let many = [&["--auth", "token"][..], &["--auth-key", "k"].repeat(17)].concat();
     assert!(refusal(&many).contains("auth-key"));
+    let many = ["--trusted-proxy", "::1"].repeat(limits::TRUSTED_PROXIES_MAX + 1);
+    assert!(refusal(&many).contains("trusted-proxy"));
 }
 
 #[test]

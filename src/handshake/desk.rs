@@ -1,8 +1,6 @@
 //! What the handshakes of a shard share: who is here, how many may come, who may be adopted.
 
 use std::cell::{Cell, Ref, RefCell};
-use std::collections::VecDeque;
-use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::clock::host_tick;
+use super::guests::Guests;
 use crate::app::Endpoint;
-use crate::collections::{GenerationalSlab, Key, Tick};
+use crate::collections::Key;
 use crate::limits::{
     ACCEPTS_PER_TURN, HANDSHAKE_SECONDS, HANDSHAKES_MAX, READ_BYTES, REFUSED_HANDSHAKE_SECONDS,
     REFUSED_HANDSHAKES_MAX, RETRY_AFTER_SECONDS,
@@ -20,8 +18,8 @@ use crate::limits::{
 use crate::mesh::{Mesh, Overload};
 use crate::observe::{HandshakeResult, ShardCounters};
 use crate::protocol::upgrade::Refusal;
-use crate::ring::{socket, thread_cpu_time};
-use crate::security::{Access, Identity, Network, Networks, Refused, Ticket};
+use crate::ring::thread_cpu_time;
+use crate::security::{Access, ClientAddress, Identity, Networks, Ticket};
 
 /// How often deadlines are looked at: they are kept to within this.
 const SWEEP: Duration = Duration::from_millis(250);
@@ -48,17 +46,8 @@ pub struct Adoption {
     pub identity: Option<Identity>,
     /// To be released when the connection has ended.
     pub ticket: Option<Ticket>,
-}
-
-/// How admission stands to a client.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Standing {
-    /// Nobody is counted.
-    Uncounted,
-    /// Its handshake is one that its network may have, counted at this tick.
-    Counted(Network, Tick),
-    /// Its network had its share of handshakes, or is not known.
-    Refused,
+    /// Where the client is, if it came through a proxy.
+    pub client: Option<ClientAddress>,
 }
 
 /// Where a guest is.
@@ -122,15 +111,6 @@ pub struct Desk {
 #[derive(Clone, Copy, Debug)]
 struct Closed {
     handed_over: bool,
-}
-
-/// Handshakes in progress, the oldest first.
-#[derive(Debug)]
-struct Guests {
-    /// What each of them has, from accept to its end.
-    time: Duration,
-    sockets: GenerationalSlab<Rc<OwnedFd>>,
-    deadlines: VecDeque<(Instant, Key)>,
 }
 
 impl Desk {
@@ -223,7 +203,7 @@ impl Desk {
     pub async fn sweep(self: Rc<Self>) {
         loop {
             let all = [&self.guests, &self.refused];
-            if all.iter().all(|guests| guests.borrow().deadlines.is_empty()) {
+            if all.iter().all(|guests| guests.borrow().is_empty()) {
                 self.arrived.notified().await;
             }
             tokio::time::sleep(SWEEP).await;
@@ -292,36 +272,9 @@ impl Desk {
         self.access.borrow()
     }
 
-    /// Counts the handshake of a client that was just accepted.
-    pub(super) fn begin_handshake(&self, socket: &OwnedFd) -> Standing {
-        if !self.networks.is_limited() {
-            return Standing::Uncounted;
-        }
-        let Some(address) = socket::peer_address(socket) else { return Standing::Refused };
-        let network = Network::from(address);
-        let now = host_tick();
-        match self.networks.begin_handshake(network, now) {
-            Ok(()) => Standing::Counted(network, now),
-            Err(_) => Standing::Refused,
-        }
-    }
-
-    /// Counts a handshake no more: its request is no upgrade. A browser asks for a page and its
-    /// parts over several connections, and everybody behind one address does.
-    pub(super) fn forgive(&self, standing: Standing) {
-        if let Standing::Counted(network, then) = standing {
-            self.networks.refund_handshake(network, then);
-        }
-    }
-
-    /// Counts the connection that a client is to get. Its ticket goes with the adoption, or back to
-    /// [`release`](Self::release).
-    pub(super) fn admit(&self, standing: Standing) -> Result<Option<Ticket>, Refused> {
-        match standing {
-            Standing::Uncounted => Ok(None),
-            Standing::Counted(network, _) => self.networks.admit(network, host_tick()),
-            Standing::Refused => Err(Refused::Handshakes),
-        }
+    /// How much each network has.
+    pub(super) fn networks(&self) -> &Networks {
+        &self.networks
     }
 
     /// Takes back the place of a connection that has ended, if it had one.
@@ -341,19 +294,31 @@ impl Desk {
         &self,
         socket: OwnedFd,
         accepted: Instant,
-        standing: Standing,
+        is_refused: bool,
     ) -> (Place, Rc<OwnedFd>) {
         let socket = Rc::new(socket);
-        let is_refused = matches!(standing, Standing::Refused);
+        let key = self.seat(&socket, accepted, is_refused);
+        (Place { key, is_refused, accepted }, socket)
+    }
+
+    /// Puts a guest apart whose network turned out to have had its share, as if it came now. One
+    /// whose time ran out stays where it was.
+    pub(super) fn set_apart(&self, place: Place) -> Place {
+        let Some(socket) = self.guests.borrow_mut().leave(place.key) else { return place };
+        let key = self.seat(&socket, Instant::now(), true);
+        Place { key, is_refused: true, ..place }
+    }
+
+    fn seat(&self, socket: &Rc<OwnedFd>, now: Instant, is_refused: bool) -> Key {
         let key = {
             let mut guests = self.guests_of(is_refused).borrow_mut();
-            if guests.deadlines.is_empty() {
+            if guests.is_empty() {
                 self.arrived.notify_one();
             }
-            guests.arrive(&socket, accepted)
+            guests.arrive(socket, now)
         };
         self.counters().handshakes_in_progress.set(self.guests_here());
-        (Place { key, is_refused, accepted }, socket)
+        key
     }
 
     /// Ends guests to make room for newcomers: the refused, then those that had a second. Says
@@ -368,7 +333,7 @@ impl Desk {
 
     /// Whether the guest's time ran out.
     pub(super) fn is_late(&self, place: Place) -> bool {
-        !self.guests_of(place.is_refused).borrow().sockets.contains(place.key)
+        !self.guests_of(place.is_refused).borrow().contains(place.key)
     }
 
     /// Counts the end of a handshake and forgets the guest.
@@ -387,7 +352,7 @@ impl Desk {
     }
 
     fn guests_here(&self) -> u64 {
-        (self.guests.borrow().sockets.len() + self.refused.borrow().sockets.len()) as u64
+        (self.guests.borrow().len() + self.refused.borrow().len()) as u64
     }
 
     /// A guest is granted its upgrade.
@@ -406,73 +371,5 @@ impl Desk {
     /// Wakes the shard.
     fn ring(&self) {
         self.mesh.wake(self.shard).ring();
-    }
-}
-
-impl Guests {
-    fn new(most: usize, time: Duration) -> Self {
-        let sockets = GenerationalSlab::with_capacity(most);
-        Self { time, sockets, deadlines: VecDeque::new() }
-    }
-
-    /// Takes a guest in, instead of the oldest where there is no place.
-    fn arrive(&mut self, socket: &Rc<OwnedFd>, accepted: Instant) -> Key {
-        let deadline = accepted + self.time;
-        let key = loop {
-            match self.sockets.insert(Rc::clone(socket)) {
-                Ok(key) => break key,
-                Err(_) => self.end_oldest(),
-            }
-        };
-        self.deadlines.push_back((deadline, key));
-        key
-    }
-
-    /// Gives everybody `time` at most from now on.
-    fn hasten(&mut self, time: Duration) {
-        self.time = time.min(self.time);
-        let latest = Instant::now() + self.time;
-        for (deadline, _) in &mut self.deadlines {
-            *deadline = latest.min(*deadline);
-        }
-    }
-
-    fn leave(&mut self, key: Key) {
-        self.sockets.remove(key);
-        while self.deadlines.front().is_some_and(|(_, key)| !self.sockets.contains(*key)) {
-            self.deadlines.pop_front();
-        }
-    }
-
-    /// Ends the oldest guest.
-    fn end_oldest(&mut self) {
-        while let Some((_, key)) = self.deadlines.pop_front() {
-            if self.end(key) {
-                return;
-            }
-        }
-    }
-
-    /// Ends the oldest guests, those whose time is up at `latest` and `most` of them; says how many
-    /// these were.
-    fn end_until(&mut self, latest: Instant, most: usize) -> usize {
-        let mut ended = 0;
-        while ended < most
-            && let Some((deadline, key)) = self.deadlines.front().copied()
-            && deadline <= latest
-        {
-            self.deadlines.pop_front();
-            ended += usize::from(self.end(key));
-        }
-        ended
-    }
-
-    /// Shuts a guest down, unless it has left; its task sees the end of the stream and leaves.
-    fn end(&mut self, key: Key) -> bool {
-        let socket = self.sockets.remove(key);
-        if let Some(socket) = &socket {
-            socket::shut_down(&**socket, Shutdown::Both);
-        }
-        socket.is_some()
     }
 }

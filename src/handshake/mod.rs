@@ -7,9 +7,12 @@
 
 mod clock;
 mod desk;
+mod guest;
+mod guests;
 mod listener;
 mod peer;
 mod reception;
+mod standing;
 
 pub use desk::{Adoption, Desk, DeskPlan};
 pub use listener::accept_connections;

@@ -6,11 +6,12 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::clock::unix_time;
-use super::desk::{Adoption, Desk, Place, Standing};
-use super::peer::PeerOf;
+use super::desk::{Adoption, Desk};
+use super::guest::Guest;
 use crate::app::Endpoint;
 use crate::limits::TICK_MILLISECONDS;
 use crate::observe::{HandshakeResult, RefusedStatus, SocketCall};
+use crate::protocol::parse_proxy_header;
 use crate::protocol::upgrade::{
     HeadScanner, Refusal, Request, UpgradeRequest, accept, parse_request, refuse,
 };
@@ -22,8 +23,16 @@ use crate::web;
 /// What a request gets.
 enum Verdict {
     Upgrade(Grant),
-    Page { head: Vec<u8>, body: &'static str },
-    Refuse { head: Vec<u8>, status: u16 },
+    Page {
+        head: Vec<u8>,
+        body: &'static str,
+    },
+    Refuse {
+        head: Vec<u8>,
+        status: u16,
+    },
+    /// Nothing: a proxy does not speak as was agreed.
+    HangUp,
 }
 
 /// What an upgrade gets. Its ticket must not be lost.
@@ -34,21 +43,12 @@ struct Grant {
     ticket: Option<Ticket>,
 }
 
-/// Who a handshake is held with, and where.
-struct Guest<'a> {
-    socket: &'a OwnedFd,
-    standing: Standing,
-    desk: &'a Desk,
-}
-
 /// The whole handshake of one connection.
 pub(super) async fn receive_guest(socket: OwnedFd, accepted: Instant, desk: Rc<Desk>) {
-    let standing = desk.begin_handshake(&socket);
-    let (place, socket) = desk.arrive(socket, accepted, standing);
-    let guest = Guest { socket: &socket, standing, desk: &desk };
-    let result = match read_request(&guest).await {
-        Some((Verdict::Upgrade(grant), leftover)) if !desk.is_late(place) => {
-            return hand_over(socket, place, &desk, grant, leftover);
+    let mut guest = Guest::receive(socket, accepted, Rc::clone(&desk));
+    let result = match read_request(&mut guest).await {
+        Some((Verdict::Upgrade(grant), leftover)) if !desk.is_late(guest.place) => {
+            return hand_over(guest, grant, leftover);
         }
         Some((Verdict::Upgrade(grant), _)) => {
             desk.release(grant.ticket);
@@ -63,36 +63,46 @@ pub(super) async fn receive_guest(socket: OwnedFd, accepted: Instant, desk: Rc<D
             answer(&guest, head, "").await;
             HandshakeResult::Refused
         }
-        _ if desk.is_late(place) => {
-            tracing::debug!(peer = %PeerOf(&socket), "handshake not finished in time");
+        Some((Verdict::HangUp, _)) => HandshakeResult::BadProxyHeader,
+        _ if desk.is_late(guest.place) => {
+            tracing::debug!(peer = %guest.peer(), "handshake not finished in time");
             HandshakeResult::Timeout
         }
         _ => HandshakeResult::Failed,
     };
-    desk.leave(place, result);
+    desk.leave(guest.place, result);
 }
 
 /// Gives the socket to the shard. The desk lets go of it first, so that nobody else shuts it down.
-fn hand_over(socket: Rc<OwnedFd>, place: Place, desk: &Desk, grant: Grant, leftover: Vec<u8>) {
+fn hand_over(guest: Guest, grant: Grant, leftover: Vec<u8>) {
+    let client = guest.client();
+    let Guest { socket, desk, place, .. } = guest;
     desk.measure(place);
     desk.leave(place, HandshakeResult::Accepted);
     let socket = Rc::into_inner(socket).expect("the desk held the only other reference");
     let Grant { endpoint, response, identity, ticket } = grant;
-    desk.adopt(Adoption { socket, endpoint, response, leftover, identity, ticket });
+    desk.adopt(Adoption { socket, endpoint, response, leftover, identity, ticket, client });
 }
 
 /// Reads until the request is whole. `None`: the peer left, or its time is up.
-async fn read_request(guest: &Guest<'_>) -> Option<(Verdict, Vec<u8>)> {
-    let mut scanner = HeadScanner::new();
+async fn read_request(guest: &mut Guest) -> Option<(Verdict, Vec<u8>)> {
+    let mut progress = Progress { scanner: HeadScanner::new(), before: 0 };
     let mut earlier = Vec::new();
     loop {
-        match read_part(guest, &mut scanner, &mut earlier) {
+        match read_part(guest, &mut progress, &mut earlier) {
             Part::Whole(verdict, leftover) => return Some((verdict, leftover)),
             Part::Left => return None,
-            Part::More => poll_once(guest.socket, Interest::Read).await.ok()?,
-            Part::Starved => pause_starved(guest.desk, SocketCall::Receive).await,
+            Part::More => poll_once(&guest.socket, Interest::Read).await.ok()?,
+            Part::Starved => pause_starved(&guest.desk, SocketCall::Receive).await,
         }
     }
+}
+
+/// How far a request was read.
+struct Progress {
+    scanner: HeadScanner,
+    /// Bytes of the PROXY header in front of it.
+    before: usize,
 }
 
 enum Part {
@@ -103,9 +113,10 @@ enum Part {
 }
 
 /// Reads what is there. The usual request comes in one piece and is never copied.
-fn read_part(guest: &Guest<'_>, scanner: &mut HeadScanner, earlier: &mut Vec<u8>) -> Part {
-    let mut received = guest.desk.received().borrow_mut();
-    let count = match socket::receive(guest.socket, &mut received) {
+fn read_part(guest: &mut Guest, progress: &mut Progress, earlier: &mut Vec<u8>) -> Part {
+    let desk = Rc::clone(&guest.desk);
+    let mut received = desk.received().borrow_mut();
+    let count = match socket::receive(&guest.socket, &mut received) {
         Received::Bytes(count) => count,
         Received::Nothing => return Part::More,
         Received::Starved => return Part::Starved,
@@ -116,7 +127,30 @@ fn read_part(guest: &Guest<'_>, scanner: &mut HeadScanner, earlier: &mut Vec<u8>
         earlier.extend_from_slice(&received[..count]);
     }
     let bytes = if in_parts { earlier.as_slice() } else { &received[..count] };
-    match scanner.end_of_head(bytes) {
+    let part = listen(guest, progress, bytes);
+    if matches!(part, Part::More) && !in_parts {
+        earlier.extend_from_slice(&received[..count]);
+    }
+    part
+}
+
+/// What everything that a guest has said comes to.
+fn listen(guest: &mut Guest, progress: &mut Progress, bytes: &[u8]) -> Part {
+    if guest.announces() {
+        match parse_proxy_header(bytes) {
+            Ok(Some(header)) => {
+                progress.before = header.length;
+                guest.introduce(header.source);
+            }
+            Ok(None) => return Part::More,
+            Err(error) => {
+                tracing::warn!(proxy = %guest.peer(), %error, "no PROXY header");
+                return Part::Whole(Verdict::HangUp, Vec::new());
+            }
+        }
+    }
+    let bytes = &bytes[progress.before..];
+    match progress.scanner.end_of_head(bytes) {
         Ok(Some(end)) => {
             let (head, leftover) = bytes.split_at(end);
             match judge(head, guest) {
@@ -125,24 +159,22 @@ fn read_part(guest: &Guest<'_>, scanner: &mut HeadScanner, earlier: &mut Vec<u8>
                 verdict => Part::Whole(verdict, Vec::new()),
             }
         }
-        Ok(None) => {
-            if !in_parts {
-                earlier.extend_from_slice(&received[..count]);
-            }
-            Part::More
-        }
+        Ok(None) => Part::More,
         Err(refusal) => Part::Whole(refused(&refusal, guest), Vec::new()),
     }
 }
 
-fn judge(head: &[u8], guest: &Guest<'_>) -> Verdict {
+fn judge(head: &[u8], guest: &mut Guest) -> Verdict {
+    if let Err(refusal) = guest.identify(head) {
+        return refused(&refusal, guest);
+    }
     match parse_request(head) {
         Ok(Request::Upgrade(request)) => match judge_upgrade(&request, guest) {
             Ok(grant) => Verdict::Upgrade(grant),
             Err(refusal) => refused(&refusal, guest),
         },
         Ok(Request::Plain { method, path, .. }) => {
-            guest.desk.forgive(guest.standing);
+            guest.standing.forgive(guest.desk.networks());
             static_page(method, path, guest)
         }
         Err(refusal) => refused(&refusal, guest),
@@ -151,13 +183,13 @@ fn judge(head: &[u8], guest: &Guest<'_>) -> Verdict {
 
 /// Path, origin, rate, credentials, the share of the client, room: in this order, so that what a
 /// client did wrong comes before what only time can mend.
-fn judge_upgrade(request: &UpgradeRequest<'_>, guest: &Guest<'_>) -> Result<Grant, Refusal> {
-    let desk = guest.desk;
+fn judge_upgrade(request: &UpgradeRequest<'_>, guest: &Guest) -> Result<Grant, Refusal> {
+    let desk = &guest.desk;
     let endpoint = Endpoint::of_path(request.path, desk.root()).ok_or(Refusal::NotFound)?;
     if !desk.access().allows_origin(request.origin) {
         return Err(Refusal::Origin);
     }
-    if matches!(guest.standing, Standing::Refused) {
+    if guest.standing.is_refused() {
         // Before a signature is verified: that is what costs.
         return Err(Refusal::TooMany);
     }
@@ -166,10 +198,10 @@ fn judge_upgrade(request: &UpgradeRequest<'_>, guest: &Guest<'_>) -> Result<Gran
         .access()
         .authenticate(request.query, request.authorization, by_message, unix_time())
         .map_err(|error| {
-            tracing::warn!(peer = %PeerOf(guest.socket), %error, "authentication failed");
+            tracing::warn!(peer = %guest.peer(), %error, "authentication failed");
             Refusal::Unauthorized
         })?;
-    let ticket = desk.admit(guest.standing).map_err(|_| Refusal::TooMany)?;
+    let ticket = guest.standing.admit(desk.networks()).map_err(|_| Refusal::TooMany)?;
     if !desk.takes_connections() {
         desk.release(ticket);
         return Err(desk.put_off());
@@ -179,7 +211,7 @@ fn judge_upgrade(request: &UpgradeRequest<'_>, guest: &Guest<'_>) -> Result<Gran
     Ok(Grant { endpoint, response, identity, ticket })
 }
 
-fn static_page(method: &str, path: &str, guest: &Guest<'_>) -> Verdict {
+fn static_page(method: &str, path: &str, guest: &Guest) -> Verdict {
     let with_body = match method {
         "GET" => true,
         "HEAD" => false,
@@ -209,9 +241,9 @@ fn static_page(method: &str, path: &str, guest: &Guest<'_>) -> Verdict {
     Verdict::Page { head: head.into_bytes(), body }
 }
 
-fn refused(refusal: &Refusal, guest: &Guest<'_>) -> Verdict {
+fn refused(refusal: &Refusal, guest: &Guest) -> Verdict {
     let (status, _) = refusal.status();
-    let peer = PeerOf(guest.socket);
+    let peer = guest.peer();
     tracing::info!(%peer, status, reason = refusal.detail(), "handshake refused");
     let mut head = Vec::new();
     refuse(&mut head, refusal);
@@ -219,21 +251,21 @@ fn refused(refusal: &Refusal, guest: &Guest<'_>) -> Verdict {
 }
 
 /// Sends an answer, and waits for the peer to have read it.
-async fn answer(guest: &Guest<'_>, head: Vec<u8>, body: &str) {
+async fn answer(guest: &Guest, head: Vec<u8>, body: &str) {
     let is_sent = send_all(guest, &head).await;
     drop(head);
     if is_sent && send_all(guest, body.as_bytes()).await {
-        await_end(guest.socket, guest.desk).await;
+        await_end(&guest.socket, &guest.desk).await;
     }
 }
 
 /// Sends all of `bytes`; says whether the peer is still there. The desk's deadline bounds it.
-async fn send_all(guest: &Guest<'_>, mut bytes: &[u8]) -> bool {
+async fn send_all(guest: &Guest, mut bytes: &[u8]) -> bool {
     while !bytes.is_empty() {
-        match socket::send(guest.socket, bytes) {
-            Sent::Starved => pause_starved(guest.desk, SocketCall::Send).await,
+        match socket::send(&guest.socket, bytes) {
+            Sent::Starved => pause_starved(&guest.desk, SocketCall::Send).await,
             Sent::Bytes(0) => {
-                if poll_once(guest.socket, Interest::Write).await.is_err() {
+                if poll_once(&guest.socket, Interest::Write).await.is_err() {
                     return false;
                 }
             }

@@ -1,13 +1,12 @@
 //! What operators ask of a shard, each question with the way back for its answer.
 
-use std::net::SocketAddr;
-
 use tokio::sync::oneshot;
 
 use super::Lane;
 use crate::collections::Key;
 use crate::hub::{RoomFigures, RoomName, RoomsPart, RoomsQuery};
 use crate::protocol::CloseCode;
+use crate::security::ClientAddress;
 
 /// The way back. Who has given up waiting has dropped the other end: then nothing is done.
 ///
@@ -40,8 +39,8 @@ pub enum Ask {
 /// One connection at one moment.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ConnectionFigures {
-    /// The other end; `None` when it has just left.
-    pub peer: Option<SocketAddr>,
+    /// Where the client is; `None` when it has just left.
+    pub peer: Option<ClientAddress>,
     /// The path of the application that it speaks with.
     pub endpoint: &'static str,
     /// Who it is, if it is anybody.

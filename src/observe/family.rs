@@ -56,6 +56,8 @@ label! {
     Timeout = "timeout",
     /// The peer left.
     Failed = "failed",
+    /// A trusted proxy did not begin with a PROXY header.
+    BadProxyHeader = "bad_proxy_header",
 }
 
 label! {

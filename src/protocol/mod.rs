@@ -4,7 +4,8 @@
 //!
 //! 1. **Upgrade** ([`upgrade`]): feed what was received to a [`upgrade::HeadScanner`] until it
 //!    finds the end of the head, give the head to [`upgrade::parse_request`], then write
-//!    [`upgrade::accept`] or [`upgrade::refuse`]. Bytes after the head are the first frames.
+//!    [`upgrade::accept`] or [`upgrade::refuse`]. Bytes after the head are the first frames. Behind
+//!    a balancer a PROXY header may come first: [`parse_proxy_header`].
 //! 2. **Receive** ([`Decoder`]): wrap every received chunk in an [`Input`] and call
 //!    [`Decoder::next`] until it returns `Ok(None)`; only then is the chunk used up. Chunks may be
 //!    cut anywhere. An event borrows the chunk or the decoder, so handle it before the next call.
@@ -26,6 +27,7 @@ mod event;
 mod frames;
 mod header;
 pub mod mask;
+mod proxy;
 pub mod upgrade;
 
 pub use assembly::AssemblyPool;
@@ -36,3 +38,4 @@ pub use error::ProtocolError;
 pub use event::{Event, Input, Limits};
 pub use frames::{begun_frame, unsent_messages};
 pub use header::{MessageKind, OpCode, Role};
+pub use proxy::{ProxyHeader, ProxyHeaderError, ProxySource, parse_proxy_header};

@@ -1,7 +1,7 @@
 //! Direct, non-blocking calls on sockets, and listeners for storms.
 
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
@@ -121,11 +121,6 @@ pub fn accept(listener: impl AsFd) -> io::Result<Option<OwnedFd>> {
             Err(error) => Err(error.into()),
         };
     }
-}
-
-/// The address of the peer; `None` when it has left.
-pub fn peer_address(socket: impl AsFd) -> Option<IpAddr> {
-    peer(socket).map(|peer| peer.ip())
 }
 
 /// The address and port of the peer; `None` when it has left.

@@ -1,4 +1,4 @@
-//! Who may come, as one server is configured: credentials and origins.
+//! Who may come, as one server is configured: credentials, origins, and who speaks for others.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use super::credentials::{CredentialsError, token_of};
 use super::identity::Identity;
 use super::origin::Origins;
 use super::password::PasswordFile;
+use super::proxies::Proxies;
 use super::token::{TokenError, TokenVerifier};
 
 /// How a client says who it is.
@@ -52,6 +53,7 @@ pub struct Access {
     tokens: Option<Arc<TokenVerifier>>,
     passwords: Option<Arc<PasswordFile>>,
     origins: Origins,
+    proxies: Proxies,
 }
 
 impl Access {
@@ -63,13 +65,26 @@ impl Access {
         passwords: Option<PasswordFile>,
         origins: Origins,
     ) -> Self {
-        Self { mode, tokens: tokens.map(Arc::new), passwords: passwords.map(Arc::new), origins }
+        let (tokens, passwords) = (tokens.map(Arc::new), passwords.map(Arc::new));
+        Self { mode, tokens, passwords, origins, proxies: Proxies::default() }
     }
 
     /// The same credentials, but other origins.
     #[must_use]
     pub fn with_origins(&self, origins: Origins) -> Self {
         Self { origins, ..self.clone() }
+    }
+
+    /// The same, with these proxies in front.
+    #[must_use]
+    pub fn behind(self, proxies: Proxies) -> Self {
+        Self { proxies, ..self }
+    }
+
+    /// Who speaks for others.
+    #[must_use]
+    pub const fn proxies(&self) -> &Proxies {
+        &self.proxies
     }
 
     /// How clients say who they are.

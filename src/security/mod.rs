@@ -7,6 +7,7 @@
 
 mod access;
 mod admission;
+mod client;
 mod credentials;
 mod der;
 mod identity;
@@ -14,16 +15,19 @@ mod key;
 mod networks;
 mod origin;
 mod password;
+mod proxies;
 mod rate;
 mod secret;
 mod token;
 
 pub use access::{Access, AuthMode, Unauthenticated};
 pub use admission::{Admission, AdmissionLimits, Network, Refused, Ticket};
+pub use client::{ClientAddress, NotAnAddress};
 pub use credentials::{CredentialsError, token_of};
 pub use identity::{Identity, is_user_name};
 pub use networks::Networks;
 pub use origin::{Origins, OriginsError};
 pub use password::PasswordFile;
+pub use proxies::{Proxies, ProxiesError};
 pub use rate::{RateLimit, RateWindow};
 pub use token::{TokenError, TokenVerifier};

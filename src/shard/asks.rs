@@ -27,11 +27,12 @@ impl Shard {
 
     fn connection_figures(&mut self, key: Key) -> Option<ConnectionFigures> {
         let now = self.clock.now();
+        let client = self.exchange.clients.of(key);
         let slot = self.slots.get_mut(key).filter(|slot| !slot.ended)?;
         let age = u64::from(now.tick.wrapping_sub(slot.opened)) * TICK_MILLISECONDS;
         let queued = slot.connection.backlog();
         Some(ConnectionFigures {
-            peer: socket::peer(&slot.socket),
+            peer: client.or_else(|| socket::peer(&slot.socket).map(Into::into)),
             endpoint: slot.endpoint.path(),
             user: slot.session.as_ref().and_then(|session| session.user()).map(Into::into),
             opened: now.unix_milliseconds.saturating_sub(age),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::clients::Clients;
 use super::lines::{ConnectionId, tell_message, tell_verdict};
 use super::slot::Slot;
 use crate::app::{
@@ -23,6 +24,8 @@ use crate::settings::ShardSettings;
 /// What an exchange needs beside the slot of its connection.
 pub(super) struct Exchange {
     pub(super) workshop: Workshop,
+    /// Where those are who came through proxies.
+    pub(super) clients: Clients,
     pub(super) rooms: Rooms,
     chat: Chat,
     /// What was broadcast in this turn.
@@ -40,6 +43,7 @@ pub(super) struct Exchange {
 impl Exchange {
     pub(super) const fn new(
         workshop: Workshop,
+        clients: Clients,
         rooms: Rooms,
         chat: Chat,
         passwords: Option<Arc<Passwords>>,
@@ -49,6 +53,7 @@ impl Exchange {
         let publications = Publications { frames: Vec::new(), count: 0 };
         Self {
             workshop,
+            clients,
             rooms,
             chat,
             publications,
@@ -236,7 +241,7 @@ impl Exchange {
         let busy = question.and_then(|question| self.ask(key, question).err());
         if let Some(verdict) = outcome.verdict.or(busy) {
             let id = ConnectionId { shard: self.shard, key };
-            tell_verdict(id, slot, &verdict, outcome.refused_token);
+            tell_verdict(id, self.clients.peer(key, &slot.socket), &verdict, outcome.refused_token);
             pass(verdict, now.tick, slot, &mut self.reply);
         }
         self.send_reply(now.tick, key, slot);

@@ -28,10 +28,10 @@ impl fmt::Display for ConnectionId {
     }
 }
 
-pub(super) fn tell_connected(connection: ConnectionId, slot: &Slot) {
+pub(super) fn tell_connected(connection: ConnectionId, slot: &Slot, peer: PeerOf<'_>) {
     let endpoint = slot.endpoint.name();
     let user = user_of(slot);
-    tracing::info!(%connection, peer = %PeerOf(&slot.socket), endpoint, user, "connected");
+    tracing::info!(%connection, %peer, endpoint, user, "connected");
 }
 
 /// A connection has ended: a warning where an operator may want to do something about it.
@@ -63,14 +63,14 @@ pub(super) fn tell_disconnected(connection: ConnectionId, slot: &Slot, now: Tick
 /// An application ends a connection.
 pub(super) fn tell_verdict(
     connection: ConnectionId,
-    slot: &Slot,
+    peer: PeerOf<'_>,
     verdict: &Verdict,
     error: Option<TokenError>,
 ) {
     if verdict.reason == CloseReason::Authentication {
         tracing::warn!(
             %connection,
-            peer = %PeerOf(&slot.socket),
+            %peer,
             reason = verdict.text,
             error = error.map(tracing::field::display),
             "authentication failed"

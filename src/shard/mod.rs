@@ -16,6 +16,7 @@
 //! [`crate::hub`].
 
 mod asks;
+mod clients;
 mod exchange;
 mod fan_out;
 mod lines;
@@ -50,6 +51,7 @@ use crate::observe::ShardCounters;
 use crate::protocol::AssemblyPool;
 use crate::ring::{Completion, Interest, Ring, Token, thread_cpu_time};
 use crate::settings::ShardSettings;
+use clients::Clients;
 use exchange::Exchange;
 use lines::{ConnectionId, tell_connected};
 use passing::Outboxes;
@@ -156,6 +158,7 @@ impl Shard {
             wheel: Wheel::new(WHEEL_SLOTS),
             exchange: Exchange::new(
                 workshop(&plan.settings),
+                Clients::new(plan.connections_possible),
                 Rooms::new(shards, plan.mesh.hasher().clone()),
                 Chat::new(plan.number, Arc::clone(&plan.settings.access), plan.settings.rates),
                 plan.passwords,
@@ -279,7 +282,8 @@ impl Shard {
     }
 
     fn adopt_one(&mut self, adoption: Adoption) {
-        let Adoption { socket, endpoint, response, mut leftover, identity, ticket } = adoption;
+        let Adoption { socket, endpoint, response, mut leftover, identity, ticket, client } =
+            adoption;
         let now = self.clock.now();
         self.adopted = self.adopted.wrapping_add(1);
         let connection = Connection::new(now.tick, self.adopted);
@@ -291,7 +295,9 @@ impl Shard {
         self.counters().opened.add(1);
         let slot = self.slots.get_mut(key).expect("it was inserted just now");
         self.ring.poll_multishot(&slot.socket, Interest::ReadWrite, poll_token(key));
-        tell_connected(ConnectionId { shard: self.number, key }, slot);
+        self.exchange.clients.note(key, client);
+        let peer = self.exchange.clients.peer(key, &slot.socket);
+        tell_connected(ConnectionId { shard: self.number, key }, slot, peer);
         self.exchange.open(now, key, slot, &response);
         if !leftover.is_empty() {
             self.exchange.work_on(now, key, slot, &mut leftover);

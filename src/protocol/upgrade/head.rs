@@ -57,7 +57,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Every field in the order of the head.
-    pub(super) fn iter(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+    pub(super) fn iter(self) -> impl DoubleEndedIterator<Item = (&'a [u8], &'a [u8])> {
         self.lines.split(|&byte| byte == b'\n').filter_map(|line| {
             let colon = line.iter().position(|&byte| byte == b':')?;
             Some((&line[..colon], line[colon + 1..].trim_ascii()))
@@ -65,7 +65,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The values of every field of this name.
-    pub(super) fn values(self, name: &'static str) -> impl Iterator<Item = &'a [u8]> {
+    pub(super) fn values(self, name: &'static str) -> impl DoubleEndedIterator<Item = &'a [u8]> {
         self.iter()
             .filter(move |(field, _)| field.eq_ignore_ascii_case(name.as_bytes()))
             .map(|(_, value)| value)
@@ -79,7 +79,7 @@ pub(super) fn has_element(list: &[u8], element: &str) -> bool {
 
 /// The elements of a comma-separated list; empty ones are allowed and left out (RFC 9110 section
 /// 5.6.1).
-pub(super) fn elements(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(super) fn elements(list: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     list.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|element| !element.is_empty())
 }
 

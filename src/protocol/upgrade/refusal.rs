@@ -23,6 +23,8 @@ pub enum Refusal {
     Body,
     /// A field whose value matters here is not ASCII.
     FieldValue,
+    /// A proxy whose word counts tells something else than the address of its client.
+    Forwarded,
     /// `Connection` does not contain `Upgrade`.
     ConnectionHeader,
     /// `Upgrade` does not contain `websocket`.
@@ -68,6 +70,7 @@ impl Refusal {
             | Self::Host
             | Self::Body
             | Self::FieldValue
+            | Self::Forwarded
             | Self::ConnectionHeader
             | Self::UpgradeHeader
             | Self::Key
@@ -97,6 +100,10 @@ impl Refusal {
             }
             Self::FieldValue => {
                 "The values of Origin and Authorization must be ASCII, and sent once."
+            }
+            Self::Forwarded => {
+                "The proxy in front of the server must send addresses in X-Forwarded-For, \
+                 or in X-Real-IP."
             }
             Self::ConnectionHeader => {
                 "The Connection header must contain \"Upgrade\": \
