@@ -230,6 +230,7 @@ fn config() -> Config {
         warmup_seconds: 5.0,
         interval_seconds: 1.0,
         load: None,
+        rooms: None,
         verified: true,
         processes: 1,
     }
