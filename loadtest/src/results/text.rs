@@ -341,7 +341,9 @@ fn short(us: &Percentiles) -> String {
 }
 
 fn line(out: &mut String, label: &str, text: &str) {
-    *out += &format!("  {label:LABEL$}{text}\n");
+    // A label that takes all columns still ends somewhere.
+    let gap = if label.len() < LABEL { "" } else { " " };
+    *out += &format!("  {label:LABEL$}{gap}{text}\n");
 }
 
 #[cfg(test)]
@@ -381,7 +383,11 @@ mod tests {
         let mut summary = run(1).summary;
         assert!(!summary.text(false).unwrap().contains(" members, each on "));
         summary.config.rooms = Some(rooms);
-        assert!(summary.text(false).unwrap().contains("; who is cut off comes back"));
+        let connect = summary.histograms["connect"].clone();
+        summary.histograms.insert("cross_node_message".to_owned(), connect);
+        let text = summary.text(false).unwrap();
+        assert!(text.contains("; who is cut off comes back"), "{text}");
+        assert!(text.contains("  cross_node_message p50 "), "{text}");
     }
 
     #[test]

@@ -90,8 +90,11 @@ impl Rooms {
         for &index in &self.order {
             let member = &self.members[index as usize];
             let counts = self.counts(index);
+            let due = counts.due();
+            // When an epoch ended, what nobody ever had was taken for lost as well.
+            let nobodys = member.accounted().saturating_sub(due);
             stats.count_if_any(names::NOT_DUE, member.not_due);
-            stats.count_many(names::TOLD_LOST, member.told_lost);
+            stats.count_many(names::TOLD_LOST, member.told_lost.saturating_sub(nobodys));
             match member.place {
                 Place::Inside | Place::Left => {}
                 Place::Joining if !member.is_barred && !self.returns.is_returning(index) => {
@@ -104,7 +107,6 @@ impl Rooms {
                 Place::Outside | Place::Lost => continue,
             }
             if member.place != Place::Joining {
-                let due = counts.due();
                 stats.messages.missing += due.saturating_sub(member.accounted());
                 if member.accounted() > due && !member.is_adrift {
                     fail(stats, "offsets that count more messages than were sent");
