@@ -18,8 +18,8 @@ pub(crate) use self::lives::{
 };
 pub(crate) use self::rates::ConnectRate;
 use self::rates::rate;
-pub(crate) use self::rooms::RoomArguments;
-pub(crate) use self::target::Target;
+pub(crate) use self::rooms::{OrderBy, RoomArguments};
+pub(crate) use self::target::{Target, nodes};
 use crate::addresses::SourceChoice;
 use crate::payload::{Sizes, name_size, stamp_size};
 use crate::results::Gate;
@@ -99,6 +99,9 @@ pub(crate) enum ScenarioArguments {
         .hide_default_value(true).value_parser(clap::value_parser!(u32).range(..=16_000_000))))]
     #[command(mut_arg("size", |flag| flag.help("Characters of the text of a message, 56 to 1000")))]
     #[command(mut_arg("text", |flag| flag.hide(true).default_value("true")))]
+    #[command(mut_arg("backoff", |flag| flag.requires("reconnect")))]
+    #[command(mut_arg("backoff_base", |flag| flag.requires("reconnect")))]
+    #[command(mut_arg("backoff_max", |flag| flag.requires("reconnect")))]
     Rooms {
         #[command(flatten)]
         common: Common,
@@ -452,12 +455,17 @@ impl ScenarioArguments {
         }
     }
 
-    /// Rooms that the clients join.
-    pub(crate) fn rooms(&self) -> u32 {
+    /// Rooms that the clients join, and members of each.
+    pub(crate) fn rooms(&self) -> (u32, u32) {
         match self {
-            Self::Rooms { rooms, .. } => rooms.shape().0,
-            _ => 0,
+            Self::Rooms { rooms, .. } => rooms.shape(),
+            _ => (0, 0),
         }
+    }
+
+    /// Whether clients come back to another target when their connection ends.
+    pub(crate) const fn reconnects(&self) -> bool {
+        matches!(self, Self::Rooms { rooms: RoomArguments { reconnect: true, .. }, .. })
     }
 
     /// The clients with a number below this publish.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::args::{
     ChurnArguments, Common, ConnectRate, Leave, LoadArguments, MessageArguments, RequestArguments,
     RestartArguments, RoomArguments, ScenarioArguments, SlowArguments, SlowLoad, StormArguments,
+    nodes,
 };
 use crate::connections::{Setup, SlowReaders};
 use crate::control::{Control, News};
@@ -45,6 +46,8 @@ pub(crate) fn start(
     let common = scenario.common();
     let setup = Arc::new(Setup {
         targets: common.url.clone(),
+        nodes: nodes(&common.url),
+        roams: scenario.reconnects(),
         wishes: Wishes::of(common),
         sources: plan.sources.clone(),
         connect_timeout: common.connect_timeout.as_nanos() as u64,
@@ -52,7 +55,7 @@ pub(crate) fn start(
         unsent_max: unsent_max(scenario),
         publishers: scenario.publishers(),
         handshakes_only: matches!(scenario, ScenarioArguments::Idle { .. }),
-        farewells: matches!(scenario, ScenarioArguments::Restart { .. }),
+        farewells: matches!(scenario, ScenarioArguments::Restart { .. }) || scenario.reconnects(),
         slow: slow_readers(scenario),
     });
     let pace = pace(common, plan.threads.len());
@@ -151,9 +154,11 @@ impl Crew<'_> {
                 self.start_slow(thread, payloads(message), load, requests, slow)
             }
             (ScenarioArguments::Rooms { message, rooms, .. }, schedule) => {
-                let &RoomArguments { rejoin_rate, resume, .. } = rooms;
+                let &RoomArguments { rejoin_rate, resume, order, .. } = rooms;
                 let (_, members) = rooms.shape();
-                let talk = Talk { schedule, members, rejoin_rate, resume };
+                let nodes = thread.setup.nodes.iter().max().map_or(1, |last| last + 1);
+                let pauses = rooms.reconnect.then(|| Pauses::new(&rooms.backoff));
+                let talk = Talk { schedule, members, rejoin_rate, resume, order, nodes, pauses };
                 let (speech, lobby) = (Speech::new(self.run), self.lobby.clone());
                 let part = (first, count);
                 spawn(thread, Rooms::new(payloads(message), speech, talk, lobby, part))

@@ -2,6 +2,7 @@
 
 use crate::args::Arguments;
 use crate::environment;
+use crate::measured;
 use crate::plan::Plan;
 
 /// Prints the plan, this host and what may spoil the run.
@@ -14,6 +15,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
     for (index, target) in scenario.common().url.iter().enumerate() {
         let name = if index == 0 { "target" } else { "" };
         println!("{name:<12} {target} at {}", target.address);
+    }
+    if let Some(rooms) = measured::rooms(scenario) {
+        println!("rooms        {rooms}");
     }
     println!("{}", plan.describe(&host));
     let environment = environment::read();

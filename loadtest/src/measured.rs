@@ -12,13 +12,13 @@ use crate::names;
 use crate::payload::MASKING_KEY;
 use crate::probe::{ProcessSample, Sample};
 use crate::results::{
-    Config, Connections, CpuShare, ErrorCount, FORMAT, Figure, Generator, Kernel, Load, LoadModel,
-    Merge, Messages, NamedHistogram, Percentiles, Rate, Results, Server, Summary, ThreadShare,
-    latency_gap,
+    self, Config, Connections, CpuShare, ErrorCount, FORMAT, Figure, Generator, Kernel, Load,
+    LoadModel, Merge, Messages, NamedHistogram, Percentiles, Rate, Results, Server, Summary,
+    ThreadShare, latency_gap,
 };
 use crate::run::Outcome;
 use crate::scenario;
-use crate::stats::{Busy, Latency};
+use crate::stats::{Busy, Latency, Stats};
 use crate::timeline::headline;
 
 /// Processors that other processes may take before a run on them is not to be trusted.
@@ -168,9 +168,25 @@ fn config(arguments: &Arguments, outcome: &Outcome) -> Config {
         warmup_seconds: outcome.warmup_seconds(),
         interval_seconds: common.interval.as_secs_f64(),
         load,
+        rooms: rooms(scenario),
         verified: scenario.message().is_none_or(|message| !message.no_verify),
         processes: 1,
     }
+}
+
+/// The rooms of a scenario, if it has any.
+pub(crate) fn rooms(scenario: &ScenarioArguments) -> Option<results::Rooms> {
+    let ScenarioArguments::Rooms { common, rooms, .. } = scenario else { return None };
+    let (count, members) = rooms.shape();
+    let (nodes, of_room) = rooms.span(&common.url);
+    Some(results::Rooms {
+        rooms: count.into(),
+        members: members.into(),
+        nodes: nodes.into(),
+        nodes_per_room: of_room.into(),
+        order: rooms.order.name().to_owned(),
+        reconnect: rooms.reconnect,
+    })
 }
 
 fn connections(arguments: &Arguments, outcome: &Outcome) -> Connections {
@@ -346,6 +362,41 @@ fn notes(arguments: &Arguments, outcome: &Outcome, generator: &Generator) -> Vec
     if foreign > 0 {
         notes.push(format!(
             "{foreign} messages that are none of this run were received and left out"
+        ));
+    }
+    if let Some(rooms) = rooms(&arguments.scenario) {
+        notes.extend(rooms_notes(&rooms, &outcome.timeline.total));
+    }
+    notes
+}
+
+/// What members were told, which is no error by itself, and what a run with several servers does
+/// not show.
+fn rooms_notes(rooms: &results::Rooms, stats: &Stats) -> Vec<String> {
+    let count = |name| stats.counts.get(name).copied().unwrap_or_default();
+    let (gaps, lost) = (count(names::GAPS_TOLD), count(names::TOLD_LOST));
+    let mut notes = Vec::new();
+    if gaps + lost > 0 {
+        notes.push(format!(
+            "{gaps} gaps were told unasked, and {lost} deliveries were told to be lost: they are \
+             not missing"
+        ));
+    }
+    for (count, what) in [
+        (count(names::UNAVAILABLE), "messages and joins were refused: room unavailable"),
+        (
+            count(names::UNCONFIRMED),
+            "messages came to nobody, and their senders could not know: they are not missing",
+        ),
+    ] {
+        if count > 0 {
+            notes.push(format!("{count} {what}"));
+        }
+    }
+    if rooms.nodes_per_room < rooms.nodes {
+        notes.push(format!(
+            "some rooms have members on no more than {} of {} nodes: give more --members",
+            rooms.nodes_per_room, rooms.nodes
         ));
     }
     notes

@@ -91,7 +91,18 @@ pub(crate) const NOT_RECOVERED: &str = "not_recovered";
 pub(crate) const RECOVERED_AGAIN: &str = "recovered_again";
 /// Deliveries that were not due, because the member was away.
 pub(crate) const NOT_DUE: &str = "deliveries_not_due";
-/// Rejoins that found another epoch.
+/// Deliveries that the server said are lost: by a gap, or because not all that was asked for came.
+pub(crate) const TOLD_LOST: &str = "deliveries_told_lost";
+/// Members that were told, unasked, where their room goes on.
+pub(crate) const GAPS_TOLD: &str = "gaps_told";
+/// Messages and joins that were refused because the room was unavailable.
+pub(crate) const UNAVAILABLE: &str = "room_unavailable";
+/// Messages that were refused and came all the same.
+pub(crate) const REFUSED_AND_HEARD: &str = "refused_and_delivered";
+/// Messages that nobody received, and whose sender lost its connection, or was told of a gap,
+/// before it heard them.
+pub(crate) const UNCONFIRMED: &str = "unconfirmed";
+/// Rejoins, returns and gaps that found another epoch.
 pub(crate) const EPOCHS_ENDED: &str = "epochs_ended";
 /// Deliveries that could not be compared with those to other members.
 pub(crate) const NOT_COMPARED: &str = "orders_not_compared";
@@ -104,6 +115,14 @@ pub(crate) const OWN_MESSAGE: &str = "own_message";
 pub(crate) const LAST_RECEIVER: &str = "last_receiver";
 /// Histogram: from the intended time of a message until a member had it that was away.
 pub(crate) const RECOVERED_MESSAGE: &str = "recovered_message";
+
+/// Histograms: from the intended time of a message until a member had it that is connected to the
+/// sender's server, or to another.
+pub(crate) const SAME_NODE: &str = "same_node_message";
+/// See [`SAME_NODE`].
+pub(crate) const CROSS_NODE: &str = "cross_node_message";
+/// Histogram: from the end of a member's connection until it was back in its room.
+pub(crate) const BACK_IN_ROOM: &str = "back_in_room";
 
 /// Whether a count has a name of this module.
 pub(crate) fn is_of_lives(name: &str) -> bool {
@@ -149,6 +168,9 @@ pub(crate) fn describe(name: &'static str) -> &'static str {
         OWN_MESSAGE => "until a member had its own message back",
         LAST_RECEIVER => "until all receivers had a message",
         RECOVERED_MESSAGE => "until a member that was away had a message",
+        SAME_NODE => "until a member on the sender's node had a message",
+        CROSS_NODE => "until a member on another node had a message",
+        BACK_IN_ROOM => "from the end of a connection until its member was back in its room",
         other => other,
     }
 }

@@ -273,6 +273,13 @@ impl Stats {
         *self.counts.entry(name).or_insert(0) += count;
     }
 
+    /// Adds several to a count, which only those have that counted any.
+    pub(crate) fn count_if_any(&mut self, name: &'static str, count: u64) {
+        if count > 0 {
+            self.count_many(name, count);
+        }
+    }
+
     /// There was that much of something at once.
     pub(crate) fn peak(&mut self, name: &'static str, amount: u64) {
         let peak = self.peaks.entry(name).or_insert(0);

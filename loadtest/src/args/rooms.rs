@@ -1,9 +1,10 @@
 //! The flags of `rooms`: how many, how large, and who comes and goes.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
-use super::CONNECTIONS_MAX;
+use super::{BackoffArguments, CONNECTIONS_MAX, Target, nodes};
 use crate::payload::{Sizes, stamp_size};
+use crate::rotation::target_of;
 use crate::scenario::TEXT_CHARACTERS_MAX;
 
 /// How the clients are divided into rooms. Two of rooms, members and connections say the third.
@@ -23,6 +24,34 @@ pub(crate) struct RoomArguments {
     /// Members that join again ask for what they missed, and must get it
     #[arg(long, requires = "rejoin_rate")]
     pub(crate) resume: bool,
+    /// Whose order the members must see
+    #[arg(long, value_enum, default_value_t = OrderBy::Room)]
+    pub(crate) order: OrderBy,
+    /// Members whose connection ends connect to the next URL in turn, join their room again and ask
+    /// for what they missed
+    #[arg(long)]
+    pub(crate) reconnect: bool,
+    #[command(flatten)]
+    pub(crate) backoff: BackoffArguments,
+}
+
+/// Whose order members must see.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum OrderBy {
+    /// That of the room: one epoch and one offset of a message for all members, whatever their URL
+    Room,
+    /// That of each publisher: epochs and offsets are those of the member's URL
+    Publisher,
+}
+
+impl OrderBy {
+    /// As it is given on the command line.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Room => "room",
+            Self::Publisher => "publisher",
+        }
+    }
 }
 
 impl RoomArguments {
@@ -74,6 +103,24 @@ impl RoomArguments {
         Ok(())
     }
 
+    /// Servers of `targets`, and those that every room has members on at the beginning.
+    pub(crate) fn span(&self, targets: &[Target]) -> (u32, u32) {
+        let nodes = nodes(targets);
+        let (rooms, members) = self.shape();
+        let all = nodes.iter().max().map_or(1, |last| last + 1);
+        // Rooms begin at one of so many targets.
+        let starts = (0..rooms.min(targets.len() as u32)).map(|room| room * members);
+        let of_room = |first: u32| {
+            let members = first..first + members.min(targets.len() as u32);
+            let mut found: Vec<u32> =
+                members.map(|number| nodes[target_of(number, nodes.len())]).collect();
+            found.sort_unstable();
+            found.dedup();
+            found.len() as u32
+        };
+        (all, starts.map(of_room).min().unwrap_or(1))
+    }
+
     /// Rooms and members of each, when they are complete.
     pub(crate) fn shape(&self) -> (u32, u32) {
         (self.rooms.unwrap_or(1), self.members.unwrap_or(1))
@@ -90,7 +137,19 @@ fn rejoin_rate(text: &str) -> Result<f64, String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+    use crate::args::{Arguments, ScenarioArguments};
+
+    fn arguments(flags: &str) -> RoomArguments {
+        let line = format!("loadtest rooms --closed --rooms 1 --url ws://127.0.0.1:1 {flags}");
+        let parsed = Arguments::try_parse_from(line.split_ascii_whitespace());
+        match parsed.expect(flags).scenario {
+            ScenarioArguments::Rooms { rooms, .. } => rooms,
+            other => panic!("{other:?}"),
+        }
+    }
 
     fn complete(
         rooms: Option<u32>,
@@ -98,7 +157,7 @@ mod tests {
         mut connections: u32,
         rejoin_rate: f64,
     ) -> Result<(u32, u32, u32), String> {
-        let mut arguments = RoomArguments { rooms, members, rejoin_rate, resume: false };
+        let mut arguments = RoomArguments { rooms, members, rejoin_rate, ..arguments("") };
         arguments.complete(&mut connections)?;
         let (rooms, members) = arguments.shape();
         Ok((rooms, members, connections))
@@ -126,6 +185,32 @@ mod tests {
             assert!(complete(rooms, members, connections, 0.0).is_err(), "{connections}");
         }
         assert!(complete(Some(5), Some(1), 0, 1.0).unwrap_err().contains("--members 2"));
+    }
+
+    #[test]
+    fn members_of_a_room_are_spread_over_all_servers() {
+        let span = |members: u32, ports: &[u16]| {
+            let url = |port: &u16| format!("ws://127.0.0.1:{port}").parse().expect("a URL");
+            let targets: Vec<Target> = ports.iter().map(url).collect();
+            let rooms = RoomArguments { rooms: Some(7), members: Some(members), ..arguments("") };
+            rooms.span(&targets)
+        };
+        for members in 1..=12 {
+            for servers in 1..=6 {
+                let ports: Vec<u16> = (1..=servers).collect();
+                let (all, of_room) = span(members, &ports);
+                assert_eq!((all, of_room), (u32::from(servers), members.min(servers.into())));
+            }
+        }
+        // One server with two URLs has two of three members, or both of two.
+        assert_eq!((span(3, &[1, 1, 2]), span(2, &[1, 1, 2])), ((2, 2), (2, 1)));
+    }
+
+    #[test]
+    fn a_back_off_is_for_those_who_come_back() {
+        assert!(arguments("--reconnect --backoff jitter --backoff-base 5ms").reconnect);
+        let line = "loadtest rooms --closed --rooms 1 --url ws://127.0.0.1:1 --backoff jitter";
+        assert!(Arguments::try_parse_from(line.split_ascii_whitespace()).is_err());
     }
 
     #[test]

@@ -48,6 +48,19 @@ impl fmt::Display for Target {
     }
 }
 
+/// The number of each target's server, from 0: targets with one address are one server.
+pub(crate) fn nodes(targets: &[Target]) -> Vec<u32> {
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    let number = |target: &Target| {
+        let known = addresses.iter().position(|&address| address == target.address);
+        known.unwrap_or_else(|| {
+            addresses.push(target.address);
+            addresses.len() - 1
+        }) as u32
+    };
+    targets.iter().map(number).collect()
+}
+
 fn resolve(authority: &str) -> Result<SocketAddr, String> {
     let port_follows = authority
         .rfind(':')
@@ -72,6 +85,13 @@ mod tests {
     fn urls_are_shown_without_secrets() {
         let target = Target::from_str("ws://127.0.0.1/a?token=b").unwrap();
         assert_eq!(target.to_string(), "ws://127.0.0.1/a?token=[redacted]");
+    }
+
+    #[test]
+    fn a_server_is_an_address() {
+        let urls = ["ws://127.0.0.1:1/a", "ws://127.0.0.1:2", "ws://127.0.0.1:1/b", "ws://[::1]:1"];
+        let targets = urls.map(|url| Target::from_str(url).unwrap());
+        assert_eq!(nodes(&targets), [0, 1, 0, 2]);
     }
 
     #[test]

@@ -38,15 +38,14 @@ impl Connections {
     pub(crate) fn start(&mut self, index: u32, now: u64) {
         let client = &mut self.clients[index as usize];
         assert!(matches!(client.state, State::Idle | State::Gone), "client {index} is alive");
-        let attempt = client.attempts;
-        client.attempts = attempt.wrapping_add(1);
+        client.attempts = client.attempts.wrapping_add(1);
         let is_retry = std::mem::take(&mut client.has_failed);
         self.stats.first_start.get_or_insert(now);
         self.stats.count(names::ATTEMPTS);
         if is_retry {
             self.stats.count(names::RETRIED);
         }
-        match self.connect(index, attempt, now) {
+        match self.connect(index, now) {
             Ok(socket) => {
                 self.clients[index as usize].start(socket, now);
                 self.pending += 1;
@@ -142,9 +141,8 @@ impl Connections {
     }
 
     /// Starts to connect, from another source in every attempt, as long as there are ports.
-    fn connect(&mut self, index: u32, attempt: u32, now: u64) -> Result<OwnedFd, Failure> {
-        let targets = self.setup.targets.len() as u32;
-        let turn = self.number(index).wrapping_add(attempt.wrapping_mul(targets));
+    fn connect(&mut self, index: u32, now: u64) -> Result<OwnedFd, Failure> {
+        let turn = self.turn(index);
         let target = self.setup.targets[self.target_of(index)].address;
         let buffer = self.is_slow(index).then_some(self.setup.slow.receive_buffer);
         self.rotation.connect(&self.setup.sources, turn, now, |source| {

@@ -38,6 +38,10 @@ const PIECES_BYTES_MAX: usize = 1 << 30;
 pub(crate) struct Setup {
     /// The servers; connections take turns.
     pub(crate) targets: Vec<Target>,
+    /// The number of each target's server.
+    pub(crate) nodes: Vec<u32>,
+    /// A client connects to another target each time: the next in turn.
+    pub(crate) roams: bool,
     /// What is asked of them.
     pub(crate) wishes: Wishes,
     /// Where connections come from.
@@ -266,8 +270,21 @@ impl Connections {
     }
 
     /// Which of the targets, and of the handshakes, is that of a client.
-    const fn target_of(&self, index: u32) -> usize {
-        target_of(self.number(index), self.upgrades.len())
+    fn target_of(&self, index: u32) -> usize {
+        target_of(self.turn(index), self.upgrades.len())
+    }
+
+    /// The number of the server that a client is connected to, or was last.
+    pub(crate) fn node(&self, index: u32) -> u32 {
+        self.setup.nodes[self.target_of(index)]
+    }
+
+    /// The place that a client's last attempt has in the turns of targets and of sources: every
+    /// attempt takes another source.
+    fn turn(&self, index: u32) -> u32 {
+        let earlier = self.clients[index as usize].attempts.saturating_sub(1);
+        let round = self.setup.targets.len() as u32 + u32::from(self.setup.roams);
+        self.number(index).wrapping_add(earlier.wrapping_mul(round))
     }
 
     /// A slow reader reads by the clock as long as the server keeps it.

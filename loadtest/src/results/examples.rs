@@ -185,6 +185,7 @@ fn config() -> Config {
             poisson: false,
             masking_key: [1, 2, 3, 4],
         }),
+        rooms: None,
         verified: true,
         processes: 1,
     }

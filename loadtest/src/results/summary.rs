@@ -103,10 +103,29 @@ pub(crate) struct Config {
     /// Absent when the scenario sends no messages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) load: Option<Load>,
+    /// Absent when there are no rooms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rooms: Option<Rooms>,
     /// Messages were checked.
     pub(crate) verified: bool,
     /// Process count: 1, or the workers that were merged.
     pub(crate) processes: u64,
+}
+
+/// The rooms of a run, those of all processes.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct Rooms {
+    pub(crate) rooms: u64,
+    /// Of each room.
+    pub(crate) members: u64,
+    /// Servers: URLs with an address of their own.
+    pub(crate) nodes: u64,
+    /// Servers that every room has members on, at least, when the load begins.
+    pub(crate) nodes_per_room: u64,
+    /// Whose order the members must see: `room` or `publisher`.
+    pub(crate) order: String,
+    /// Members whose connection ends come back.
+    pub(crate) reconnect: bool,
 }
 
 /// The load of scenarios that send messages.

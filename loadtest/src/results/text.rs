@@ -1,13 +1,15 @@
 //! A run as text for people. The latency block is that of wrk2, which people and their scripts
 //! know.
 
+use std::fmt;
+
 use hdrhistogram::Histogram;
 
 use super::merge::per;
 use super::units::{bytes, number, time};
 use super::{
     Config, Connections, Figure, Generator, Kernel, Load, LoadModel, Messages, Percentiles, Rate,
-    Server, Step, Summary, hgrm,
+    Rooms, Server, Step, Summary, hgrm,
 };
 
 /// Columns of a label.
@@ -33,6 +35,9 @@ impl Summary {
     pub(crate) fn text(&self, detailed: bool) -> Result<String, String> {
         let mut out = format!("{} {}\n", self.config.scenario, self.config.url);
         line(&mut out, "load", &load(&self.config, &self.rate));
+        if let Some(rooms) = &self.config.rooms {
+            line(&mut out, "rooms", &rooms.to_string());
+        }
         line(&mut out, "measured", &fairness(&self.config));
         connections(&mut out, &self.connections);
         for (name, histogram) in &self.histograms {
@@ -154,6 +159,19 @@ fn fairness(config: &Config) -> String {
         text += if config.verified { "; messages checked" } else { "; messages not checked" };
     }
     text
+}
+
+impl fmt::Display for Rooms {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { rooms, members, nodes, nodes_per_room, order, reconnect } = self;
+        write!(formatter, "{rooms} of {members} members, each on ")?;
+        if nodes_per_room < nodes {
+            write!(formatter, "{nodes_per_room} or more of ")?;
+        }
+        write!(formatter, "{nodes} {}", if *nodes == 1 { "node" } else { "nodes" })?;
+        write!(formatter, "; in the order of the {order}")?;
+        formatter.write_str(if *reconnect { "; who is cut off comes back" } else { "" })
+    }
 }
 
 fn connections(out: &mut String, found: &Connections) {
@@ -323,7 +341,9 @@ fn short(us: &Percentiles) -> String {
 }
 
 fn line(out: &mut String, label: &str, text: &str) {
-    *out += &format!("  {label:LABEL$}{text}\n");
+    // A label that takes all columns still ends somewhere.
+    let gap = if label.len() < LABEL { "" } else { " " };
+    *out += &format!("  {label:LABEL$}{gap}{text}\n");
 }
 
 #[cfg(test)]
@@ -344,6 +364,30 @@ mod tests {
         assert_eq!(words, ["Latency", "5.01ms", "2.89ms", "10.00ms", "57.80%"]);
         assert!(stats.starts_with("  Thread Stats   Avg      Stdev     Max   +/- Stdev\n    Lat"));
         assert_eq!([padded(1_500_000.0, 10), padded(12.0, 10)], ["    1.50s ", "   12.00us"]);
+    }
+
+    #[test]
+    fn rooms_say_how_many_nodes_they_span() {
+        let mut rooms = Rooms {
+            rooms: 5,
+            members: 4,
+            nodes: 3,
+            nodes_per_room: 3,
+            order: "room".to_owned(),
+            reconnect: false,
+        };
+        let all = "5 of 4 members, each on 3 nodes; in the order of the room";
+        assert_eq!(rooms.to_string(), all);
+        (rooms.nodes_per_room, rooms.reconnect) = (2, true);
+        assert!(rooms.to_string().contains("each on 2 or more of 3 nodes; "), "{rooms}");
+        let mut summary = run(1).summary;
+        assert!(!summary.text(false).unwrap().contains(" members, each on "));
+        summary.config.rooms = Some(rooms);
+        let connect = summary.histograms["connect"].clone();
+        summary.histograms.insert("cross_node_message".to_owned(), connect);
+        let text = summary.text(false).unwrap();
+        assert!(text.contains("; who is cut off comes back"), "{text}");
+        assert!(text.contains("  cross_node_message p50 "), "{text}");
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub(crate) fn figures(scenario: &ScenarioArguments, stats: &Stats, seconds: f64)
             }
         }
         ScenarioArguments::Slow { .. } => figures.slow(),
+        ScenarioArguments::Rooms { .. } if scenario.reconnects() => figures.returns(),
         _ => {}
     }
     figures.all
@@ -100,6 +101,13 @@ impl Figures<'_> {
         for Break { name, label, count } in breaks(self.stats) {
             self.add(name, count as f64, label, Merge::Sum);
         }
+        self.attempts();
+    }
+
+    fn returns(&mut self) {
+        self.counted(names::FAREWELLS, "connections let go with close frame 1001");
+        self.counted(names::RETURNED, "members that came back to their room");
+        self.counted(names::NEVER_BACK, "never came back");
         self.attempts();
     }
 

@@ -53,6 +53,15 @@ impl Window {
         }
     }
 
+    /// Whether a number has come of which only the lowest bits are known, and which is one of the
+    /// last 64.
+    pub(super) fn has_low_bits(&self, number: u32) -> bool {
+        let behind = (self.next as u32).wrapping_sub(number).wrapping_sub(1);
+        // All that is not awaited counts as seen, and did not come.
+        let came = u64::from(behind) < self.next;
+        came && 1u64.checked_shl(behind).is_some_and(|bit| self.seen & bit != 0)
+    }
+
     /// A number comes of which only the lowest bits are known.
     #[inline]
     pub(super) fn take_low_bits(&mut self, number: u32) -> Arrival {
@@ -112,6 +121,19 @@ mod tests {
         let mut window = Window::awaiting(0);
         assert_eq!(window.take(u64::MAX >> 1), Arrival::Ahead);
         assert_eq!(window.take(0), Arrival::Again);
+    }
+
+    #[test]
+    fn what_has_come_is_known_as_long_as_it_is_among_the_last() {
+        let mut window = Window::awaiting(0);
+        assert!(!window.has_low_bits(0) && !window.has_low_bits(u32::MAX));
+        assert_eq!([0, 2].map(|number| window.take(number)), [Arrival::Ahead; 2]);
+        assert_eq!(
+            [0, 1, 2, 3].map(|number| window.has_low_bits(number)),
+            [true, false, true, false]
+        );
+        window.take(66);
+        assert!(!window.has_low_bits(2) && window.has_low_bits(66));
     }
 
     #[test]

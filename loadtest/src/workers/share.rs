@@ -89,10 +89,13 @@ fn part(amount: u32, numerator: u32, denominator: u32) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use clap::Parser;
 
     use super::*;
     use crate::args::Arguments;
+    use crate::rotation::target_of;
 
     fn parse(flags: &str) -> ScenarioArguments {
         let line = format!("loadtest {flags} --url ws://127.0.0.1:1");
@@ -121,6 +124,13 @@ mod tests {
         let scenario = parse("rooms --closed --rooms 5 --members 4");
         assert_eq!(shares(&scenario, 2).unwrap(), [0..8, 8..20]);
         assert!(shares(&scenario, 6).unwrap_err().contains("5 rooms"));
+        // Clients keep their numbers, and with them their place in the turns of servers.
+        for share in shares(&scenario, 3).unwrap() {
+            for room in share.collect::<Vec<_>>().chunks(4) {
+                let servers: HashSet<_> = room.iter().map(|&number| target_of(number, 4)).collect();
+                assert_eq!(servers.len(), 4, "{room:?}");
+            }
+        }
     }
 
     #[test]

@@ -74,11 +74,14 @@ function header() {
 function subtitle({ config, started_unix_seconds, latency_of, version, messages }) {
   const started = new Date(started_unix_seconds * 1000);
   const time = Number.isNaN(started.getTime()) ? "" : started.toISOString().replace("T", " ");
-  const load = config.load;
+  const { load, rooms } = config;
   const parts = [
     time && `${time.slice(0, 19)} UTC`,
     `${integer(config.connections)} connections`,
     load && `${load.model} loop, ${load.payload_bytes} B ${load.kind}`,
+    rooms && `${integer(rooms.rooms)} rooms of ${integer(rooms.members)} members`,
+    rooms && `each room on ${integer(rooms.nodes_per_room)} of ${integer(rooms.nodes)} nodes`,
+    rooms && `order of the ${rooms.order}`,
     messages.measured_seconds > 0 ? `measured for ${span(messages.measured_seconds)}` : "",
     load && latency_of && `latency: ${latency_of}`,
     `loadtest ${version}`,

@@ -9,8 +9,8 @@ use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
 
 use crate::results::{
     Config, Connections, CpuShare, Environment, ErrorCount, Figure, Generator, Interval, Kernel,
-    Load, LoadModel, Merge, Messages, NamedHistogram, Packed, Percentiles, Rate, Results, Row,
-    RowPhase, Server, Step, Summary, ThreadShare, Verdict, new_histogram,
+    Load, LoadModel, Merge, Messages, NamedHistogram, Packed, Percentiles, Rate, Results, Rooms,
+    Row, RowPhase, Server, Step, Summary, ThreadShare, Verdict, new_histogram,
 };
 
 /// An echo run with everything that a page can show: a stall of the server in its middle moves
@@ -76,6 +76,14 @@ fn load_summary(summary: &mut Summary, slowness: f64) {
         depth: None,
         poisson: true,
         masking_key: [0xA1, 0x02, 0x33, 0xF4],
+    });
+    summary.config.rooms = Some(Rooms {
+        rooms: 2_500,
+        members: 4,
+        nodes: 3,
+        nodes_per_room: 2,
+        order: "publisher".into(),
+        reconnect: true,
     });
     summary.messages = Messages {
         measured_seconds: 60.0,
@@ -230,6 +238,7 @@ fn config() -> Config {
         warmup_seconds: 5.0,
         interval_seconds: 1.0,
         load: None,
+        rooms: None,
         verified: true,
         processes: 1,
     }

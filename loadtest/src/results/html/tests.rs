@@ -137,6 +137,7 @@ fn shows_everything(page: &Found) {
     assert!(page.switched.contains(&"latency (s)".into()), "{:?}", page.switched);
     for text in [
         "GATE-FAILED",
+        "2,500 rooms of 4 members · each room on 2 of 3 nodes · order of the publisher",
         "9,969 of 10,000",
         "52.62\u{202f}% of 100,000/s",
         "The server stalled",

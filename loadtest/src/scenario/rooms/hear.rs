@@ -1,19 +1,21 @@
 //! What members hear: every message of the server is judged by what the member has heard before.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use ringwire::protocol::MessageKind;
 
 use super::Rooms;
-use super::chat::{self, Count, Joined, Said};
+use super::chat::{self, Count, Said};
 use super::member::Place;
 use super::order::Verdict;
+use crate::args::OrderBy;
 use crate::names;
 use crate::payload::Flaw;
 use crate::scenario::Message;
-use crate::scenario::window::Window;
 use crate::stats::{Failure, Stage, Stats};
+
+/// What the server says while it cannot reach what keeps a room: it may be asked again.
+const UNAVAILABLE: &str = "Room unavailable";
 
 impl Rooms {
     /// A message of the server came.
@@ -41,82 +43,31 @@ impl Rooms {
         }
     }
 
-    fn joined(&mut self, stats: &mut Stats, index: u32, at: u64, joined: &Joined<'_>) {
-        if self.members[index as usize].place != Place::Joining {
-            return fail(stats, "a room_joined that was not asked for");
-        }
-        self.joining -= 1;
-        self.answered = at;
-        let room = self.room(index);
-        let is_known = &*room.epoch == joined.epoch;
-        if !is_known {
-            room.epoch = Arc::from(joined.epoch);
-            room.order.restart(joined.offset.wrapping_add(1));
-        }
-        let epoch = room.epoch.clone();
-        let member = &mut self.members[index as usize];
-        stats.histogram(names::JOIN).record(at.saturating_sub(member.asked_at));
-        member.place = Place::Inside;
-        member.heard = joined.count.users;
-        let earlier = member.epoch.replace(epoch.clone());
-        match earlier {
-            Some(earlier) => self.rejoined(stats, index, joined, earlier == epoch),
-            None => {
-                member.offsets = Window::awaiting(joined.offset.wrapping_add(1));
-                stats.count(names::JOINS);
-                self.room(index).present += 1;
-                self.counts(index).joined.fetch_add(1, Ordering::AcqRel);
-                self.lobby.joined.fetch_add(1, Ordering::AcqRel);
-            }
-        }
-    }
-
-    fn rejoined(&mut self, stats: &mut Stats, index: u32, joined: &Joined<'_>, same_epoch: bool) {
-        self.counts(index).is_away.store(false, Ordering::Release);
-        stats.count(names::REJOINS);
-        if self.talk.resume {
-            stats.count(if joined.recovered { names::RECOVERED } else { names::NOT_RECOVERED });
-        }
-        let published = self.counts(index).published.load(Ordering::Acquire);
-        let member = &mut self.members[index as usize];
-        if same_epoch && joined.recovered && self.talk.resume {
-            member.had = member.offsets.next();
-            member.offsets = Window::awaiting(member.left_at.wrapping_add(1));
-            member.past = joined.offset;
-            return;
-        }
-        let next = joined.offset.wrapping_add(1);
-        let absent = if same_epoch {
-            let absent = next.wrapping_sub(member.offsets.next());
-            if absent >= 1 << 63 {
-                fail(stats, "a room_joined with an offset that the member had before");
-                return;
-            }
-            absent
-        } else {
-            member.is_adrift = true;
-            stats.count(names::EPOCHS_ENDED);
-            published.saturating_sub(member.accounted())
-        };
-        // Whatever the offsets say, it has not missed more than was sent.
-        let absent = absent.min(published);
-        member.offsets = Window::awaiting(next);
-        member.absent = member.absent.saturating_add(absent);
-        self.accounted = self.accounted.saturating_add(absent);
-        stats.count_many(names::NOT_DUE, absent);
-    }
-
     /// The users of a room have become more or fewer.
     fn counted(&mut self, stats: &mut Stats, index: u32, count: &Count<'_>, has_joined: bool) {
         if self.speech.room(&count.room) != Some(self.room_of(index)) {
             return fail(stats, "news of a room that the member is not in");
         }
-        if !(1..=u64::from(self.talk.members)).contains(&count.users) {
+        // A server that is lost without a word leaves members behind, until that is noticed.
+        let may_linger =
+            self.talk.pauses.is_some() && self.counts(index).lost.load(Ordering::Acquire) > 0;
+        let most = if may_linger { u64::MAX } else { self.talk.members.into() };
+        if !(1..=most).contains(&count.users) {
             return fail(stats, "a userCount that the room never has");
         }
         if has_joined {
-            self.members[index as usize].heard = count.users;
+            self.hear_count(index, count.users);
         }
+    }
+
+    /// A member hears how many there are. Where nodes count on their own, the last that it hears
+    /// need not be the last that happened.
+    pub(super) fn hear_count(&mut self, index: u32, users: u64) {
+        let heard = &mut self.members[index as usize].heard;
+        *heard = match self.talk.order {
+            OrderBy::Room => users,
+            OrderBy::Publisher => users.max(*heard),
+        };
     }
 
     fn delivered(&mut self, stats: &mut Stats, index: u32, (text, offset): (&str, u64), at: u64) {
@@ -131,6 +82,7 @@ impl Rooms {
             stats.messages.corrupt += 1;
             return;
         }
+        self.heard_at = at;
         let member = &mut self.members[index as usize];
         if member.epoch.is_none() {
             return fail(stats, "a chat_message before the room_joined");
@@ -141,46 +93,85 @@ impl Rooms {
         if offset < member.had {
             return stats.count(names::RECOVERED_AGAIN);
         }
+        member.came += 1;
+        let (log, members) = (member.log, self.talk.members);
         let is_past = offset <= member.past && member.past > 0;
-        let place = sender % self.talk.members;
-        match self.room(index).order.see(offset, place, received.name) {
-            Verdict::Agreed => {}
+        let is_own = sender == self.first + index;
+        let named = (sender % members, received.name);
+        let earlier = member.earlier.filter(|_| sent < member.adrift_since);
+        let one_order = self.talk.order == OrderBy::Room;
+        let verdict = self.room(index).see(log, offset, named, one_order);
+        if is_own || verdict == Verdict::First {
+            self.heard_of(stats, sender, received.name as u32);
+        }
+        if earlier.is_some_and(|earlier| self.room(index).has_before(earlier, received.name)) {
+            return self.came_again(stats, index);
+        }
+        match verdict {
+            Verdict::First | Verdict::Agreed => {}
             Verdict::Disagreed => stats.messages.out_of_order += 1,
             Verdict::Again => return stats.messages.duplicate += 1,
             Verdict::Unknown => stats.count(names::NOT_COMPARED),
         }
-        self.members[index as usize].received += 1;
-        self.accounted = self.accounted.saturating_add(1);
-        let members = self.talk.members;
-        let is_last = self.room(index).order.members_at(offset) == members;
+        self.account(index, |member| member.receive(sent));
+        let is_last = self.room(index).members_at(log, offset) == members;
         if is_last && !is_past && stats.is_measured(intended) {
             stats.histogram(names::LAST_RECEIVER).record(at.saturating_sub(intended));
         }
-        if sender == self.first + index {
+        if is_own {
             stats.received_apart(names::OWN_MESSAGE, intended, at);
-            if self.talk.schedule.is_none() {
-                self.due.push_back(index);
+            if self.members[index as usize].own.is_last(received.name as u32) {
+                self.make_due(index);
             }
         } else if is_past {
             stats.received_apart(names::RECOVERED_MESSAGE, intended, at);
         } else {
             stats.received(intended, sent, at);
+            if self.talk.nodes > 1 && stats.is_measured(intended) {
+                let is_same = self.lobby.node(sender) == self.members[index as usize].node;
+                let name = if is_same { names::SAME_NODE } else { names::CROSS_NODE };
+                stats.histogram(name).record(at.saturating_sub(intended));
+            }
+        }
+    }
+
+    /// A message of an earlier epoch that the member has comes in this one. Who has changed to
+    /// another server may get it from both.
+    fn came_again(&self, stats: &mut Stats, index: u32) {
+        if self.talk.pauses.is_some() && self.counts(index).lost.load(Ordering::Acquire) > 0 {
+            stats.count(names::RECOVERED_AGAIN);
+        } else {
+            stats.messages.duplicate += 1;
         }
     }
 
     /// The server has refused something: it answers to nothing but joins before the load begins.
     #[cold]
     fn refused(&mut self, stats: &mut Stats, index: u32, at: u64, text: &'static str) {
-        stats.fail(Stage::Application, Failure::Answered(text));
+        let is_for_now = text == UNAVAILABLE;
+        if is_for_now {
+            stats.count(names::UNAVAILABLE);
+        } else {
+            stats.fail(Stage::Application, Failure::Answered(text));
+        }
         let member = &mut self.members[index as usize];
         if member.place == Place::Joining {
-            self.answered = at;
-            self.give_up(index, Place::Outside);
-        } else if member.refused < member.sent {
-            member.refused += 1;
-            self.counts(index).published.fetch_sub(1, Ordering::AcqRel);
-            if self.talk.schedule.is_none() {
-                self.due.push_back(index);
+            member.is_barred = is_for_now;
+            if is_for_now {
+                self.returns.postpone(index, at);
+            } else {
+                self.answered = at;
+                self.give_up(index, Place::Outside);
+            }
+        } else if member.own.unheard() > 0 {
+            let was_doubtful = member.own.refuse();
+            let counts = self.counts(index);
+            counts.published.fetch_sub(1, Ordering::AcqRel);
+            counts.doubtful.fetch_sub(was_doubtful.into(), Ordering::AcqRel);
+            if is_for_now {
+                self.returns.postpone(index, at);
+            } else {
+                self.make_due(index);
             }
         }
     }

@@ -1,24 +1,30 @@
 //! `rooms`: members of rooms join, talk, come and go; every message must reach every member of its
 //! room once, in the order of the room.
 
+mod account;
+mod arrive;
 mod chat;
 mod hear;
 mod lobby;
+mod log;
 mod member;
 mod order;
+mod returns;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 pub(crate) use self::chat::{Speech, TEXT_CHARACTERS_MAX};
-use self::hear::fail;
 pub(crate) use self::lobby::Lobby;
 use self::lobby::RoomCounts;
+use self::log::Room;
 use self::member::{Member, Place};
-use self::order::Order;
+use self::returns::Returns;
+use super::pauses::Pauses;
 use super::{Message, Scenario};
-use crate::connections::Connections;
+use crate::args::OrderBy;
+use crate::connections::{Cause, Connections};
 use crate::names;
 use crate::payload::{Payloads, Stamp, mix};
 use crate::schedule::Schedule;
@@ -52,6 +58,12 @@ pub(crate) struct Talk {
     pub(crate) rejoin_rate: f64,
     /// Whether those ask for what they missed.
     pub(crate) resume: bool,
+    /// Whose order they must see.
+    pub(crate) order: OrderBy,
+    /// Servers.
+    pub(crate) nodes: u32,
+    /// Time before members come back whose connection has ended, if they do.
+    pub(crate) pauses: Option<Pauses>,
 }
 
 /// The members of one thread.
@@ -78,23 +90,30 @@ pub(crate) struct Rooms {
     /// Members that have asked to join and have no answer, and when the last was answered.
     joining: u32,
     answered: u64,
+    /// Members whose connection is lost, and what was refused for now.
+    returns: Returns,
     messages: Option<Schedule>,
     rejoins: Option<Schedule>,
     /// Members that are to speak, where there is no schedule.
     due: VecDeque<u32>,
     /// What the members have received, or need not receive.
     accounted: u64,
+    /// When the last message came, and the time of this turn.
+    heard_at: u64,
+    now: u64,
+    has_begun: bool,
     is_done: bool,
     is_complete: bool,
 }
 
-/// A room as this thread sees it.
-#[derive(Debug)]
-struct Room {
-    /// Members of this thread that have joined, and were not lost.
-    present: u64,
-    epoch: Arc<str>,
-    order: Order,
+impl Talk {
+    /// Logs that a room has at once.
+    const fn logs(&self) -> u32 {
+        match self.order {
+            OrderBy::Room => 1,
+            OrderBy::Publisher => self.nodes,
+        }
+    }
 }
 
 impl Rooms {
@@ -111,9 +130,8 @@ impl Rooms {
             _ => (first + count - 1) / talk.members - first / talk.members + 1,
         };
         let log_max = (LOGS_MAX / rooms.max(1) as usize).clamp(LOG_MIN, LOG_MAX);
-        let epoch: Arc<str> = Arc::from("");
-        let room =
-            || Room { present: 0, epoch: epoch.clone(), order: Order::new(talk.members, log_max) };
+        let log_max = (log_max / talk.logs() as usize).max(LOG_MIN);
+        let room = || Room::new(talk.members, log_max);
         Self {
             payloads,
             speech,
@@ -130,10 +148,14 @@ impl Rooms {
             left: 0,
             joining: 0,
             answered: 0,
+            returns: Returns::new(talk.pauses, count),
             messages: None,
             rejoins: None,
             due: VecDeque::new(),
             accounted: 0,
+            heard_at: 0,
+            now: 0,
+            has_begun: false,
             is_done: false,
             is_complete: false,
         }
@@ -153,11 +175,17 @@ impl Rooms {
         &mut self.rooms[place as usize]
     }
 
-    fn ask(&mut self, connections: &mut Connections, index: u32) {
-        self.speech.send(connections, index);
+    /// Asks for a client to be let into its room; with `resume`, after what it missed.
+    fn ask(&mut self, connections: &mut Connections, index: u32, resume: bool) {
+        let room = self.room_of(index);
         let member = &mut self.members[index as usize];
+        let epoch = member.epoch.as_ref().filter(|_| resume);
+        let since = epoch.map(|epoch| (&*epoch.name, member.left_at));
+        self.speech.join_room(room, since);
+        member.asked_since = since.is_some();
         member.place = Place::Joining;
         member.asked_at = connections.clock.now();
+        self.speech.send(connections, index);
         self.joining += 1;
     }
 
@@ -172,13 +200,11 @@ impl Rooms {
             {
                 continue;
             }
-            let room = self.room_of(index);
             let member = &mut self.members[index as usize];
-            member.left_at = member.offsets.next().wrapping_sub(1);
-            let since = member.epoch.as_deref().map(|epoch| (epoch, member.left_at));
-            self.speech.leave_room(room);
-            self.speech.join_room(room, since.filter(|_| self.talk.resume));
-            self.ask(connections, index);
+            member.left_at = member.reached().wrapping_sub(1);
+            member.is_roving = true;
+            self.speech.leave_room(self.room_of(index));
+            self.ask(connections, index, self.talk.resume);
             return;
         }
         connections.stats.count(names::REJOINS_LEFT_OUT);
@@ -207,12 +233,13 @@ impl Rooms {
         };
         let room = self.room_of(index);
         let member = &mut self.members[index as usize];
-        let number = member.sent;
-        member.sent = number.wrapping_add(1);
+        let number = member.own.sent;
+        member.own.sent = number.wrapping_add(1);
+        // Before it is sent: whoever receives it, or is told that what was sent until now is lost,
+        // finds it counted.
+        self.counts(index).published.fetch_add(1, Ordering::AcqRel);
         let sent = if has_schedule { connections.clock.now() } else { intended };
         let stamp = Stamp { sender: self.first + index, number, intended, sent };
-        // Before it is sent: whoever receives it finds it counted.
-        self.counts(index).published.fetch_add(1, Ordering::AcqRel);
         connections.stats.sent(intended);
         if measured && has_schedule {
             connections.stats.lag.record(sent.saturating_sub(intended));
@@ -230,6 +257,7 @@ impl Rooms {
                 Some(schedule) if schedule.next() < end => schedule.take_due(now),
                 None if now < end && !self.order.is_empty() => {
                     let Some(index) = self.due.pop_front() else { return Some(end) };
+                    self.members[index as usize].is_due = false;
                     if self.members[index as usize].place == Place::Inside {
                         self.publish(connections, Some(index), now);
                     }
@@ -287,39 +315,37 @@ impl Rooms {
 
     /// A client is in no room any more, or never was, and gets nothing: where it is instead.
     fn give_up(&mut self, index: u32, instead: Place) {
+        self.interrupt(index, instead);
         let member = &mut self.members[index as usize];
-        let place = std::mem::replace(&mut member.place, instead);
-        let accounted = member.accounted();
-        let was_member = member.epoch.take().is_some();
-        if place == Place::Joining {
-            self.joining -= 1;
-            if was_member {
-                self.counts(index).is_away.store(false, Ordering::Release);
-            }
-        }
-        if was_member {
+        let (accounted, log) = (member.accounted(), member.log);
+        if member.epoch.take().is_some() {
             self.accounted -= accounted.min(self.accounted);
-            self.room(index).present -= 1;
+            let room = self.room(index);
+            room.present -= 1;
+            room.leave(log);
             self.counts(index).lost.fetch_add(1, Ordering::AcqRel);
         }
     }
 
-    /// Whether nobody sends any more and all members have what was sent.
-    fn has_everything(&mut self) -> bool {
-        self.is_complete = self.is_complete
-            || (self.is_done
-                && self.joining == 0
-                && self.lobby.done.load(Ordering::Acquire)
-                    >= self.lobby.threads.load(Ordering::Acquire)
-                && self.accounted >= self.expected());
-        self.is_complete
+    /// A client waits for no answer any more, and is not there to hear of what it has said: where
+    /// it is instead.
+    fn interrupt(&mut self, index: u32, instead: Place) {
+        let member = &mut self.members[index as usize];
+        let place = std::mem::replace(&mut member.place, instead);
+        self.joining -= u32::from(place == Place::Joining);
+        if std::mem::take(&mut self.members[index as usize].is_roving) {
+            self.counts(index).is_away.store(false, Ordering::Release);
+        }
+        self.doubt(index);
     }
 
-    /// What the members of this thread should have received, or been away for.
-    fn expected(&self) -> u64 {
-        let counts = &self.lobby.rooms[(self.first / self.talk.members) as usize..];
-        let published = counts.iter().map(|counts| counts.published.load(Ordering::Acquire));
-        self.rooms.iter().zip(published).map(|(room, published)| room.present * published).sum()
+    /// A member is to send its next message, where there is no schedule.
+    fn make_due(&mut self, index: u32) {
+        if self.talk.schedule.is_none()
+            && !std::mem::replace(&mut self.members[index as usize].is_due, true)
+        {
+            self.due.push_back(index);
+        }
     }
 }
 
@@ -330,20 +356,21 @@ impl Scenario for Rooms {
             self.is_prepared = true;
             self.answered = now;
             self.order = connections.open_clients().collect();
-            // Rooms take turns, and within each the members.
-            let members = self.talk.members;
+            // Rooms take turns, and within each the members: in every room another begins, since
+            // the first of all may be connected to one server.
+            let members = u64::from(self.talk.members);
             let first = self.first;
             self.order.sort_unstable_by_key(|&index| {
-                let number = first + index;
-                (number % members, number)
+                let number = u64::from(first + index);
+                ((number + number / members) % members, number)
             });
         }
+        self.try_again(connections, now);
         while self.asked < self.order.len() && self.joining < JOINS_AT_ONCE {
             let index = self.order[self.asked];
             self.asked += 1;
             if self.members[index as usize].place == Place::Outside {
-                self.speech.join_room(self.room_of(index), None);
-                self.ask(connections, index);
+                self.ask(connections, index, false);
             }
         }
         if self.joining > 0 && now.saturating_sub(self.answered) > JOIN_NANOSECONDS_MAX {
@@ -362,6 +389,7 @@ impl Scenario for Rooms {
     }
 
     fn begin(&mut self, _: &mut Connections, origin: u64) {
+        self.has_begun = true;
         if self.order.is_empty() {
             return;
         }
@@ -369,15 +397,16 @@ impl Scenario for Rooms {
         let share = self.order.len() as f64 / all;
         let seed = mix(u64::from(self.first));
         // Threads take turns as their clients do.
+        let first = f64::from(self.first);
         let schedule = |rate: f64, seed| {
-            let offset = 1e9 / rate * f64::from(self.first) / all;
+            let offset = 1e9 / rate * first / all;
             Schedule::new(origin + offset as u64, rate * share, seed)
         };
         match self.talk.schedule {
             Some((rate, poisson)) => {
                 self.messages = Some(schedule(rate, poisson.then_some(seed)));
             }
-            None => self.due = self.order.iter().copied().collect(),
+            None => (0..self.order.len()).for_each(|place| self.make_due(self.order[place])),
         }
         if self.talk.rejoin_rate > 0.0 {
             // At random times: in step with the messages, always the same would be missed.
@@ -392,11 +421,13 @@ impl Scenario for Rooms {
 
     fn read_done(&mut self, _: &mut Connections, _: u32, _: u64) {}
 
-    fn turn(&mut self, connections: &mut Connections, _: u64) -> Result<Option<u64>, String> {
+    fn turn(&mut self, connections: &mut Connections, now: u64) -> Result<Option<u64>, String> {
+        self.now = now;
         if self.lobby.joined.load(Ordering::Acquire) == 0 {
             return Err("no client has become a member of its room".to_owned());
         }
-        let wanted = [self.talk(connections), self.rove(connections)];
+        let again = self.try_again(connections, now);
+        let wanted = [self.talk(connections), self.rove(connections), again];
         Ok(wanted.into_iter().chain([self.depart(connections)]).flatten().min())
     }
 
@@ -405,34 +436,31 @@ impl Scenario for Rooms {
     }
 
     fn finish(&mut self, stats: &mut Stats) {
-        for &index in &self.order {
-            let member = &self.members[index as usize];
-            let counts = self.counts(index);
-            match member.place {
-                Place::Inside | Place::Left => {}
-                Place::Joining => fail(stats, "no room_joined for a member that came back"),
-                Place::Outside | Place::Lost => continue,
-            }
-            if member.place != Place::Joining {
-                let published = counts.published.load(Ordering::Acquire);
-                stats.messages.missing += published.saturating_sub(member.accounted());
-                if member.accounted() > published && !member.is_adrift {
-                    fail(stats, "offsets that count more messages than were sent");
-                }
-            }
-            if !member.welcomed {
-                fail(stats, "no welcome");
-            }
-            let is_stable =
-                self.talk.rejoin_rate == 0.0 && counts.lost.load(Ordering::Acquire) == 0;
-            let joined = counts.joined.load(Ordering::Acquire);
-            if is_stable && member.heard != u64::from(joined) {
-                fail(stats, "a last userCount that is not the number of members");
-            }
-        }
+        self.close_accounts(stats);
     }
 
     fn lost(&mut self, index: u32, _: Failure) {
-        self.give_up(index, Place::Lost);
+        let is_member = self.members[index as usize].epoch.is_some();
+        let has_left = self.members[index as usize].place == Place::Left;
+        if self.talk.pauses.is_some() && self.has_begun && is_member && !has_left {
+            self.go_away(index);
+        } else {
+            self.give_up(index, Place::Lost);
+        }
+    }
+
+    fn opened(&mut self, connections: &mut Connections, index: u32, _: u64) {
+        let node = connections.node(index);
+        self.members[index as usize].node = node;
+        self.lobby.set_node(self.first + index, node);
+        if self.members[index as usize].place == Place::Away {
+            self.come_back(connections, index);
+        }
+    }
+
+    fn gone(&mut self, connections: &mut Connections, index: u32, now: u64, cause: Cause) {
+        if self.members[index as usize].place == Place::Away {
+            self.returns.gone(connections, (self.first, index), now, cause);
+        }
     }
 }

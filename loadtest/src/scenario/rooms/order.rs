@@ -21,6 +21,8 @@ const AGAIN: u64 = 1 << 63;
 /// What is behind a message that a member has received for the first time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Verdict {
+    /// Nobody had it before.
+    First,
     /// All members that have it have the same.
     Agreed,
     /// Another member has another at this offset, or a sender's messages were not numbered in the
@@ -44,20 +46,27 @@ pub(crate) struct Order {
 }
 
 impl Order {
-    /// Of a room with `members`, who may be up to `log_max` messages apart.
-    pub(crate) fn new(members: u32, log_max: usize) -> Self {
+    /// Of a room with `members`, who may be up to `log_max` messages apart. The offset `start` is
+    /// the first that counts.
+    pub(crate) fn new(members: u32, log_max: usize, start: u64) -> Self {
         Self {
-            start: 0,
+            start,
             log: VecDeque::new(),
             log_max,
             senders: vec![Window::awaiting(0); members as usize].into_boxed_slice(),
         }
     }
 
-    /// A new count of offsets begins with this one.
-    pub(crate) fn restart(&mut self, offset: u64) {
-        self.log.clear();
-        self.start = offset;
+    /// Whether the message of this name is one of the last of its sender that somebody has, whose
+    /// place in the room this is.
+    pub(crate) fn has(&self, place: u32, name: u64) -> bool {
+        self.senders[place as usize].has_low_bits(name as u32)
+    }
+
+    /// Whether the message of this name is in the log before the offset `end`.
+    pub(crate) fn has_before(&self, end: u64, name: u64) -> bool {
+        let count = usize::try_from(end.saturating_sub(self.start)).unwrap_or(usize::MAX);
+        self.log.iter().take(count).any(|seen| seen.name & !AGAIN == name)
     }
 
     /// A member has received the message of this name, whose sender has this place in the room,
@@ -83,7 +92,7 @@ impl Order {
         *known = name;
         match self.senders[place as usize].take_low_bits(name as u32) {
             Arrival::Late if is_latest => Verdict::Disagreed,
-            Arrival::Ahead | Arrival::Late => Verdict::Agreed,
+            Arrival::Ahead | Arrival::Late => Verdict::First,
             Arrival::Again => {
                 *known |= AGAIN;
                 Verdict::Again
@@ -118,9 +127,7 @@ mod tests {
     }
 
     fn order() -> Order {
-        let mut order = Order::new(2, 4);
-        order.restart(10);
-        order
+        Order::new(2, 4, 10)
     }
 
     #[test]
@@ -128,7 +135,7 @@ mod tests {
         let mut order = order();
         for offset in 10..14 {
             let name = name(0, offset as u32 - 10);
-            assert_eq!(order.see(offset, 0, name), Verdict::Agreed);
+            assert_eq!(order.see(offset, 0, name), Verdict::First);
         }
         for offset in 10..14 {
             let name = name(0, offset as u32 - 10);
@@ -136,7 +143,7 @@ mod tests {
         }
         assert_eq!(order.see(13, 1, name(1, 0)), Verdict::Disagreed);
         assert_eq!([13, 12, 9, u64::MAX].map(|offset| order.members_at(offset)), [3, 2, 0, 0]);
-        assert_eq!(order.see(14, 1, name(1, 0)), Verdict::Agreed);
+        assert_eq!(order.see(14, 1, name(1, 0)), Verdict::First);
         assert_eq!(order.see(10, 0, name(0, 0)), Verdict::Unknown);
         assert_eq!(order.see(9, 0, name(0, 0)), Verdict::Unknown);
     }
@@ -145,7 +152,7 @@ mod tests {
     fn a_message_with_two_offsets_comes_again_for_every_member() {
         let mut order = order();
         for offset in [10, 11] {
-            assert_eq!(order.see(offset, 0, name(0, offset as u32 - 10)), Verdict::Agreed);
+            assert_eq!(order.see(offset, 0, name(0, offset as u32 - 10)), Verdict::First);
         }
         for _ in 0..3 {
             assert_eq!(order.see(12, 0, name(0, 0)), Verdict::Again);
@@ -155,17 +162,17 @@ mod tests {
     #[test]
     fn a_hole_that_is_filled_is_no_fault_and_a_late_number_is() {
         let mut order = order();
-        assert_eq!(order.see(11, 0, name(0, 1)), Verdict::Agreed);
-        assert_eq!(order.see(10, 0, name(0, 0)), Verdict::Agreed);
-        assert_eq!(order.see(12, 1, name(1, 5)), Verdict::Agreed);
+        assert_eq!(order.see(11, 0, name(0, 1)), Verdict::First);
+        assert_eq!(order.see(10, 0, name(0, 0)), Verdict::First);
+        assert_eq!(order.see(12, 1, name(1, 5)), Verdict::First);
         assert_eq!(order.see(13, 1, name(1, 4)), Verdict::Disagreed);
     }
 
     #[test]
     fn no_offset_takes_more_memory_than_the_log_has() {
         let mut order = order();
-        assert_eq!(order.see(12, 0, name(0, 0)), Verdict::Agreed);
-        assert_eq!(order.see(u64::MAX, 0, name(0, 1)), Verdict::Agreed);
+        assert_eq!(order.see(12, 0, name(0, 0)), Verdict::First);
+        assert_eq!(order.see(u64::MAX, 0, name(0, 1)), Verdict::First);
         assert_eq!((order.log.len(), order.start), (4, u64::MAX - 3));
         assert_eq!(order.see(12, 0, name(0, 0)), Verdict::Unknown);
         let far = order.see(u64::MAX, 1, name(1, u32::MAX / 3));
