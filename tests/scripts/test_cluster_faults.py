@@ -19,11 +19,11 @@ class Judging(unittest.TestCase):
     def judge(self, looks, restore_seconds=0.2):
         watch = object.__new__(script.Watch)
         start = time.monotonic() - 30
-        watch.nodes = [None, None]
+        watch.nodes = [types.SimpleNamespace(name=name) for name in ("node-1", "node-2")]
         watch.looks = [(start + at, said) for at, said in looks]
         with mock.patch.object(script, "RESTORE_SECONDS", restore_seconds + 10):
             found = watch.judge(start + 10, start + 20)
-        self.counted = watch.counted(script.LOST)
+        self.counted, self.not_well = watch.counted(script.LOST), found.pop("not_well")
         return [value and round(value, 3) for value in found.values()]
 
     def test_the_first_look_that_shows_it_detects(self):
@@ -50,6 +50,8 @@ class Judging(unittest.TestCase):
     def test_what_stays_broken_is_not_restored(self):
         looks = [(9, [WELL, WELL]), (15, [None, ALONE]), (21, [None, ALONE])]
         self.assertEqual(self.judge(looks), [5, None, False])
+        alone = f"node-2 has {script.LINKS_UP} 1, not 2"
+        self.assertEqual(self.not_well, ["node-1 does not answer", alone])
 
 
 class Metrics(unittest.TestCase):
