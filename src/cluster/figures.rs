@@ -2,9 +2,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::hub::span::NodeId;
+
 /// Figures of all links, written by the cluster's thread.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ClusterFigures {
+    node: NodeId,
     links: AtomicU64,
     links_up: AtomicU64,
     connects: AtomicU64,
@@ -19,6 +22,12 @@ pub struct ClusterFigures {
 macro_rules! figures {
     ($($field:ident: $kind:literal, $name:literal, $help:literal;)*) => {
         impl ClusterFigures {
+            /// Nothing has happened yet on this node.
+            #[must_use]
+            pub fn new(node: NodeId) -> Self {
+                Self { node, $($field: AtomicU64::default(),)* }
+            }
+
             /// Each figure: name, kind, help and value.
             #[must_use]
             pub fn list(&self) -> Vec<(&'static str, &'static str, &'static str, u64)> {
@@ -48,6 +57,12 @@ figures! {
 }
 
 impl ClusterFigures {
+    /// This node.
+    #[must_use]
+    pub const fn node(&self) -> NodeId {
+        self.node
+    }
+
     pub(super) fn set_links(&self, links: usize) {
         self.links.store(links as u64, Ordering::Relaxed);
     }

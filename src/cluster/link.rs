@@ -79,9 +79,13 @@ impl Link {
                         return;
                     }
                     tracing::info!(server = %self.address, "Redis answers");
-                    (is_given_up, pause) = (false, CLUSTER_RECONNECT_PAUSE.0);
+                    is_given_up = false;
                     self.figures.count_up();
+                    let since = Instant::now();
                     let ended = self.serve(session).await;
+                    if since.elapsed() > CLUSTER_RECONNECT_PAUSE.1 {
+                        pause = CLUSTER_RECONNECT_PAUSE.0;
+                    }
                     self.figures.count_down();
                     let slots = Arc::clone(&self.slots);
                     self.post.tell_all(|| News::Down(Arc::clone(&slots)));

@@ -89,7 +89,7 @@ impl Cluster {
     /// When no thread can be started.
     pub fn start(self, mesh: Arc<Mesh>, history: HistoryLimits) -> io::Result<ClusterThread> {
         let Self { runtime, servers, node, orders, .. } = self;
-        let figures = Arc::new(ClusterFigures::default());
+        let figures = Arc::new(ClusterFigures::new(node));
         let (end, ended) = oneshot::channel();
         let told = Arc::clone(&figures);
         let thread = thread::Builder::new().name("cluster".to_owned()).spawn(move || {

@@ -115,6 +115,7 @@ pub(super) fn text(value: Value) -> Option<Bytes> {
     match value {
         Value::BulkString(bytes) => Some(bytes.into()),
         Value::SimpleString(text) => Some(text.into_bytes().into()),
+        Value::VerbatimString { text, .. } => Some(text.into_bytes().into()),
         Value::Int(number) => Some(number.to_string().into_bytes().into()),
         _ => None,
     }

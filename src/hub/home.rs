@@ -423,7 +423,7 @@ mod tests {
         fn room_joined(&self, _: &mut Vec<u8>, _: &Joined<'_>) {}
         fn user_joined(&self, _: &mut Vec<u8>, _: &str, _: u64) {}
         fn user_left(&self, _: &mut Vec<u8>, _: &str, _: u64) {}
-        fn unavailable(&self, _: &mut Vec<u8>) {}
+        fn unavailable(&self, _: &mut Vec<u8>, _: &str) {}
 
         fn message(&self, out: &mut Vec<u8>, head: &[u8], _: u64, _: u64) {
             out.extend_from_slice(head);

@@ -63,7 +63,7 @@ pub trait Wording {
     fn message(&self, out: &mut Vec<u8>, head: &[u8], timestamp: u64, offset: u64);
 
     /// To somebody whose join or message could not be put in the order of all nodes.
-    fn unavailable(&self, out: &mut Vec<u8>);
+    fn unavailable(&self, out: &mut Vec<u8>, room: &str);
 }
 
 #[cfg(test)]

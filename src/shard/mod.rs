@@ -160,7 +160,12 @@ impl Shard {
                 workshop(&plan.settings),
                 Clients::new(plan.connections_possible),
                 Rooms::new(shards, plan.mesh.hasher().clone()),
-                Chat::new(plan.number, Arc::clone(&plan.settings.access), plan.settings.rates),
+                Chat::new(
+                    plan.number,
+                    plan.cluster.as_ref().map(|road| road.plan().node),
+                    Arc::clone(&plan.settings.access),
+                    plan.settings.rates,
+                ),
                 plan.passwords,
                 plan.counters,
                 plan.number,

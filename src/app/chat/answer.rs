@@ -41,7 +41,7 @@ pub fn pong(out: &mut Vec<u8>) {
 
 /// Appends the refusal of a message: one of the constants above.
 pub fn error(out: &mut Vec<u8>, message: &str) {
-    write(out, &Answer::Error { message });
+    write(out, &Answer::Error { message, room_id: None });
 }
 
 /// Appends what is known of a chat message before its room has numbered it. [`ChatWording`] adds
@@ -77,8 +77,8 @@ impl Wording for ChatWording {
         write(out, &Answer::UserLeft { room_id, user_count });
     }
 
-    fn unavailable(&self, out: &mut Vec<u8>) {
-        error(out, ROOM_UNAVAILABLE);
+    fn unavailable(&self, out: &mut Vec<u8>, room_id: &str) {
+        write(out, &Answer::Error { message: ROOM_UNAVAILABLE, room_id: Some(room_id) });
     }
 
     /// `head` is what [`message_head`] has written.
@@ -130,6 +130,8 @@ enum Answer<'a> {
     Pong,
     Error {
         message: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        room_id: Option<&'a str>,
     },
 }
 

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use crate::collections::Key;
+use crate::hub::span::NodeId;
 
 /// The name of a connection: `{shard}-{index}-{generation}`, unique on this node for as long as it
-/// lives.
+/// lives. Where there are other nodes clients see `{name}@{node}`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ConnectionId {
     /// Its shard.
@@ -31,6 +32,24 @@ impl ConnectionId {
     }
 }
 
+impl ConnectionId {
+    /// As clients see it.
+    #[must_use]
+    pub fn name(self, node: Option<NodeId>) -> String {
+        match node {
+            Some(NodeId(node)) => format!("{self}@{:08x}", node >> 32),
+            None => self.to_string(),
+        }
+    }
+
+    /// Reads what [`name`](Self::name) has given on this node, and nothing else.
+    #[must_use]
+    pub fn parse_name(text: &str, node: Option<NodeId>) -> Option<Self> {
+        let id = Self::parse(text.split('@').next()?)?;
+        (id.name(node) == text).then_some(id)
+    }
+}
+
 impl fmt::Display for ConnectionId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}-{}-{}", self.shard, self.key.index(), self.key.generation())
@@ -47,6 +66,12 @@ mod tests {
         for (shard, index, generation) in [(0, 0, 0), (7, u32::MAX, last), (1023, 42, 1)] {
             let id = ConnectionId { shard, key: Key::from_parts(index, generation) };
             assert_eq!(ConnectionId::parse(&id.to_string()), Some(id));
+            let (here, there) = (Some(NodeId(1 << 40)), Some(NodeId(2 << 40)));
+            for node in [None, here] {
+                let name = id.name(node);
+                assert_eq!(ConnectionId::parse_name(&name, node), Some(id));
+                assert_eq!(ConnectionId::parse_name(&name, there), None, "{name}");
+            }
         }
         for text in [
             "",

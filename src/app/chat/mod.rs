@@ -19,6 +19,7 @@ use self::session::RateVerdict;
 use super::{App, Effects, PasswordQuestion, Peer, Verdict};
 use crate::collections::Key;
 use crate::connection::{CloseReason, Message};
+use crate::hub::span::NodeId;
 use crate::hub::{Epoch, Now, Position, RoomError};
 use crate::protocol::{CloseCode, MessageKind};
 use crate::security::{Access, AuthMode, Identity};
@@ -27,15 +28,21 @@ use crate::security::{Access, AuthMode, Identity};
 #[derive(Debug)]
 pub struct Chat {
     shard: usize,
+    node: Option<NodeId>,
     access: Arc<Access>,
     rates: Rates,
 }
 
 impl Chat {
-    /// For the connections of this shard.
+    /// For the connections of this shard, of this node if there are others.
     #[must_use]
-    pub const fn new(shard: usize, access: Arc<Access>, rates: Rates) -> Self {
-        Self { shard, access, rates }
+    pub const fn new(
+        shard: usize,
+        node: Option<NodeId>,
+        access: Arc<Access>,
+        rates: Rates,
+    ) -> Self {
+        Self { shard, node, access, rates }
     }
 
     /// Who may come, as of now.
@@ -146,12 +153,13 @@ impl Chat {
         }
     }
 
-    const fn connection_id(&self, key: Key) -> ConnectionId {
-        ConnectionId { shard: self.shard, key }
+    /// What a connection is called, on all nodes.
+    fn connection_name(&self, key: Key) -> String {
+        ConnectionId { shard: self.shard, key }.name(self.node)
     }
 
     fn guest_name(&self, key: Key) -> String {
-        format!("guest-{}", self.connection_id(key))
+        format!("guest-{}", self.connection_name(key))
     }
 
     /// Whether the rates let a message pass; answers it if not.
@@ -173,7 +181,7 @@ impl App for Chat {
             *peer.session = Some(Box::new(Session::of_stranger(effects.now.tick)));
         }
         let timestamp = effects.now.unix_milliseconds;
-        let id = self.connection_id(peer.key).to_string();
+        let id = self.connection_name(peer.key);
         say(effects, |out| answer::welcome(out, timestamp, &id));
     }
 

@@ -232,7 +232,7 @@ impl<W: Wording> Home<W> {
     }
 
     fn refuse_join(&mut self, number: usize, comer: Comer) {
-        let frames = self.unavailable();
+        let frames = self.unavailable(number);
         let Comer { from, ticket, again, .. } = comer;
         if again {
             return self.answer(number, from, ticket, frames);
@@ -245,17 +245,17 @@ impl<W: Wording> Home<W> {
     }
 
     fn refuse_message(&mut self, number: usize, who: Option<(usize, MemberTicket)>) {
-        let frames = self.unavailable();
+        let frames = self.unavailable(number);
         if let Some((from, ticket)) = who {
             self.answer(number, from, ticket, frames);
         }
     }
 
     /// What is told to somebody who is refused; counted.
-    fn unavailable(&mut self) -> Bytes {
+    fn unavailable(&mut self, number: usize) -> Bytes {
         self.nodes_mut().figures.refused += 1;
         self.payload.clear();
-        self.wording.unavailable(&mut self.payload);
+        self.wording.unavailable(&mut self.payload, &self.rooms[number].name);
         let mut frame = Vec::new();
         encode_frame(&mut frame, OpCode::Text, &self.payload);
         frame.into()

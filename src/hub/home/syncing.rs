@@ -32,7 +32,11 @@ impl<W: Wording> Home<W> {
         self.set_link(number, Link::Live);
         let mut heard = heard.into_iter().peekable();
         if is_known {
-            while heard.peek().is_some_and(|envelope| self.is_next(number, envelope)) {
+            // What came behind the answer is for later: the answer does not know of it.
+            let is_due = |home: &mut Self, envelope: &Envelope| {
+                envelope.seq <= state.seq && home.is_next(number, envelope)
+            };
+            while heard.peek().is_some_and(|envelope| is_due(self, envelope)) {
                 let envelope = heard.next().expect("it was looked at");
                 self.take_envelope(now, number, envelope);
             }

@@ -31,8 +31,8 @@ impl Wording for Words {
         out.extend_from_slice(format!("-{room} {user_count}").as_bytes());
     }
 
-    fn unavailable(&self, out: &mut Vec<u8>) {
-        out.push(b'?');
+    fn unavailable(&self, out: &mut Vec<u8>, room: &str) {
+        out.extend_from_slice(format!("?{room}").as_bytes());
     }
 
     /// The head begins with a letter and the room.

@@ -122,7 +122,9 @@ const fn may_be_sent(code: CloseCode) -> bool {
 }
 
 fn connection_id(operator: &Operator, text: &str) -> Result<ConnectionId, ApiError> {
-    let id = ConnectionId::parse(text).filter(|id| id.shard < operator.mesh.shards());
+    let node = operator.cluster.as_ref().map(|figures| figures.node());
+    let id = ConnectionId::parse_name(text, node);
+    let id = id.filter(|id| id.shard < operator.mesh.shards());
     id.ok_or_else(|| {
         ApiError::bad_request("connectionId must be one that the server gave in a `welcome`")
     })
