@@ -227,7 +227,7 @@ def nginx_config(text, folder, port, nodes):
     for pattern, replacement in (
         # Whose folder it is, is who may write into it.
         (r"^user .*;\n", ""),
-        (r"listen 80 reuseport;", f"listen {HOST}:{port} reuseport;"),
+        (r"^( +)listen 80 reuseport;", rf"\1listen {HOST}:{port} reuseport;"),
         (r"(?:^ +server [\d.]+:\d+ (.*;)\n)+", servers),
         (r"/var/log/nginx/", f"{folder}/nginx-"),
         (r"^http \{\n", f"http {{\n{paths}"),
