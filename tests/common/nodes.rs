@@ -117,6 +117,9 @@ pub(crate) struct Line {
 pub(crate) struct Log {
     pub(crate) lines: Vec<Line>,
     ids: HashSet<String>,
+    /// Answers to be expected to what was said again: to nobody else, and out of the order of the
+    /// room.
+    again: HashMap<String, usize>,
     /// Where it goes on each time that it was told that something may be missing.
     pub(crate) gaps: Vec<Position>,
     /// What was refused.
@@ -222,6 +225,7 @@ impl Member {
             }
             drop(log);
             thread::sleep(REFUSED_PAUSE);
+            *self.log().again.entry(id.to_owned()).or_default() += 1;
         }
     }
 
@@ -308,14 +312,17 @@ impl Log {
         assert_eq!(said["roomId"], room, "{said}");
         match said["type"].as_str() {
             Some("chat_message") => {
-                let position = self.position.as_ref().expect("it has joined");
-                let line = Line {
-                    epoch: position.epoch.clone(),
-                    offset: number("offset"),
-                    id: text("id"),
-                    payload,
-                    gaps: self.gaps.len(),
-                };
+                let position = self.position.as_mut().expect("it has joined");
+                let (offset, id) = (number("offset"), text("id"));
+                let again = self.again.get_mut(&id).filter(|again| **again > 0);
+                if let Some(again) = again.filter(|_| offset <= position.offset) {
+                    *again -= 1;
+                    self.ids.insert(id);
+                    return;
+                }
+                position.offset = offset;
+                let (epoch, gaps) = (position.epoch.clone(), self.gaps.len());
+                let line = Line { epoch, offset, id, payload, gaps };
                 self.ids.insert(line.id.clone());
                 self.lines.push(line);
             }
