@@ -206,6 +206,11 @@ impl Member {
         id
     }
 
+    /// What its messages were called.
+    pub(crate) fn names_said(&self) -> Vec<String> {
+        self.said().clone()
+    }
+
     fn said(&self) -> MutexGuard<'_, Vec<String>> {
         self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -386,7 +391,7 @@ pub(crate) struct Outcome {
 pub(crate) fn judge(members: Vec<Member>) -> Outcome {
     let mut said: HashMap<String, Vec<String>> = HashMap::new();
     for member in &members {
-        said.entry(member.room.clone()).or_default().extend(member.said().clone());
+        said.entry(member.room.clone()).or_default().extend(member.names_said());
     }
     let until = Instant::now() + PATIENCE;
     for member in &members {
