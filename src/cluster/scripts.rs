@@ -111,6 +111,7 @@ impl Speech {
             };
         }
         command.arg(ttl).arg(age).arg(self.publish()).arg(&room.channel).arg(&sync.body[..]);
+        command.arg(sync.messages);
         command
     }
 

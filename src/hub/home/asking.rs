@@ -176,10 +176,10 @@ impl<W: Wording> Home<W> {
             op: own.op,
             ..Body::new(span.mode, own.node)
         };
-        let (count, op, body) = (own.count, own.op, body.encode());
+        let (count, op, messages, body) = (own.count, own.op, own.messages, body.encode());
         self.set_link(number, Link::Syncing);
         self.nodes_mut().figures.syncs += 1;
-        self.order(number, Act::Sync(Sync { count, op, new_epoch, known, since, body }));
+        self.order(number, Act::Sync(Sync { count, op, messages, new_epoch, known, since, body }));
     }
 
     /// How a room stands to the servers from now on.

@@ -87,6 +87,9 @@ impl<W: Wording> Home<W> {
             }
         }
         let mode = span.mode;
+        // Of some only what they said last is known, and nobody else counts members there.
+        span.nodes.retain(|other| other.state.count > 0 || !ended.contains(&other.state));
+        ended.retain(|state| state.count > 0);
         if must_wait {
             self.nodes_mut().suspects.push(number);
         }

@@ -47,7 +47,7 @@ impl<W: Wording> Home<W> {
         if is_behind {
             span.seq = state.seq;
             span.epoch = state.epoch;
-            let lost = self.meet_others(now.tick, number, &state.nodes);
+            let lost = self.meet_others(now.tick, number, &state.nodes, is_known);
             match mode {
                 RoomMode::Fast => self.nodes_mut().figures.lost += lost,
                 RoomMode::Sequenced => self.catch_up(now, number, &state, had_synced, lost),
@@ -61,7 +61,7 @@ impl<W: Wording> Home<W> {
         self.come_back(now, number, done, None);
         let span = self.rooms[number].span();
         span.own.op = span.own.op.max(done);
-        span.sent = 0;
+        span.again = span.again.max(std::mem::take(&mut span.sent));
         span.batch = 0;
         for envelope in heard {
             let span = self.rooms[number].span();
@@ -88,18 +88,35 @@ impl<W: Wording> Home<W> {
     }
 
     /// Takes over what is known of the other nodes; says how many of their messages never came.
-    fn meet_others(&mut self, now: Tick, number: usize, states: &[NodeState]) -> u64 {
+    fn meet_others(
+        &mut self,
+        now: Tick,
+        number: usize,
+        states: &[NodeState],
+        is_known: bool,
+    ) -> u64 {
         let span = self.rooms[number].span();
         let known = std::mem::take(&mut span.nodes);
         let mut lost = 0;
-        for &state in states.iter().filter(|state| state.node != span.own.node) {
+        for &(mut state) in states.iter().filter(|state| state.node != span.own.node) {
             let before = known.iter().find(|other| other.state.node == state.node);
             if let Some(before) = before {
                 lost += state.messages.saturating_sub(before.state.messages);
+                state.op = state.op.max(before.state.op);
             }
             if state.count > 0 {
                 let since = before.map_or(now, |other| other.since);
                 span.nodes.push(Other { state, since });
+            }
+        }
+        if !is_known && span.mode == RoomMode::Fast {
+            // A room that was lost does not know all nodes yet: what they say again was heard.
+            for mut other in known {
+                let node = other.state.node;
+                if span.nodes.iter().all(|met| met.state.node != node) {
+                    other.state.count = 0;
+                    span.nodes.push(other);
+                }
             }
         }
         lost

@@ -161,6 +161,9 @@ pub(super) struct Span {
     pub(super) queue: VecDeque<Entry>,
     pub(super) sent: usize,
     pub(super) batch: usize,
+    /// So many at the front are asked for again: by themselves, so that whoever has heard of them
+    /// knows them.
+    pub(super) again: usize,
     pub(super) queue_bytes: usize,
     /// What the messages in the queue are called.
     pub(super) ids: HashSet<u64>,
@@ -198,6 +201,7 @@ impl Span {
             queue: VecDeque::new(),
             sent: 0,
             batch: 0,
+            again: 0,
             queue_bytes: 0,
             ids: HashSet::new(),
             heard: Vec::new(),
@@ -226,6 +230,7 @@ impl Span {
     pub(super) fn pop(&mut self) -> Option<Entry> {
         let entry = self.queue.pop_front()?;
         self.sent = self.sent.saturating_sub(1);
+        self.again = self.again.saturating_sub(1);
         self.forget(&entry);
         Some(entry)
     }
@@ -233,6 +238,7 @@ impl Span {
     /// Takes the entry at this place.
     pub(super) fn remove(&mut self, place: usize) -> Entry {
         let entry = self.queue.remove(place).expect("the caller has seen it");
+        self.again -= usize::from(place < self.again);
         self.forget(&entry);
         entry
     }
@@ -261,7 +267,8 @@ impl Span {
         }
         let mut body = Body { messages, ..Body::new(self.mode, self.own.node) };
         let (mut ids, mut bytes) = (Vec::new(), 0);
-        for entry in self.queue.range(self.sent..) {
+        let end = if self.sent < self.again { self.again } else { self.queue.len() };
+        for entry in self.queue.range(self.sent..end) {
             if bytes > SPAN_BATCH_BYTES_MAX || body.events.len() >= SPAN_BATCH_EVENTS_MAX {
                 break;
             }
@@ -352,6 +359,21 @@ mod tests {
         span.batch = 0;
         span.push(Entry { op: 6, what: comer(true) });
         assert!(span.next_batch(true).is_none() && span.batch == 0 && span.sent == 6);
+    }
+
+    #[test]
+    fn what_is_asked_for_again_is_a_batch_by_itself() {
+        let mut span = span((1..=5).map(message).collect());
+        span.again = 2;
+        let first = span.next_batch(true).expect("there is something to hear");
+        assert_eq!((first.op, first.message_count, span.sent), (2, 2, 2));
+        span.batch = 0;
+        let second = span.next_batch(true).expect("there is something to hear");
+        assert_eq!((second.op, second.messages, span.sent), (5, 5, 5));
+        for left in [1, 0, 0] {
+            span.pop();
+            assert_eq!(span.again, left);
+        }
     }
 
     #[test]

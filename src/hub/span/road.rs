@@ -49,6 +49,8 @@ pub struct Sync {
     pub count: u32,
     /// The last operation that is known to be done.
     pub op: u64,
+    /// Messages published here that are known to be done: servers that lost the room do not know.
+    pub messages: u64,
     /// The epoch of a room that is new.
     pub new_epoch: Epoch,
     /// How far it was heard: an epoch that does not go as far is none to go on with.
