@@ -22,7 +22,8 @@ use crate::hub::RoomName;
 use crate::hub::span::{Act, News, NodeId, Order, Reply, Slots, key_name, slot_of};
 use crate::limits::{
     CLUSTER_COMMANDS_MAX, CLUSTER_CONNECT_TIME, CLUSTER_FAREWELL_TIME, CLUSTER_LEASE_PROBES,
-    CLUSTER_PATIENCE, CLUSTER_PUSHES_MAX, CLUSTER_READINGS_MIN, CLUSTER_RECONNECT_PAUSE,
+    CLUSTER_PATIENCE, CLUSTER_PROBE_DELAYS_MAX, CLUSTER_PUSHES_MAX, CLUSTER_READINGS_MIN,
+    CLUSTER_RECONNECT_PAUSE,
 };
 
 /// What a link is told.
@@ -284,6 +285,7 @@ impl Link {
         reply: RedisResult<Value>,
     ) -> Result<(), String> {
         let value = checked(reply)?;
+        session.probe.others_answered = true;
         let strange = || "it answers something that was not asked".to_owned();
         match asked {
             Asked::Nothing => {}
@@ -326,10 +328,18 @@ impl Link {
 
     /// Asks itself something through the server, unless it still waits for the last answer.
     fn probe(&self, session: &mut Session, lease: u64) -> Result<(), String> {
-        let Probe { asked, answered, heard } = session.probe;
-        if answered < asked {
+        let probe = &mut session.probe;
+        let has_answered = std::mem::take(&mut probe.others_answered);
+        if probe.answered < probe.asked {
+            // Answers come in order: a server that gives others has much to do, as after an outage.
+            probe.delays += 1;
+            if has_answered && probe.delays < CLUSTER_PROBE_DELAYS_MAX {
+                return Ok(());
+            }
             return Err(format!("a probe had no answer within {:?}", self.probe));
         }
+        probe.delays = 0;
+        let Probe { asked, heard, .. } = *probe;
         if heard < asked {
             return Err(format!("a probe was not heard within {:?}", self.probe));
         }
@@ -412,6 +422,10 @@ struct Probe {
     asked: u64,
     answered: u64,
     heard: u64,
+    /// Other questions had their answers since the last tick, and for how many ticks the probe has
+    /// waited behind them.
+    others_answered: bool,
+    delays: u32,
 }
 
 impl Session {

@@ -44,6 +44,10 @@ pub const CLUSTER_SERVERS_MAX: usize = 64;
 pub const CLUSTER_PROBE: (Duration, Duration) =
     (Duration::from_millis(100), Duration::from_secs(60));
 
+/// Intervals that a probe may wait behind other questions, as long as those are answered: all rooms
+/// of a node are synced within that, however busy the host.
+pub const CLUSTER_PROBE_DELAYS_MAX: u32 = 10;
+
 /// Probes that may fail before the lease of a node ends: it should outlive a reconnect.
 pub const CLUSTER_LEASE_PROBES: u32 = 3;
 
@@ -64,7 +68,7 @@ pub const CLUSTER_CONNECT_TIME: Duration = Duration::from_secs(2);
 /// First and longest pause between two attempts to connect; each is shortened at random, so that
 /// nodes do not come in step.
 pub const CLUSTER_RECONNECT_PAUSE: (Duration, Duration) =
-    (Duration::from_millis(50), Duration::from_secs(1));
+    (Duration::from_millis(50), Duration::from_millis(500));
 
 /// How long joins and messages of sequenced rooms wait for a server that is away: as long as a
 /// client waits for an answer before it asks again.
