@@ -48,7 +48,8 @@ impl<W: Wording> Home<W> {
         }
         let is_in_place = span.mode == RoomMode::Fast || envelope.offset == offset;
         if envelope.epoch != span.epoch || envelope.seq != span.seq + 1 || !is_in_place {
-            // The answer knows of it; kept, one of an epoch that is over would be asked about again.
+            // The answer knows of it. Kept, one of an epoch that is over would be asked about again
+            // and again.
             self.begin_sync(number);
             return;
         }
