@@ -1,5 +1,5 @@
-//! Public clients on a whole cluster, with nodes that are killed: the JavaScript client in Node,
-//! and the page in Chromium behind nginx.
+//! Public clients on a whole cluster whose nodes are killed: the JavaScript client in Node, and the
+//! page in Chromium behind nginx.
 
 #[path = "common/cluster.rs"]
 mod cluster;

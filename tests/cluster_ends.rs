@@ -17,6 +17,7 @@ use nodes::{Member, Node, judge, talk_while};
 use observed::wait_until;
 use raw::CLOSE;
 use redis::Redis;
+use rustix::process::Signal;
 use std::time::{Duration, Instant};
 
 const PROBE: [&str; 2] = ["--redis-probe", "200ms"];
@@ -87,6 +88,37 @@ fn a_node_that_is_killed_is_counted_no_more() {
     let (_, joined) = ChatClient::open_in(nodes[0].address(), "r1");
     assert_eq!(joined.user_count, 3);
     assert_eq!(judge(steady).gaps, 0);
+}
+
+#[test]
+fn a_node_that_stands_still_is_counted_again() {
+    let redis = Redis::start(&[]);
+    let nodes = Node::start_many(2, &redis.url(), &PROBE);
+    let members: Vec<Member> = (0..8)
+        .map(|number| {
+            let address = nodes[number % 2].address();
+            let join = if number < 4 { Member::join } else { Member::join_nameless };
+            join(address, &format!("m{number}"), &format!("r{}", number / 4))
+        })
+        .collect();
+    // A room where nobody says anything.
+    let quiet: Vec<Member> =
+        nodes.iter().map(|node| Member::join(node.address(), "quiet", "quiet")).collect();
+    members.iter().for_each(|member| member.wait_for_users(4));
+    quiet.iter().for_each(|member| member.wait_for_users(2));
+    talk_while(&members, Duration::from_millis(20), || {
+        for _ in 0..2 {
+            members.iter().for_each(|member| member.wait_for_lines(10));
+            nodes[1].server.signal(Signal::STOP);
+            members[0].wait_for_users(2);
+            quiet[0].wait_for_users(1);
+            nodes[1].server.signal(Signal::CONT);
+            members.iter().for_each(|member| member.wait_for_users(4));
+            quiet.iter().for_each(|member| member.wait_for_users(2));
+        }
+    });
+    let outcome = judge(members);
+    assert_eq!((outcome.gaps, outcome.refused), (0, 0), "{outcome:?}");
 }
 
 /// Nobody was left in the room who could have seen the node end.

@@ -20,6 +20,7 @@ use fault_proxy::FaultProxy;
 use nodes::{Member, Node, Outcome, judge, talk_while};
 use observed::wait_until;
 use redis::Redis;
+use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -28,15 +29,22 @@ const ARGS: [&str; 2] = ["--redis-probe", "200ms"];
 const ROOMS: usize = 4;
 const PAUSE: Duration = Duration::from_millis(10);
 /// A fault shows after two probes at the latest; and so much later on a machine with much to do.
-const NOTICED: Duration = Duration::from_millis(2 * 200 + 600);
+const NOTICED: Duration = Duration::from_millis(2 * 200 + 3_000);
 
 /// Members in each room on each node.
 fn gather(nodes: &[Node]) -> Vec<Member> {
+    gather_by(nodes, |_| Member::join)
+}
+
+fn gather_by(
+    nodes: &[Node],
+    join: impl Fn(usize) -> fn(SocketAddr, &str, &str) -> Member,
+) -> Vec<Member> {
     let count = ROOMS * nodes.len();
     let members: Vec<Member> = (0..count)
         .map(|number| {
             let address = nodes[number / ROOMS].address();
-            Member::join(address, &format!("m{number}"), &format!("room {}", number % ROOMS))
+            join(number)(address, &format!("m{number}"), &format!("room {}", number % ROOMS))
         })
         .collect();
     members.iter().for_each(|member| member.wait_for_users(nodes.len() as u64));
@@ -193,7 +201,11 @@ fn a_node_in_a_black_hole_comes_back() {
     let mut nodes: Vec<Node> = (0..2).map(|_| Node::start(&[&redis.url()], &ARGS)).collect();
     nodes.push(Node::start(&[&format!("redis://{}", proxy.address())], &ARGS));
     nodes.iter().for_each(|node| node.wait_for("cluster_nodes", 3));
-    let members = gather(&nodes);
+    // Nothing is known by its name only.
+    let members = gather_by(&nodes, |number| match number % 2 {
+        0 => Member::join,
+        _ => Member::join_nameless,
+    });
     talk_while(&members, PAUSE, || {
         members.iter().for_each(|member| member.wait_for_lines(10));
         proxy.black_hole();
@@ -213,4 +225,52 @@ fn a_node_in_a_black_hole_comes_back() {
     });
     let outcome = judge(members);
     assert_eq!((outcome.gaps, outcome.refused), (0, 0), "{outcome:?}");
+}
+
+/// A node is away for longer than what rooms keep.
+#[test]
+fn who_missed_more_than_is_kept_is_told() {
+    let redis = Redis::start(&[]);
+    let proxy = FaultProxy::start(redis.address());
+    let args = [&ARGS[..], &["--history-messages", "10"]].concat();
+    let through = format!("redis://{}", proxy.address());
+    let nodes = [redis.url(), through].map(|url| Node::start(&[&url], &args));
+    nodes.iter().for_each(|node| node.wait_for("cluster_nodes", 2));
+    let (steady, late) = nodes.split_at(1);
+    let [speakers, hearers] = [steady, late].map(gather_in);
+    let heard = || hearers[0].log().lines.len();
+    talk_while(&speakers, PAUSE, || {
+        hearers[0].wait_for_lines(10);
+        proxy.black_hole();
+        notice(late);
+        let before = speakers[0].log().lines.len();
+        speakers[0].wait_for_lines(before + 50);
+        let before = heard();
+        proxy.heal();
+        late[0].wait_until_in_step(1);
+        hearers[0].wait_for_lines(before + 20);
+    });
+    let lost = late[0].value("cluster_messages_lost_total");
+    let said: usize = speakers.iter().map(|member| member.names_said().len()).sum();
+    let missed = hearers.iter().map(|member| {
+        drop(member.wait(Instant::now() + nodes::PATIENCE, |log| log.users == 2));
+        assert_eq!(member.log().gaps.len(), 1, "{}", member.name);
+        member.log().lines.len()
+    });
+    assert_eq!(missed.sum::<usize>() + lost as usize, said);
+    assert_eq!(late[0].value("cluster_gaps_total"), ROOMS as u64);
+    assert_eq!(steady[0].value("cluster_gaps_total"), 0);
+    let outcome = judge(speakers.into_iter().chain(hearers).collect());
+    assert_eq!((outcome.gaps, outcome.refused), (ROOMS, 0), "{outcome:?}");
+}
+
+/// A member in each room.
+fn gather_in(nodes: &[Node]) -> Vec<Member> {
+    (0..ROOMS)
+        .map(|room| {
+            let address = nodes[0].address();
+            let name = format!("{room}x{}", address.port());
+            Member::join(address, &name, &format!("room {room}"))
+        })
+        .collect()
 }

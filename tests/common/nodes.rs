@@ -136,6 +136,8 @@ pub(crate) struct Member {
     pub(crate) name: String,
     pub(crate) room: String,
     pub(crate) joined: Joined,
+    /// Its messages are called something, so that they can be said again.
+    has_ids: bool,
     writer: Mutex<TcpStream>,
     ear: Arc<Ear>,
     thread: Option<JoinHandle<()>>,
@@ -169,6 +171,7 @@ impl Member {
             name: name.to_owned(),
             room: room.to_owned(),
             joined,
+            has_ids: true,
             writer: Mutex::new(writer),
             ear,
             thread: Some(thread),
@@ -176,8 +179,19 @@ impl Member {
         }
     }
 
+    /// The same, with messages that are called nothing: only its text says which one it is. It must
+    /// not be refused.
+    pub(crate) fn join_nameless(address: SocketAddr, name: &str, room: &str) -> Self {
+        Self { has_ids: false, ..Self::join(address, name, room) }
+    }
+
     pub(crate) fn say(&self, text: &str, id: &str) {
-        self.send(&chat::frames(&[named(&self.room, text, id)]));
+        let words = if self.has_ids {
+            named(&self.room, text, id)
+        } else {
+            chat::message(&self.room, text)
+        };
+        self.send(&chat::frames(&[words]));
     }
 
     pub(crate) fn send(&self, bytes: &[u8]) {
@@ -318,7 +332,8 @@ impl Log {
         match said["type"].as_str() {
             Some("chat_message") => {
                 let position = self.position.as_mut().expect("it has joined");
-                let (offset, id) = (number("offset"), text("id"));
+                let id = if said["id"].is_null() { text("text") } else { text("id") };
+                let offset = number("offset");
                 let again = self.again.get_mut(&id).filter(|again| **again > 0);
                 if let Some(again) = again.filter(|_| offset <= position.offset) {
                     *again -= 1;

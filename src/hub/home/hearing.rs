@@ -48,8 +48,9 @@ impl<W: Wording> Home<W> {
         }
         let is_in_place = span.mode == RoomMode::Fast || envelope.offset == offset;
         if envelope.epoch != span.epoch || envelope.seq != span.seq + 1 || !is_in_place {
+            // The answer knows of it. Kept, one of an epoch that is over would be asked about again
+            // and again.
             self.begin_sync(number);
-            self.keep_envelope(number, envelope);
             return;
         }
         span.seq = envelope.seq;

@@ -56,11 +56,14 @@ impl<W: Wording> Home<W> {
             self.load_older(now, number, &state);
         }
         let own = self.rooms[number].span().own.node;
-        let done = state.nodes.iter().find(|node| node.node == own).map_or(0, |node| node.op);
+        let known = state.nodes.iter().find(|node| node.node == own);
+        let (done, counted) = known.map_or((0, 0), |node| (node.op, node.count));
         self.tell_difference(number, users);
         self.come_back(now, number, done, None);
         let span = self.rooms[number].span();
         span.own.op = span.own.op.max(done);
+        // Somebody took this node for one that has ended, and the count could not be put right.
+        span.sync_again |= span.own.count != counted;
         span.again = span.again.max(std::mem::take(&mut span.sent));
         span.batch = 0;
         for envelope in heard {
