@@ -18,9 +18,9 @@ pub struct ClusterFigures {
     probe_microseconds: AtomicU64,
 }
 
-/// `name: kind, "metric", "help";`
+/// `name: kind, parts of a unit, "metric", "help";`
 macro_rules! figures {
-    ($($field:ident: $kind:literal, $name:literal, $help:literal;)*) => {
+    ($($field:ident: $kind:literal, $unit:literal, $name:literal, $help:literal;)*) => {
         impl ClusterFigures {
             /// Nothing has happened yet on this node.
             #[must_use]
@@ -30,29 +30,29 @@ macro_rules! figures {
 
             /// Each figure: name, kind, help and value.
             #[must_use]
-            pub fn list(&self) -> Vec<(&'static str, &'static str, &'static str, u64)> {
-                vec![$(($name, $kind, $help, self.$field.load(Ordering::Relaxed)),)*]
+            pub fn list(&self) -> Vec<(&'static str, &'static str, &'static str, f64)> {
+                vec![$(($name, $kind, $help, self.$field.load(Ordering::Relaxed) as f64 / $unit),)*]
             }
         }
     };
 }
 
 figures! {
-    links: "gauge", "ringwire_cluster_links",
+    links: "gauge", 1.0, "ringwire_cluster_links",
         "Redis servers that this node speaks with.";
-    links_up: "gauge", "ringwire_cluster_links_up",
+    links_up: "gauge", 1.0, "ringwire_cluster_links_up",
         "Redis servers that answer.";
-    nodes: "gauge", "ringwire_cluster_nodes",
+    nodes: "gauge", 1.0, "ringwire_cluster_nodes",
         "Nodes that are alive, this one included, as the Redis server with the most knows.";
-    probe_microseconds: "gauge", "ringwire_cluster_probe_microseconds",
-        "Time of the last probe, there and back, in microseconds.";
-    connects: "counter", "ringwire_cluster_connects_total",
+    probe_microseconds: "gauge", 1e6, "ringwire_cluster_probe_time_seconds",
+        "Time of the last probe, there and back.";
+    connects: "counter", 1.0, "ringwire_cluster_connects_total",
         "Connections made to Redis servers.";
-    breaks: "counter", "ringwire_cluster_breaks_total",
+    breaks: "counter", 1.0, "ringwire_cluster_breaks_total",
         "Connections to Redis servers that have ended, or that were given up.";
-    commands: "counter", "ringwire_cluster_commands_total",
+    commands: "counter", 1.0, "ringwire_cluster_commands_total",
         "Scripts that were asked for.";
-    envelopes: "counter", "ringwire_cluster_envelopes_total",
+    envelopes: "counter", 1.0, "ringwire_cluster_envelopes_total",
         "Envelopes heard: batches of events of a room.";
 }
 

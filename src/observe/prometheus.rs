@@ -9,6 +9,7 @@ use super::histogram::{BOUNDS, Histogram};
 use super::process::expose_process;
 use crate::cluster::ClusterFigures;
 use crate::connection::{CloseReason, CodeClass};
+use crate::hub::span::NodeId;
 use crate::mesh::Mesh;
 
 /// The media type of the text.
@@ -33,7 +34,9 @@ pub fn exposition(
     }
     page.describe("ringwire_build_info", "gauge", "The version of the server; always 1.");
     page.line("ringwire_build_info", &label("version", env!("CARGO_PKG_VERSION")), 1);
-    for (name, kind, help, value) in cluster.map(ClusterFigures::list).unwrap_or_default() {
+    // Without other nodes all are 0: dashboards and alerts need not know whether there are any.
+    let alone = ClusterFigures::new(NodeId(0));
+    for (name, kind, help, value) in cluster.unwrap_or(&alone).list() {
         page.describe(name, kind, help);
         page.line(name, "", value);
     }
