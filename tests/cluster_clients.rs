@@ -3,14 +3,19 @@
 
 #[path = "common/cluster.rs"]
 mod cluster;
+#[path = "common/observed.rs"]
+mod observed;
 #[path = "common/program.rs"]
 mod program;
 
 use cluster::Cluster;
+use observed::wait_until;
 use program::project_file;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read};
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 const FLAGS: [&str; 10] = [
     "--shards",
@@ -47,8 +52,13 @@ fn clients_of_a_node_that_is_killed_go_on_at_another() {
         assert!(found.is_some(), "it has ended: {before:?}; scripts/test installs what it needs");
     };
     wait_for("talking");
-    for node in ["node-1", "node-2"] {
+    for (node, address) in ["node-1", "node-2"].into_iter().zip(cluster.node_addresses()) {
         cluster.order(&format!("kill {node}"));
+        // The kernel takes a moment to close what a killed process has in its rings.
+        wait_until(Duration::from_secs(10), || match TcpStream::connect(address) {
+            Ok(_) => Err(format!("{address} still accepts")),
+            Err(_) => Ok(()),
+        });
         cluster.order(&format!("start {node}"));
     }
     wait_for("gathering");
