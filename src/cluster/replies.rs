@@ -33,6 +33,7 @@ pub(super) fn synced(value: Value) -> Option<Reply> {
                 let messages = number(&value)?;
                 node_of(node, &|state| state.messages = messages)?;
             }
+            (b'd', _) => {}
             _ => return None,
         }
     }
@@ -143,6 +144,8 @@ mod tests {
             string(b"40"),
             string(format!("m{one}").as_bytes()),
             string(b"5"),
+            string(format!("d{two}").as_bytes()),
+            string(b"1700000000000"),
         ];
         let members = Value::Map(vec![(string(two.as_bytes()), string(b"3"))]);
         let entry =

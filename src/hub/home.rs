@@ -265,9 +265,9 @@ impl<W: Wording> Home<W> {
         encode_frame(&mut frames, OpCode::Text, &self.payload);
         frames.extend_from_slice(&missed);
         let (frames, count) = (Bytes::from(frames), 1 + missed_count.unwrap_or(0));
-        let recovered = joined.recovered;
+        let (recovered, room, joins) = (joined.recovered, name, true);
         self.answer_bytes += frames.len();
-        self.notices[from].push(Notice::Answer { room: name, ticket, frames, count, recovered });
+        self.notices[from].push(Notice::Answer { room, ticket, frames, count, joins, recovered });
     }
 
     /// Tells the others that a member has left who is not counted any more.
@@ -311,8 +311,8 @@ impl<W: Wording> Home<W> {
         let room = &mut self.rooms[number];
         room.tell(from, &mut self.notices);
         self.answer_bytes += frames.len();
-        let (room, recovered) = (room.name.clone(), false);
-        self.notices[from].push(Notice::Answer { room, ticket, frames, count: 1, recovered });
+        let (room, count, joins, recovered) = (room.name.clone(), 1, false, false);
+        self.notices[from].push(Notice::Answer { room, ticket, frames, count, joins, recovered });
     }
 
     /// Gives a message the next place in the room. `time` is in milliseconds since 1970.

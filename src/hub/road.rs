@@ -98,6 +98,8 @@ pub enum Notice {
         frames: Bytes,
         /// How many.
         count: u32,
+        /// It is the answer to a join.
+        joins: bool,
         /// What was missed is among them: what came before is not to be heard again.
         recovered: bool,
     },

@@ -250,9 +250,9 @@ impl Rooms {
                 self.expel(&room, ticket);
                 answer(ticket.key, frames, 1);
             }
-            Notice::Answer { room, ticket, frames, count, recovered } => {
+            Notice::Answer { room, ticket, frames, count, joins, recovered } => {
                 let mut pending = Vec::new();
-                let pending_count = self.seat(&room, ticket, recovered, &mut pending);
+                let pending_count = self.seat(&room, ticket, joins, recovered, &mut pending);
                 if pending.is_empty() {
                     answer(ticket.key, frames, count);
                 } else {
@@ -372,13 +372,15 @@ impl Rooms {
         ticket
     }
 
-    /// Gives a member its seat, if it still has the membership that was answered. One that has it
-    /// already hears the answer behind all that came before: appends that, unless it is replayed,
-    /// and says how many frames.
+    /// Gives a member its seat, if it still has the membership that was answered and the answer is
+    /// that to its join: one to a message may come before that. Who has a seat already hears the
+    /// answer behind all that came before: appends that, unless it is replayed, and says how many
+    /// frames.
     fn seat(
         &mut self,
         name: &RoomName,
         ticket: MemberTicket,
+        joins: bool,
         recovered: bool,
         pending: &mut Vec<u8>,
     ) -> u32 {
@@ -391,7 +393,9 @@ impl Rooms {
         membership.is_asking = false;
         let audience = &mut rooms[number].audience;
         if membership.seat == NO_SEAT {
-            membership.seat = audience.join(ticket.key);
+            if joins {
+                membership.seat = audience.join(ticket.key);
+            }
         } else if recovered {
             audience.skip_to_now(membership.seat);
         } else {

@@ -15,7 +15,8 @@ if tonumber(room[3] or '0') >= tonumber(op) then
 end
 local repeated = {}
 for place = 4, #KEYS do
-  local id = redis.call('GET', KEYS[place])
+  local known = redis.call('GET', KEYS[place])
+  local id = known and string.sub(known, 1, 8) == room[1] and string.sub(known, 9)
   local entry = id and redis.call('XRANGE', log, id, id)[1]
   if entry then
     table.insert(repeated, {place - 4, entry[2][2]})
@@ -36,7 +37,7 @@ if messages > 0 and most > 0 then
   redis.call('XTRIM', log, 'MINID', string.format('%.0f', math.max(0, last + 1 - most)))
   redis.call('PEXPIRE', log, ARGV[8])
   for place = 4, #KEYS do
-    redis.call('SET', KEYS[place], id, 'PX', ARGV[8])
+    redis.call('SET', KEYS[place], room[1] .. id, 'PX', ARGV[8])
   end
 end
 return 1

@@ -1,9 +1,10 @@
 -- Before every script. A room has three keys with one hash tag:
 --   meta     hash: e epoch, s envelopes so far, o offset of the last message; of each node a its last
---            operation that was done, m messages that it has published
+--            operation that was done, m messages that it has published, d when it was taken for gone
 --   log      stream of envelopes with messages; an entry's id is the offset of its last message
 --   members  hash: of each node its members, where it has any
--- Beside them stand the ids of messages, each with the entry that has it.
+-- Beside them stand the ids of messages, each with the epoch and the entry that has it: they may
+-- outlive the epoch.
 local function now()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)

@@ -13,6 +13,7 @@ if not epoch or was_heard_further then
   redis.call('DEL', log, meta)
   redis.call('HSET', meta, 'e', epoch, 's', 0, 'o', 0)
 end
+redis.call('HDEL', meta, 'd' .. node)
 local done = tonumber(redis.call('HGET', meta, 'a' .. node) or '0')
 local counted = tonumber(redis.call('HGET', members, node) or '0')
 if done <= op and counted ~= number then

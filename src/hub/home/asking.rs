@@ -19,7 +19,9 @@ impl<W: Wording> Home<W> {
     pub(super) fn defer_join(&mut self, number: usize, comer: Comer) {
         let room = &mut self.rooms[number];
         let slot = room.span().slot;
-        if self.nodes_mut().given_up.contains(slot) {
+        if self.nodes_mut().given_up.contains(slot)
+            || self.is_refused(number, comer.from, comer.ticket)
+        {
             return self.refuse_join(number, comer);
         }
         let wants = self.note_wanted(number, comer.since);
@@ -27,6 +29,11 @@ impl<W: Wording> Home<W> {
         if wants && self.rooms[number].span().link == Link::Live {
             self.begin_sync(number);
         }
+    }
+
+    /// Whether a member has been refused and has not heard of it yet: it has no part in the room.
+    fn is_refused(&mut self, number: usize, from: usize, ticket: MemberTicket) -> bool {
+        self.rooms[number].span().refused.contains(&(from, ticket.number))
     }
 
     /// Notes that messages are wanted that are not here but may be kept elsewhere.
@@ -68,14 +75,16 @@ impl<W: Wording> Home<W> {
         head: Bytes,
     ) {
         let slot = self.rooms[number].span().slot;
+        let is_refused = who.is_some_and(|(from, ticket)| self.is_refused(number, from, ticket));
         let nodes = self.nodes_mut();
-        if nodes.given_up.contains(slot) || nodes.queued_bytes > SPAN_QUEUES_BYTES_MAX {
+        let is_full = nodes.queued_bytes > SPAN_QUEUES_BYTES_MAX;
+        if is_refused || is_full || nodes.given_up.contains(slot) {
             return self.refuse_message(number, who);
         }
         let is_kept = self.limits.messages > 0;
         match who {
             Some((from, ticket)) if is_kept && self.rooms[number].span().ids.contains(&id) => {
-                self.enqueue(number, What::Repeat(from, ticket, id));
+                self.enqueue(number, What::Repeat(from, ticket, id, head));
             }
             _ => self.enqueue(number, What::Message(who, id, head)),
         }
@@ -87,7 +96,7 @@ impl<W: Wording> Home<W> {
         let slot = span.slot;
         let nodes = self.nodes_mut();
         if nodes.given_up.contains(slot) || nodes.queued_bytes > SPAN_QUEUES_BYTES_MAX {
-            self.leave_untold(number, &what);
+            self.leave_untold(number, what);
         } else {
             self.enqueue(number, what);
         }
@@ -155,10 +164,12 @@ impl<W: Wording> Home<W> {
 
     /// Asks how a room stands.
     pub(super) fn begin_sync(&mut self, number: usize) {
-        let new_epoch = self.next_epoch();
+        let (new_epoch, serial) = (self.next_epoch(), self.nodes_mut().next_serial());
         let room = &mut self.rooms[number];
         let offset = room.history.offset();
         let span = room.span();
+        // What was asked before is answered by this as well.
+        span.serial = serial;
         let wanted = span.wanted.take();
         let since = if span.mode == RoomMode::Fast {
             None
@@ -262,13 +273,35 @@ impl<W: Wording> Home<W> {
     }
 
     /// Other nodes will not hear of this, but of the number of members when they hear again.
-    fn leave_untold(&mut self, number: usize, what: &What) {
-        let own = &mut self.rooms[number].span().own;
+    fn leave_untold(&mut self, number: usize, what: What) {
         match what {
-            What::Came => own.count += 1,
-            What::Went => own.count -= 1,
+            What::Came | What::Went => self.count_untold(number, what),
             What::Message(..) => self.nodes_mut().figures.undelivered += 1,
             _ => {}
+        }
+    }
+
+    /// Counts one member more or less. Behind what may have been done that has to wait for its turn:
+    /// but who comes and goes there leaves no trace, so that no more waits than there are members.
+    fn count_untold(&mut self, number: usize, what: What) {
+        let span = self.rooms[number].span();
+        let last = span.queue.len();
+        if last == 0 {
+            match what {
+                What::Came => span.own.count += 1,
+                _ => span.own.count -= 1,
+            }
+            return;
+        }
+        let is_undone = last > span.sent
+            && matches!(
+                (&span.queue[last - 1].what, &what),
+                (What::Came, What::Went) | (What::Went, What::Came)
+            );
+        if is_undone {
+            self.change_queue(number, |span| drop(span.remove(last - 1)));
+        } else {
+            self.enqueue(number, what);
         }
     }
 
@@ -286,9 +319,9 @@ impl<W: Wording> Home<W> {
                 What::Message(who, ..) if mode == RoomMode::Sequenced => {
                     self.refuse_message(number, who);
                 }
-                What::Repeat(from, ticket, _) => self.refuse_message(number, Some((from, ticket))),
+                What::Repeat(from, ticket, ..) => self.refuse_message(number, Some((from, ticket))),
                 What::Leave(from, ticket) => self.defer_leave(number, from, ticket),
-                what => self.leave_untold(number, &what),
+                what => self.leave_untold(number, what),
             }
         }
         self.end_if_empty(number);

@@ -1,8 +1,11 @@
 //! What other nodes have said: envelopes, in their order.
 
+use bytes::Bytes;
+
 use super::{Home, Now};
 use crate::collections::Tick;
 use crate::hub::Wording;
+use crate::hub::road::MemberTicket;
 use crate::hub::span::{
     Body, Comer, Entry, Envelope, Event, Link, NodeState, Other, RoomMode, What,
 };
@@ -22,7 +25,7 @@ impl<W: Wording> Home<W> {
         }
     }
 
-    fn keep_envelope(&mut self, number: usize, envelope: Envelope) {
+    pub(super) fn keep_envelope(&mut self, number: usize, envelope: Envelope) {
         let span = self.rooms[number].span();
         let heads = envelope.body.events.iter().map(|event| match event {
             Event::Message { head, .. } => head.len(),
@@ -54,7 +57,11 @@ impl<W: Wording> Home<W> {
             return;
         }
         span.seq = envelope.seq;
+        span.offset = envelope.last_offset();
         let body = &envelope.body;
+        if body.node == span.own.node {
+            span.unheard -= body.message_count().cast_signed();
+        }
         if body.mode != span.mode {
             self.nodes_mut().figures.strange += 1;
         } else if body.node != span.own.node {
@@ -81,8 +88,8 @@ impl<W: Wording> Home<W> {
                         self.publish(now.tick, time, number, id, &head);
                     }
                 }
-                What::Repeat(from, ticket, id) => {
-                    self.repeat(number, from, ticket, id);
+                What::Repeat(from, ticket, id, head) => {
+                    self.say_again(number, from, ticket, id, head);
                 }
                 What::Came | What::Went => {}
             }
@@ -100,24 +107,43 @@ impl<W: Wording> Home<W> {
                     self.pop(number);
                     self.admit(number, comer);
                 }
-                Some(What::Repeat(from, ticket, id)) => {
-                    let (from, ticket, id) = (*from, *ticket, *id);
+                Some(What::Repeat(from, ticket, id, head)) => {
+                    let (from, ticket, id, head) = (*from, *ticket, *id, head.clone());
                     self.pop(number);
-                    self.repeat(number, from, ticket, id);
+                    self.say_again(number, from, ticket, id, head);
                 }
                 _ => return,
             }
         }
     }
 
+    /// Gives a member the message that it has said again. Where that is not remembered here, the
+    /// servers are asked: they have it, or it is a new one.
+    fn say_again(
+        &mut self,
+        number: usize,
+        from: usize,
+        ticket: MemberTicket,
+        id: u64,
+        head: Bytes,
+    ) {
+        if !self.repeat(number, from, ticket, id) {
+            self.defer_message(number, Some((from, ticket)), id, head);
+        }
+    }
+
     /// An entry of the queue is known to be done.
     pub(super) fn note_done(&mut self, number: usize, entry: &Entry) {
-        let own = &mut self.rooms[number].span().own;
+        let span = self.rooms[number].span();
+        let own = &mut span.own;
         own.op = own.op.max(entry.op);
         match entry.what {
             What::Join(Comer { again: false, .. }) | What::Came => own.count += 1,
             What::Leave(..) | What::Went => own.count -= 1,
-            What::Message(..) => own.messages += 1,
+            What::Message(..) => {
+                own.messages += 1;
+                span.unheard += 1;
+            }
             What::Join(_) | What::Repeat(..) => {}
         }
     }

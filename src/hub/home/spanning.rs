@@ -93,9 +93,17 @@ impl Nodes {
         }
     }
 
-    pub(super) fn span(&mut self, room: &RoomName) -> Span {
+    pub(super) const fn next_serial(&mut self) -> u64 {
         self.serials += 1;
-        Span::new(self.plan.modes.of(room), room, self.plan.node, self.serials)
+        self.serials
+    }
+
+    pub(super) fn span(&mut self, room: &RoomName) -> Span {
+        let serial = self.next_serial();
+        let mut span = Span::new(self.plan.modes.of(room), room, self.plan.node, serial);
+        // What the servers may still know of this node was done before the room began again.
+        span.own.op = self.ops;
+        span
     }
 }
 
@@ -187,7 +195,7 @@ impl<W: Wording> Home<W> {
             }
             Reply::Lost => {
                 let span = self.rooms[number].span();
-                span.sent -= std::mem::take(&mut span.batch);
+                span.take_back();
                 if span.link == Link::Live {
                     self.begin_sync(number);
                 }
@@ -202,7 +210,7 @@ impl<W: Wording> Home<W> {
         let span = self.rooms[number].span();
         let places: Vec<Option<usize>> =
             entries.iter().map(|(place, _)| span.place_of_id(*place)).collect();
-        span.sent -= std::mem::take(&mut span.batch);
+        span.take_back();
         let mut repeated: Vec<(usize, Bytes)> = places
             .into_iter()
             .zip(entries)

@@ -20,9 +20,7 @@ struct Logged {
 impl<W: Wording> Home<W> {
     /// The servers have said how a room stands.
     pub(super) fn on_synced(&mut self, now: Now, number: usize, state: State) {
-        let room = &mut self.rooms[number];
-        let users = room.users();
-        let span = room.span();
+        let span = self.rooms[number].span();
         if span.link != Link::Syncing {
             return;
         }
@@ -41,13 +39,21 @@ impl<W: Wording> Home<W> {
                 self.take_envelope(now, number, envelope);
             }
         }
-        let span = self.rooms[number].span();
+        let room = &mut self.rooms[number];
+        let users = room.users();
+        let span = room.span();
         let (had_synced, mode) = (std::mem::replace(&mut span.has_synced, true), span.mode);
-        let is_behind = !is_known || span.seq != state.seq;
+        let own = state.nodes.iter().find(|node| node.node == span.own.node);
+        let (done, counted) = own.map_or((0, 0), |own| (own.op, own.count));
+        // Messages may come before a reply that stands before them.
+        let is_behind = !is_known || span.seq < state.seq;
         if is_behind {
-            span.seq = state.seq;
-            span.epoch = state.epoch;
-            let lost = self.meet_others(now.tick, number, &state.nodes, is_known);
+            let missed = span.missed(state.offset, done);
+            (span.epoch, span.seq, span.offset) = (state.epoch, state.seq, state.offset);
+            let mut lost = self.meet_others(now.tick, number, &state.nodes, is_known);
+            if is_known {
+                lost = missed;
+            }
             match mode {
                 RoomMode::Fast => self.nodes_mut().figures.lost += lost,
                 RoomMode::Sequenced => self.catch_up(now, number, &state, had_synced, lost),
@@ -55,12 +61,10 @@ impl<W: Wording> Home<W> {
         } else if mode == RoomMode::Sequenced {
             self.load_older(now, number, &state);
         }
-        let own = self.rooms[number].span().own.node;
-        let known = state.nodes.iter().find(|node| node.node == own);
-        let (done, counted) = known.map_or((0, 0), |node| (node.op, node.count));
         self.tell_difference(number, users);
         self.come_back(now, number, done, None);
         let span = self.rooms[number].span();
+        span.unheard = 0;
         span.own.op = span.own.op.max(done);
         // Somebody took this node for one that has ended, and the count could not be put right.
         span.sync_again |= span.own.count != counted;
@@ -68,12 +72,18 @@ impl<W: Wording> Home<W> {
         span.batch = 0;
         for envelope in heard {
             let span = self.rooms[number].span();
-            if span.link == Link::Live {
+            if envelope.epoch != state.epoch {
+                // Of an epoch that is over, or of one that has begun since.
+                span.sync_again = true;
+            } else if span.link == Link::Live {
                 self.take_envelope(now, number, envelope);
+            } else {
+                self.keep_envelope(number, envelope);
             }
         }
         self.suspect(number);
-        if std::mem::take(&mut self.rooms[number].span().sync_again) {
+        let span = self.rooms[number].span();
+        if std::mem::take(&mut span.sync_again) && span.link == Link::Live {
             self.begin_sync(number);
         }
         self.go_on(number);
@@ -101,14 +111,17 @@ impl<W: Wording> Home<W> {
         let span = self.rooms[number].span();
         let known = std::mem::take(&mut span.nodes);
         let mut lost = 0;
-        for &(mut state) in states.iter().filter(|state| state.node != span.own.node) {
+        for &state in states.iter().filter(|state| state.node != span.own.node) {
             let before = known.iter().find(|other| other.state.node == state.node);
+            let (mut state, mut since) = (state, now);
             if let Some(before) = before {
                 lost += state.messages.saturating_sub(before.state.messages);
+                // Servers that have forgotten the room know less than what was heard.
+                state.messages = state.messages.max(before.state.messages);
                 state.op = state.op.max(before.state.op);
+                since = before.since;
             }
             if state.count > 0 {
-                let since = before.map_or(now, |other| other.since);
                 span.nodes.push(Other { state, since });
             }
         }

@@ -102,14 +102,18 @@ pub(super) enum What {
     Went,
     /// Who says it, unless an operator does; what it is called, hashed, or 0; and the words.
     Message(Option<(usize, MemberTicket)>, u64, Bytes),
-    /// A message that is on its way already, said again by this member.
-    Repeat(usize, MemberTicket, u64),
+    /// A message that is on its way already, said again by this member: what it is called, and the
+    /// words, for the case that it is forgotten when this comes to its turn.
+    Repeat(usize, MemberTicket, u64, Bytes),
 }
 
 impl Entry {
     /// What it weighs in its queue, in bytes.
     pub(super) fn bytes(&self) -> usize {
-        let head = if let What::Message(_, _, head) = &self.what { head.len() } else { 0 };
+        let head = match &self.what {
+            What::Message(_, _, head) | What::Repeat(_, _, _, head) => head.len(),
+            _ => 0,
+        };
         head + size_of::<Self>()
     }
 
@@ -153,6 +157,10 @@ pub(super) struct Span {
     /// The last envelope that was heard, and what it counts in.
     pub(super) epoch: Epoch,
     pub(super) seq: u64,
+    /// Messages of all nodes up to there. And of those from here, how many more are known to be done
+    /// than were heard back: a batch is heard before or after the reply to it.
+    pub(super) offset: u64,
+    pub(super) unheard: i64,
     /// What is known to be done: members here, messages from here, and the last operation.
     pub(super) own: NodeState,
     /// The others.
@@ -196,6 +204,8 @@ impl Span {
             has_synced: false,
             epoch: Epoch(0),
             seq: 0,
+            offset: 0,
+            unheard: 0,
             own: NodeState { node, count: 0, messages: 0, op: 0 },
             nodes: Vec::new(),
             queue: VecDeque::new(),
@@ -250,6 +260,16 @@ impl Span {
         }
     }
 
+    /// Messages of other nodes that were not heard before the room stood at `offset`, when the
+    /// operations up to `done` were done.
+    pub(super) fn missed(&self, offset: u64, done: u64) -> u64 {
+        let is_own = |entry: &&Entry| entry.op <= done && matches!(entry.what, What::Message(..));
+        let own = self.queue.iter().filter(is_own).count() as u64;
+        let all = offset.saturating_sub(self.offset).cast_signed();
+        let others = all - own.cast_signed() - self.unheard;
+        others.max(0).cast_unsigned()
+    }
+
     /// Whether something of the queue may be asked for now.
     pub(super) fn may_ask(&self) -> bool {
         self.link == Link::Live && self.batch == 0 && self.sent < self.queue.len()
@@ -299,9 +319,14 @@ impl Span {
         })
     }
 
+    /// The batch without a reply was not done. Some of it may have gone without being asked for.
+    pub(super) fn take_back(&mut self) {
+        self.sent = self.sent.saturating_sub(std::mem::take(&mut self.batch));
+    }
+
     /// Where in the queue the entry is that `id` of the batch without a reply belongs to.
     pub(super) fn place_of_id(&self, number: usize) -> Option<usize> {
-        let start = self.sent - self.batch;
+        let start = self.sent.saturating_sub(self.batch);
         let named = (start..self.sent)
             .filter(|place| matches!(self.queue[*place].what, What::Message(_, 1.., _)));
         named.clone().nth(number)

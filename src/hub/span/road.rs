@@ -17,7 +17,8 @@ pub struct Order {
     pub room: RoomName,
     /// Its slot.
     pub slot: u16,
-    /// Comes back with the reply: a room that has ended and begun again has another.
+    /// Comes back with the reply: a room that has ended and begun again has another, and so has one
+    /// that has asked since how it stands.
     pub serial: u64,
     /// What is to be done.
     pub act: Act,
