@@ -1,5 +1,8 @@
 //! Shards, homes and the roads between them in any order, and what each member hears of it.
 
+mod ledger;
+mod nodes;
+mod redis;
 mod truth;
 
 use std::collections::hash_map::RandomState;

@@ -249,7 +249,7 @@ impl Log {
     }
 }
 
-fn frame(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+pub(super) fn frame(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let (mut payload, mut frame) = (Vec::new(), Vec::new());
     write(&mut payload);
     encode_frame(&mut frame, OpCode::Text, &payload);
