@@ -170,6 +170,7 @@ impl<W: Wording> Home<W> {
         let span = room.span();
         // What was asked before is answered by this as well.
         span.serial = serial;
+        span.has_asked = true;
         let wanted = span.wanted.take();
         let since = if span.mode == RoomMode::Fast {
             None
@@ -207,7 +208,7 @@ impl<W: Wording> Home<W> {
         match span.link {
             Link::Live => span.queue.is_empty() && span.batch == 0,
             Link::Syncing => false,
-            Link::Down => span.queue.is_empty() && !span.has_synced,
+            Link::Down => span.queue.is_empty() && !span.has_asked,
         }
     }
 

@@ -27,7 +27,9 @@ impl<W: Wording> Home<W> {
     }
 
     pub(super) fn on_down(&mut self, slots: &Slots) {
-        self.nodes_mut().up.remove(slots);
+        let nodes = self.nodes_mut();
+        nodes.up.remove(slots);
+        nodes.orders.retain(|order| !slots.contains(order.slot));
         for number in self.rooms_in(slots) {
             let span = self.rooms[number].span();
             span.batch = 0;

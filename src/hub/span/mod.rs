@@ -152,6 +152,8 @@ pub(super) struct Span {
     pub(super) slot: u16,
     pub(super) serial: u64,
     pub(super) link: Link,
+    /// The servers may know of members here.
+    pub(super) has_asked: bool,
     /// It was in step with the others once.
     pub(super) has_synced: bool,
     /// The last envelope that was heard, and what it counts in.
@@ -201,6 +203,7 @@ impl Span {
             slot: slot_of(&key_name(room)),
             serial,
             link: Link::Down,
+            has_asked: false,
             has_synced: false,
             epoch: Epoch(0),
             seq: 0,
