@@ -1,7 +1,7 @@
 //! Many nodes: rooms that span them, over Redis.
 //!
 //! One thread with a runtime of its own speaks with all servers. What a home wants comes as
-//! [`Order`](crate::hub::span::Order)s, and goes to the server that has the room's slot; what
+//! [`Order`]s, and goes to the server that has the room's slot; what
 //! servers say goes to the homes as [`News`](crate::hub::span::News).
 //!
 //! ```text

@@ -281,7 +281,7 @@ impl<W: Wording> Home<W> {
         }
     }
 
-    /// Counts one member more or less. Behind what may have been done that has to wait for its turn:
+    /// Counts one member more or less. Behind what may have been done that waits for its turn:
     /// but who comes and goes there leaves no trace, so that no more waits than there are members.
     fn count_untold(&mut self, number: usize, what: What) {
         let span = self.rooms[number].span();

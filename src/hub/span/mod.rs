@@ -157,8 +157,8 @@ pub(super) struct Span {
     /// The last envelope that was heard, and what it counts in.
     pub(super) epoch: Epoch,
     pub(super) seq: u64,
-    /// Messages of all nodes up to there. And of those from here, how many more are known to be done
-    /// than were heard back: a batch is heard before or after the reply to it.
+    /// Messages of all nodes up to there. And of those from here, how many more are known to be
+    /// done than were heard back: a batch is heard before or after the reply to it.
     pub(super) offset: u64,
     pub(super) unheard: i64,
     /// What is known to be done: members here, messages from here, and the last operation.

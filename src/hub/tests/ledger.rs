@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::truth::{Words, frame};
 use crate::hub::span::NodeId;
-use crate::hub::{Epoch, RoomName, Wording};
+use crate::hub::{Epoch, Position, RoomName, Wording};
 
 /// One epoch of a room: of a fast one, on one node.
 #[derive(Default)]
@@ -47,12 +47,12 @@ impl Ledger {
         &mut self,
         room: &RoomName,
         node: NodeId,
-        epoch: Epoch,
-        offset: u64,
+        position: Position,
         head: &[u8],
         time: u64,
         users: u64,
     ) {
+        let Position { epoch, offset } = position;
         let number = number_of(head);
         self.published.insert(number);
         if is_fast(room) {

@@ -27,9 +27,7 @@ const OPERATIONS: u32 = 250;
 
 #[test]
 fn members_on_several_nodes_hear_their_room_whole_in_order_and_once() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
-    let from = number("FROM").unwrap_or(0);
-    for number in from..from + number("SEEDS").unwrap_or(SEEDS) {
+    for number in 0..SEEDS {
         let mut seed = Seed { number, has_passed: false };
         let mut world = World::new(number);
         for _ in 0..OPERATIONS {
@@ -419,7 +417,6 @@ impl World {
         let now = self.clock().unix_milliseconds;
         let Node { id, link: Some(link), .. } = self.node(place) else { return };
         let (id, Some(order)) = (*id, link.asked.pop_front()) else { return };
-        let shown = format!("{order:?}");
         match order.act {
             Act::Sync(_) => drop(link.subscribed.insert(order.room.clone())),
             Act::Close => drop(link.subscribed.remove(&order.room)),
@@ -429,17 +426,6 @@ impl World {
         let mut run = Run { now, limits, ledger, told: Vec::new() };
         let reply = self.store.execute(&mut run, id, &order);
         let told = run.told;
-        if std::env::var("TRACE").is_ok() {
-            eprintln!(
-                "REDIS {} {:.500} -> {:.600} told {:?}",
-                id.0,
-                shown,
-                format!("{reply:?}"),
-                told.iter()
-                    .map(|(r, b)| show(&News::Heard(r.clone(), b.clone())))
-                    .collect::<Vec<_>>()
-            );
-        }
         let reply = reply.map(|reply| Said::Reply(News::Replied(order.room, order.serial, reply)));
         let links = self
             .nodes
@@ -530,19 +516,7 @@ impl World {
         let node = self.nodes[place].as_mut().expect("it is alive");
         let home = &mut node.homes[home];
         let before = (home.span_figures(), name.as_ref().and_then(|name| home.room(name)));
-        if std::env::var("TRACE").is_ok() {
-            eprintln!("  node {} hears {}", node.id.0, show(&news));
-        }
         home.hear_news(now, news);
-        if std::env::var("TRACE").is_ok() {
-            eprintln!(
-                "    {:?} {:?}",
-                name.as_ref()
-                    .and_then(|name| home.room(name))
-                    .map(|r| (r.name, r.members, r.offset, r.epoch)),
-                home.span_figures()
-            );
-        }
         let after = (home.span_figures(), name.as_ref().and_then(|name| home.room(name)));
         assert_eq!(after.0.strange, 0);
         let (Some(name), Some(before_it)) = (name, before.1) else { return };
@@ -647,84 +621,5 @@ fn place_of(memberships: &[Membership], name: Option<&str>) -> Option<usize> {
     match name {
         Some(name) => memberships.iter().position(|membership| &*membership.room == name),
         None => memberships.len().checked_sub(1),
-    }
-}
-
-// TEMPORARY
-#[test]
-fn zz_collect() {
-    use std::sync::Mutex;
-    static LAST: Mutex<String> = Mutex::new(String::new());
-    std::panic::set_hook(Box::new(|info| {
-        let text = info.to_string().replace('\n', " ");
-        *LAST.lock().unwrap() = text;
-    }));
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
-    let from = number("FROM").unwrap_or(0);
-    let mut seen: std::collections::BTreeMap<String, (u32, Vec<(u64, Weather, String)>)> =
-        Default::default();
-    let (mut ok, mut bad) = (0, 0);
-    for seed in from..from + number("SEEDS").unwrap_or(SEEDS) {
-        let mut weather = Weather::Calm;
-        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let mut world = World::new(seed);
-            weather = world.weather;
-            for _ in 0..OPERATIONS {
-                world.operate();
-            }
-            world.end();
-        }));
-        if done.is_ok() {
-            ok += 1;
-            continue;
-        }
-        bad += 1;
-        let text = LAST.lock().unwrap().clone();
-        let key: String = text.split(':').take(2).collect::<Vec<_>>().join(":");
-        let entry = seen.entry(key).or_default();
-        entry.0 += 1;
-        if entry.1.len() < 4 {
-            entry.1.push((seed, weather, text.chars().take(300).collect()));
-        }
-    }
-    let _ = std::panic::take_hook();
-    println!("ok {ok} bad {bad}");
-    let mut all: Vec<_> = seen.into_iter().collect();
-    all.sort_by_key(|(_, (count, _))| std::cmp::Reverse(*count));
-    for (_, (count, list)) in all {
-        println!("== {count}");
-        for (seed, weather, text) in list {
-            println!("   {seed} {weather:?} {text}");
-        }
-    }
-}
-
-fn show(news: &News) -> String {
-    match news {
-        News::Heard(room, bytes) => {
-            let e = crate::hub::span::Envelope::decode(bytes.clone()).unwrap();
-            format!(
-                "Heard {room} {:x}#{} o{} {:?} node{} drop{} c{} m{} op{} {:?}",
-                e.epoch.0,
-                e.seq,
-                e.offset,
-                e.body.mode,
-                e.body.node.0,
-                e.body.dropped,
-                e.body.count,
-                e.body.messages,
-                e.body.op,
-                e.body.events
-            )
-        }
-        News::Replied(r, s, Reply::Synced(state)) => format!(
-            "Synced {r} {s} {:x}#{} o{} {:?} log{}",
-            state.epoch.0,
-            state.seq,
-            state.offset,
-            state.nodes.iter().map(|n| (n.node.0, n.count, n.messages, n.op)).collect::<Vec<_>>(),
-            state.log.len()
-        ),
-        other => format!("{other:.300?}"),
     }
 }

@@ -9,7 +9,7 @@ use crate::hub::span::{
     Act, Apply, Body, ENVELOPE_VERSION, Envelope, Event, NodeId, NodeState, Order, Reply, State,
     Sync,
 };
-use crate::hub::{Epoch, HistoryLimits, RoomName};
+use crate::hub::{Epoch, HistoryLimits, Position, RoomName};
 use crate::limits::{CLUSTER_ROOM_TTL, TICK_MILLISECONDS};
 
 /// Milliseconds that a lease lasts.
@@ -291,7 +291,8 @@ impl Keys {
                 Event::Message { head, .. } => {
                     offset += 1;
                     let time = envelope.time;
-                    run.ledger.message(room, node, envelope.epoch, offset, head, time, users);
+                    let position = Position { epoch: envelope.epoch, offset };
+                    run.ledger.message(room, node, position, head, time, users);
                 }
             }
         }

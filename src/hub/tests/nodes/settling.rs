@@ -109,7 +109,7 @@ impl World {
         }
     }
 
-    fn check_room(&mut self, name: &RoomName) {
+    fn check_room(&self, name: &RoomName) {
         let living = self.nodes.iter().flatten();
         let members: BTreeMap<NodeId, u32> = living
             .map(|node| (node.id, node.members(name)))
@@ -153,7 +153,7 @@ impl World {
     }
 
     /// Each question has one answer, unless it is a message that was published.
-    fn check_answers(&mut self) {
+    fn check_answers(&self) {
         for node in self.nodes.iter().flatten() {
             for account in node.accounts.values() {
                 let unheard =
