@@ -80,18 +80,19 @@ impl Link {
                         return;
                     }
                     tracing::info!(server = %self.address, "Redis answers");
-                    is_given_up = false;
-                    self.figures.count_up();
                     let since = Instant::now();
-                    let ended = self.serve(session).await;
+                    let (ended, was_up) = self.serve(session).await;
                     if since.elapsed() > CLUSTER_RECONNECT_PAUSE.1 {
                         pause = CLUSTER_RECONNECT_PAUSE.0;
                     }
-                    self.figures.count_down();
-                    let slots = Arc::clone(&self.slots);
-                    self.post.tell_all(|| News::Down(Arc::clone(&slots)));
-                    self.post.hand_on_all().await;
-                    down_since = Instant::now();
+                    // A server that connects and refuses is away all the same.
+                    if was_up {
+                        self.figures.count_down();
+                        let slots = Arc::clone(&self.slots);
+                        self.post.tell_all(|| News::Down(Arc::clone(&slots)));
+                        self.post.hand_on_all().await;
+                        (is_given_up, down_since) = (false, Instant::now());
+                    }
                     match ended {
                         Ended::Told => return,
                         Ended::Broken(cause) => {
@@ -146,6 +147,7 @@ impl Link {
         let push = move |push: PushInfo| {
             if counted.fetch_add(1, Ordering::Relaxed) > CLUSTER_PUSHES_MAX {
                 broken.store(true, Ordering::Relaxed);
+                return Ok(());
             }
             sender.send(push)
         };
@@ -186,8 +188,8 @@ impl Link {
         })
     }
 
-    /// Serves a connection until it breaks.
-    async fn serve(&mut self, mut session: Session) -> Ended {
+    /// Serves a connection until it breaks; says whether its rooms were up.
+    async fn serve(&mut self, mut session: Session) -> (Ended, bool) {
         let lease = self.probe * CLUSTER_LEASE_PROBES;
         let lease = lease.as_millis() as u64 + self.probe.as_millis() as u64;
         let mut ticks = interval(self.probe);
@@ -209,18 +211,19 @@ impl Link {
                     Some(Input::Slots(slots)) => self.on_slots(&session, slots),
                     Some(Input::End) | None => {
                         self.take_leave(session).await;
-                        return Ended::Told;
+                        return (Ended::Told, is_up);
                     }
                 },
                 _ = ticks.tick() => self.probe(&mut session, lease),
             };
             let done = done.and_then(|()| self.drain_pushes(&mut session));
             if let Err(cause) = done {
-                return Ended::Broken(cause);
+                return (Ended::Broken(cause), is_up);
             }
             if !is_up && session.readings_count > 0 {
                 // The lease stands: nobody takes this node for one that has ended.
                 is_up = true;
+                self.figures.count_up();
                 let slots = Arc::clone(&self.slots);
                 self.post.tell_all(|| News::Up(Arc::clone(&slots)));
             }

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use redis::{Client, Value, cmd};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Notify, oneshot};
@@ -20,7 +22,7 @@ use crate::hub::HistoryLimits;
 use crate::hub::span::{News, NodeId, Order, SLOTS, Slots};
 use crate::limits::{
     CLUSTER_CHECK_PARTS, CLUSTER_CONNECT_TIME, CLUSTER_FAREWELL_TIME, CLUSTER_PATIENCE,
-    CLUSTER_TOPOLOGY_PERIOD,
+    CLUSTER_RECONNECT_PAUSE, CLUSTER_TOPOLOGY_PERIOD,
 };
 
 /// The links, and the slots of each.
@@ -43,12 +45,15 @@ struct Known {
     task: JoinHandle<()>,
 }
 
+/// The servers of a Redis Cluster by address, and the slots of each.
+type Found = HashMap<String, (Client, Slots)>;
+
 /// What was found out about the servers.
 enum Kind {
     /// Each stands alone.
     Alone,
     /// They are a Redis Cluster: the slots of each address.
-    Cluster(HashMap<String, (Client, Slots)>),
+    Cluster(Found),
 }
 
 impl Topology {
@@ -82,7 +87,10 @@ impl Topology {
             _ = &mut ended => return,
         };
         let mut checks = interval(Duration::from_secs(1));
-        let mut looks = interval(CLUSTER_TOPOLOGY_PERIOD);
+        let (sender, mut founds) = unbounded_channel();
+        if is_cluster {
+            spawn_local(look(Rc::clone(&self.servers), Rc::clone(&self.moved), sender));
+        }
         loop {
             tokio::select! {
                 Some(orders) = orders.recv() => self.hand_out(orders),
@@ -90,8 +98,10 @@ impl Topology {
                     self.post.tell_all(|| News::Check(CLUSTER_CHECK_PARTS));
                     self.post.hand_on();
                 }
-                _ = looks.tick(), if is_cluster => self.look().await,
-                () = self.moved.notified(), if is_cluster => self.look().await,
+                Some(found) = founds.recv() => {
+                    self.reconcile(found);
+                    self.tell_orphans();
+                }
                 _ = &mut ended => break,
             }
         }
@@ -106,6 +116,7 @@ impl Topology {
     async fn begin(&mut self) -> bool {
         let since = Instant::now();
         let mut is_told = false;
+        self.figures.set_links(self.servers.count());
         loop {
             for index in 0..self.servers.count() {
                 match self.ask_kind(index).await {
@@ -141,42 +152,7 @@ impl Topology {
         if !String::from_utf8_lossy(&info).contains("cluster_enabled:1") {
             return Ok(Kind::Alone);
         }
-        self.ask_slots(&client).await.map(Kind::Cluster)
-    }
-
-    /// Asks a server of a Redis Cluster who has which slots.
-    async fn ask_slots(&self, client: &Client) -> Result<HashMap<String, (Client, Slots)>, String> {
-        let strange = || "CLUSTER SLOTS is not as it should be".to_owned();
-        let Value::Array(ranges) = ask(client, cmd("CLUSTER").arg("SLOTS")).await? else {
-            return Err(strange());
-        };
-        let mut found: HashMap<String, (Client, Slots)> = HashMap::new();
-        for range in ranges {
-            let Value::Array(parts) = range else { return Err(strange()) };
-            let [Value::Int(first), Value::Int(last), Value::Array(master), ..] = &parts[..] else {
-                return Err(strange());
-            };
-            let [host, Value::Int(port), ..] = &master[..] else { return Err(strange()) };
-            let host = replies::text(host.clone()).ok_or_else(strange)?;
-            let host = std::str::from_utf8(&host).map_err(|_| strange())?;
-            let number = |number: i64| u16::try_from(number).map_err(|_| strange());
-            let (first, last, port) = (number(*first)?, number(*last)?, number(*port)?);
-            // A server that does not know its own name is the one that was asked.
-            let own = client.get_connection_info().addr().to_string();
-            let host = match (host, own.rsplit_once(':')) {
-                ("", Some((own, _))) => own,
-                (host, _) => host,
-            };
-            let address = format!("{host}:{port}");
-            let slots = Slots::range(first, last);
-            match found.get_mut(&address) {
-                Some((_, known)) => known.add(&slots),
-                None => {
-                    found.insert(address, (self.servers.client_at(host, port)?, slots));
-                }
-            }
-        }
-        Ok(found)
+        ask_slots(&self.servers, &client).await.map(Kind::Cluster)
     }
 
     /// Each of the named servers has an equal share of the slots.
@@ -221,29 +197,8 @@ impl Topology {
         self.figures.set_links(self.links.len());
     }
 
-    /// Looks which server of a Redis Cluster has which slots now.
-    async fn look(&mut self) {
-        let mut clients: Vec<Client> = (0..self.servers.count())
-            .filter_map(|index| self.servers.named_client(index).ok())
-            .collect();
-        for address in self.links.keys() {
-            if let Some((host, port)) = address.rsplit_once(':')
-                && let Ok(port) = port.parse()
-            {
-                clients.extend(self.servers.client_at(host, port).ok());
-            }
-        }
-        for client in clients {
-            if let Ok(found) = self.ask_slots(&client).await {
-                self.reconcile(found);
-                break;
-            }
-        }
-        self.tell_orphans();
-    }
-
     /// Makes links to servers that are new, and tells the others what they have now.
-    fn reconcile(&mut self, found: HashMap<String, (Client, Slots)>) {
+    fn reconcile(&mut self, found: Found) {
         let gone: Vec<String> =
             self.links.keys().filter(|address| !found.contains_key(*address)).cloned().collect();
         for address in gone {
@@ -316,6 +271,65 @@ impl Topology {
         };
         let _ = timeout(CLUSTER_FAREWELL_TIME, all).await;
     }
+}
+
+/// Asks again and again which server of a Redis Cluster has which slots, all that are known at once:
+/// one that hangs keeps nobody waiting. Ends when nobody listens.
+async fn look(servers: Rc<Servers>, moved: Rc<Notify>, founds: UnboundedSender<Found>) {
+    let mut known: Vec<Client> = Vec::new();
+    loop {
+        tokio::select! {
+            () = sleep(CLUSTER_TOPOLOGY_PERIOD) => {}
+            () = moved.notified() => sleep(CLUSTER_RECONNECT_PAUSE.1).await,
+        }
+        let named = (0..servers.count()).filter_map(|index| servers.named_client(index).ok());
+        let clients: Vec<Client> = named.chain(known.iter().cloned()).collect();
+        let mut answers: FuturesUnordered<_> =
+            clients.iter().map(|client| ask_slots(&servers, client)).collect();
+        while let Some(answer) = answers.next().await {
+            let Ok(found) = answer else { continue };
+            known = found.values().map(|(client, _)| client.clone()).collect();
+            if founds.send(found).is_err() {
+                return;
+            }
+            break;
+        }
+    }
+}
+
+/// Asks a server of a Redis Cluster who has which slots.
+async fn ask_slots(servers: &Servers, client: &Client) -> Result<Found, String> {
+    let strange = || "CLUSTER SLOTS is not as it should be".to_owned();
+    let Value::Array(ranges) = ask(client, cmd("CLUSTER").arg("SLOTS")).await? else {
+        return Err(strange());
+    };
+    let mut found = Found::new();
+    for range in ranges {
+        let Value::Array(parts) = range else { return Err(strange()) };
+        let [Value::Int(first), Value::Int(last), Value::Array(master), ..] = &parts[..] else {
+            return Err(strange());
+        };
+        let [host, Value::Int(port), ..] = &master[..] else { return Err(strange()) };
+        let host = replies::text(host.clone()).ok_or_else(strange)?;
+        let host = std::str::from_utf8(&host).map_err(|_| strange())?;
+        let number = |number: i64| u16::try_from(number).map_err(|_| strange());
+        let (first, last, port) = (number(*first)?, number(*last)?, number(*port)?);
+        // A server that does not know its own name is the one that was asked.
+        let own = client.get_connection_info().addr().to_string();
+        let host = match (host, own.rsplit_once(':')) {
+            ("", Some((own, _))) => own,
+            (host, _) => host,
+        };
+        let address = format!("{host}:{port}");
+        let slots = Slots::range(first, last);
+        match found.get_mut(&address) {
+            Some((_, known)) => known.add(&slots),
+            None => {
+                found.insert(address, (servers.client_at(host, port)?, slots));
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// Asks one question over a connection of its own.

@@ -225,7 +225,7 @@ impl<W: Wording> Home<W> {
 
     /// Publishes in a room what no member has said: numbered and kept as if one had. Gives the room
     /// behind it, or before it where the servers have yet to give it its place; `None` when nobody
-    /// is there to hear it.
+    /// is there to hear it, or the servers are away.
     pub fn announce(&mut self, now: Now, name: &RoomName, head: &[u8]) -> Option<RoomFigures> {
         if self.nodes.is_none() && !self.names.contains_key(name) {
             return None;
@@ -234,12 +234,16 @@ impl<W: Wording> Home<W> {
         if self.rooms[number].is_sequenced() {
             let head = Bytes::copy_from_slice(head);
             let figures = self.rooms[number].figures();
+            let refused = self.nodes_mut().figures.refused;
             self.defer_message(number, None, 0, head);
-            return Some(figures);
+            let is_refused = self.nodes_mut().figures.refused > refused;
+            self.end_if_empty(number);
+            return (!is_refused).then_some(figures);
         }
         self.publish(now.tick, now.unix_milliseconds, number, 0, head);
         let figures = self.rooms[number].figures();
         self.tell_nodes(number, What::Message(None, 0, Bytes::copy_from_slice(head)));
+        self.end_if_empty(number);
         Some(figures)
     }
 

@@ -50,6 +50,8 @@ impl<W: Wording> Home<W> {
     /// Members on nodes that are alive no more have left.
     pub(super) fn on_living(&mut self, now: Tick, slots: Arc<Slots>, living: Arc<[NodeId]>) {
         let known = &mut self.nodes_mut().living;
+        // Slots may have moved: what other servers said of them is old.
+        known.retain(|(of, _)| *of == slots || !of.overlaps(&slots));
         let before = known.iter_mut().find(|(of, _)| *of == slots);
         let has_ended = match before {
             Some((_, before)) => {

@@ -71,6 +71,12 @@ impl Slots {
         self.0.iter().all(|word| *word == 0)
     }
 
+    /// Whether some are in `other`, too.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.0.iter().zip(other.0.iter()).any(|(word, more)| word & more != 0)
+    }
+
     /// Adds those of `other`.
     pub fn add(&mut self, other: &Self) {
         self.0.iter_mut().zip(other.0.iter()).for_each(|(word, more)| *word |= more);
@@ -121,6 +127,7 @@ mod tests {
         slots.add(&Slots::range(SLOTS - 1, u16::MAX));
         let all: Vec<u16> = (0..SLOTS).filter(|slot| slots.contains(*slot)).collect();
         assert_eq!(all, [64, 65, 66, 67, 68, 69, 70, SLOTS - 1]);
+        assert!(slots.overlaps(&Slots::range(70, 71)) && !slots.overlaps(&Slots::range(0, 63)));
         slots.remove(&Slots::range(0, SLOTS));
         assert!(slots.is_empty() && slots == Slots::none() && slots.first().is_none());
     }
