@@ -224,10 +224,12 @@ def nginx_config(text, folder, port, nodes):
         f"    {kind}_temp_path {folder}/nginx-{kind};\n"
         for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
+    # What may stand in place of it all is no part of it.
+    text = text.split("\n# Or pass bytes on", 1)[0]
     for pattern, replacement in (
         # Whose folder it is, is who may write into it.
         (r"^user .*;\n", ""),
-        (r"^( +)listen 80 reuseport;", rf"\1listen {HOST}:{port} reuseport;"),
+        (r"listen 80 reuseport;", f"listen {HOST}:{port} reuseport;"),
         (r"(?:^ +server [\d.]+:\d+ (.*;)\n)+", servers),
         (r"/var/log/nginx/", f"{folder}/nginx-"),
         (r"^http \{\n", f"http {{\n{paths}"),

@@ -273,8 +273,8 @@ impl Topology {
     }
 }
 
-/// Asks again and again which server of a Redis Cluster has which slots, all that are known at once:
-/// one that hangs keeps nobody waiting. Ends when nobody listens.
+/// Asks again and again which server of a Redis Cluster has which slots, all that are known at
+/// once: one that hangs keeps nobody waiting. Ends when nobody listens.
 async fn look(servers: Rc<Servers>, moved: Rc<Notify>, founds: UnboundedSender<Found>) {
     let mut known: Vec<Client> = Vec::new();
     loop {
