@@ -10,7 +10,7 @@ local was_heard_further = epoch and epoch == ARGV[5]
   and tonumber(redis.call('HGET', meta, 's')) < tonumber(ARGV[6])
 if not epoch or was_heard_further then
   epoch = ARGV[4]
-  redis.call('DEL', log, meta)
+  redis.call('DEL', log, meta, members)
   redis.call('HSET', meta, 'e', epoch, 's', 0, 'o', 0)
 end
 redis.call('HDEL', meta, 'd' .. node)

@@ -515,9 +515,11 @@ impl World {
         };
         let node = self.nodes[place].as_mut().expect("it is alive");
         let home = &mut node.homes[home];
+        let syncing = home.rooms_syncing();
         let before = (home.span_figures(), name.as_ref().and_then(|name| home.room(name)));
         home.hear_news(now, news);
         let after = (home.span_figures(), name.as_ref().and_then(|name| home.room(name)));
+        let is_answered = home.rooms_syncing() < syncing;
         assert_eq!(after.0.strange, 0);
         let (Some(name), Some(before_it)) = (name, before.1) else { return };
         let Some(after_it) = after.1 else {
@@ -535,9 +537,14 @@ impl World {
         if let Some((epoch, offset)) = synced
             && !node.presences.contains_key(&name)
         {
-            let from = self.ledger.relayed_at(&name, epoch, offset);
-            node.presences
-                .insert(name, Presence { from, epoch: epoch.0, is_over: false, heard, lost });
+            // The answer to a question of before an outage counts for nothing, and one that led to
+            // another question says nothing for certain.
+            let is_over = !is_answered;
+            if is_answered || after.0.syncs > before.0.syncs {
+                let from = self.ledger.relayed_at(&name, epoch, offset);
+                let presence = Presence { from, epoch: epoch.0, is_over, heard, lost };
+                node.presences.insert(name, presence);
+            }
         } else if let Some(presence) = node.presences.get_mut(&name) {
             presence.heard += heard;
             presence.lost += lost;

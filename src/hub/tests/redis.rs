@@ -177,6 +177,7 @@ impl Keys {
         });
         if self.meta.is_none() || was_heard_further {
             self.log.clear();
+            self.members.clear();
             self.meta = Some(Meta {
                 epoch: sync.new_epoch,
                 seq: 0,
