@@ -107,10 +107,13 @@ fn all_is_well_after_a_storm_with_an_empty_redis() {
     assert!(outcome.gaps > 0 && outcome.said > 500, "{outcome:?}");
 }
 
-/// Whatever is lost, nothing is doubled and nothing is out of its publisher's order.
+/// Whatever is lost, nothing is doubled and nothing is out of its publisher's order, as long as Redis
+/// has its data. One that comes back empty does not know what was done, and it may be said again.
 #[test]
 fn fast_rooms_go_on_in_a_storm() {
-    for (redis, seed) in [(Redis::start_persistent(&[]), 3), (Redis::start(&[]), 4)] {
+    for (redis, seed, has_data) in
+        [(Redis::start_persistent(&[]), 3, true), (Redis::start(&[]), 4, false)]
+    {
         let logs = brave(
             redis,
             "fast",
@@ -133,7 +136,8 @@ fn fast_rooms_go_on_in_a_storm() {
                 let (speaker, number) = line.id.rsplit_once('-').expect("a name and a number");
                 let number: usize = number.parse().expect("a number");
                 let before = numbers.insert(speaker, number);
-                assert!(before < Some(number), "{} after {before:?}, seed {seed}", line.id);
+                let is_next = before < Some(number);
+                assert!(is_next || !has_data, "{} after {before:?}, seed {seed}", line.id);
             }
         }
     }
