@@ -107,8 +107,8 @@ fn all_is_well_after_a_storm_with_an_empty_redis() {
     assert!(outcome.gaps > 0 && outcome.said > 500, "{outcome:?}");
 }
 
-/// Whatever is lost, nothing is doubled and nothing is out of its publisher's order, as long as Redis
-/// has its data. One that comes back empty does not know what was done, and it may be said again.
+/// Whatever is lost, nothing is doubled and nothing is out of its publisher's order, as long as
+/// Redis has its data. One that comes back empty does not know what was done: it may be said again.
 #[test]
 fn fast_rooms_go_on_in_a_storm() {
     for (redis, seed, has_data) in
