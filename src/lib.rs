@@ -11,6 +11,7 @@
 //! | [`security`] | who may come, as whom, and how much | `collections` |
 //! | [`app`] | what a message means | `connection`, `hub`, `security` |
 //! | [`ring`] | rings, sockets, descriptors: all unsafe code | `limits` |
+//! | [`tls`] | TLS over sockets | `ring` |
 //! | [`settings`] | what shards are told of the configuration | `config`, `app` |
 //! | [`mesh`] | the road between threads | `settings`, `hub`, `security`, `ring` |
 //! | [`access_files`] | reads keys and passwords | `config`, `security` |
@@ -49,5 +50,6 @@ pub mod server;
 pub mod settings;
 pub mod shard;
 pub mod systemd;
+pub mod tls;
 pub mod top;
 pub mod web;

@@ -342,3 +342,13 @@ pub const STRANGER_MESSAGE_BYTES_MAX: usize = 4096;
 /// Messages of one connection and window that are answered with `Rate limit exceeded`. With one
 /// more it is closed.
 pub const RATE_REFUSALS_MAX: u32 = 100;
+
+/// Bytes of plaintext in a TLS record at most (RFC 8446 section 5.1).
+pub const TLS_RECORD_BYTES: usize = 1 << 14;
+
+/// Bytes that sealing adds to a record at most: header, nonce, type and tag of either version.
+pub const TLS_RECORD_OVERHEAD: usize = 64;
+
+/// Bytes that are sealed for one send. A slow reader's session keeps that much, beside the same
+/// bytes in its backlog.
+pub const TLS_SEAL_BYTES: usize = 4 * TLS_RECORD_BYTES;

@@ -10,7 +10,7 @@ type Fault = (usize, String);
 
 /// What each module may use of the others. All may use themselves, and those not listed may use
 /// all but the top of the house.
-const ARROWS: [(&str, &[&str]); 10] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("limits", &[]),
     ("collections", &[]),
     ("protocol", &["limits"]),
@@ -19,6 +19,7 @@ const ARROWS: [(&str, &[&str]); 10] = [
     ("security", &["collections", "limits"]),
     ("app", &["protocol", "connection", "collections", "hub", "security", "limits"]),
     ("ring", &["limits"]),
+    ("tls", &["ring", "limits"]),
     ("cluster", &["config", "hub", "mesh", "limits"]),
     ("mesh", &["protocol", "collections", "ring", "hub", "security", "settings", "limits"]),
 ];
@@ -27,7 +28,7 @@ const ARROWS: [(&str, &[&str]); 10] = [
 const TOP: [&str; 2] = ["server", "main"];
 
 /// What the load generator may use of the server.
-const SHARED: [&str; 4] = ["protocol", "ring", "collections", "limits"];
+const SHARED: [&str; 5] = ["protocol", "ring", "tls", "collections", "limits"];
 
 /// Folders without I/O, clock, tasks and unsafe code.
 const PURE: [&str; 6] = ["protocol", "collections", "connection", "hub", "security", "app"];
