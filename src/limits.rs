@@ -343,6 +343,14 @@ pub const STRANGER_MESSAGE_BYTES_MAX: usize = 4096;
 /// more it is closed.
 pub const RATE_REFUSALS_MAX: u32 = 100;
 
+/// Handshakes of TLS in progress on a shard, from accept to 101: one costs up to 20 KiB once its
+/// hello has come. When a newcomer finds them full, the oldest is ended.
+pub const TLS_HANDSHAKES_MAX: usize = 4 * 1024;
+
+/// Time of the steps of handshakes of TLS, between which a shard serves its connections: as long as
+/// a long turn.
+pub const TLS_TIME_PER_TURN: Duration = Duration::from_millis(1);
+
 /// Bytes of plaintext in a TLS record at most (RFC 8446 section 5.1).
 pub const TLS_RECORD_BYTES: usize = 1 << 14;
 

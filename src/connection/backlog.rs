@@ -15,6 +15,23 @@ pub struct Overflow {
     pub dropped: u64,
 }
 
+/// What became of bytes that were to be sent.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Taken {
+    /// Bytes that have gone.
+    pub sent: usize,
+    /// Bytes behind them that are in TLS records: their place cannot be given to others.
+    pub sealed: usize,
+}
+
+impl Taken {
+    /// Where there is no TLS.
+    #[must_use]
+    pub const fn of(sent: usize) -> Self {
+        Self { sent, sealed: 0 }
+    }
+}
+
 /// Bytes that wait for room in the socket. Exists only while there are any.
 #[derive(Debug)]
 pub struct Backlog {
@@ -26,6 +43,8 @@ pub struct Backlog {
     replies: usize,
     /// Bytes that wait.
     bytes: usize,
+    /// The first of them, which are in TLS records already: they must go before anything else.
+    sealed: usize,
     progress: Tick,
     /// Section 5.5.3: only the newest ping need be answered.
     pong: Option<Box<[u8]>>,
@@ -53,7 +72,15 @@ impl Segment {
 
 impl Backlog {
     pub(super) const fn new(now: Tick) -> Self {
-        Self { segments: VecDeque::new(), cost: 0, replies: 0, bytes: 0, progress: now, pong: None }
+        Self {
+            segments: VecDeque::new(),
+            cost: 0,
+            replies: 0,
+            bytes: 0,
+            sealed: 0,
+            progress: now,
+            pong: None,
+        }
     }
 
     /// The segments to send, in order.
@@ -88,9 +115,11 @@ impl Backlog {
         self.segments.push_back(segment);
     }
 
-    pub(super) fn push_reply(&mut self, frames: Bytes, sent: usize) {
+    /// Appends a reply of which a part may be taken, if nothing waits in front of it.
+    pub(super) fn push_reply(&mut self, frames: Bytes, taken: Taken) {
         self.replies += frames.len();
-        self.push(Segment { frames, sent, is_reply: true });
+        self.push(Segment { frames, sent: taken.sent, is_reply: true });
+        self.sealed += taken.sealed;
     }
 
     /// Bytes of replies that were added since this was asked last.
@@ -99,10 +128,11 @@ impl Backlog {
     }
 
     /// Appends a publication; `false`, and nothing done, if the peer owes too much already.
-    pub(super) fn push_bounded(&mut self, frames: Bytes, sent: usize) -> bool {
+    pub(super) fn push_bounded(&mut self, frames: Bytes, taken: Taken) -> bool {
         let has_room = self.cost <= BACKLOG_BYTES_MAX;
         if has_room {
-            self.push(Segment { frames, sent, is_reply: false });
+            self.push(Segment { frames, sent: taken.sent, is_reply: false });
+            self.sealed += taken.sealed;
         }
         has_room
     }
@@ -115,11 +145,16 @@ impl Backlog {
         self.pong = None;
     }
 
-    pub(super) fn advance(&mut self, now: Tick, mut sent: usize) {
-        if sent > 0 {
-            self.progress = now;
-        }
+    /// The peer takes bytes, be they a part of a record only.
+    pub(super) const fn touch(&mut self, now: Tick) {
+        self.progress = now;
+    }
+
+    /// The first bytes are `taken`, as [`Taken`] says.
+    pub(super) fn advance(&mut self, taken: Taken) {
+        let Taken { mut sent, sealed } = taken;
         self.bytes -= sent;
+        self.sealed = sealed;
         while sent > 0 {
             let first = self.segments.front_mut().expect("no more was sent than was queued");
             let part = sent.min(first.rest().len());
@@ -142,11 +177,17 @@ impl Backlog {
         }
     }
 
-    /// Keeps only the segment that the peer has begun to receive, which ends at the end of a
-    /// frame, and appends `last`. Says how many messages are dropped.
+    /// Keeps only what the peer has begun to receive, or what is sealed, up to the end of a
+    /// segment, which is that of a frame; appends `last`. Says how many messages are dropped.
     pub(super) fn cut(&mut self, last: Bytes) -> u64 {
-        let is_begun = self.segments.front().is_some_and(|first| first.sent > 0);
-        let dropped = self.segments.split_off(usize::from(is_begun).min(self.segments.len()));
+        let mut sealed = self.sealed;
+        let mut is_begun = |segment: &Segment| {
+            let is_begun = segment.sent > 0 || sealed > 0;
+            sealed = sealed.saturating_sub(segment.rest().len());
+            is_begun
+        };
+        let begun = self.segments.iter().take_while(|segment| is_begun(segment)).count();
+        let dropped = self.segments.split_off(begun);
         self.cost = self.segments.iter().map(Segment::cost).sum();
         self.bytes = self.segments.iter().map(|segment| segment.rest().len()).sum();
         self.push(Segment { frames: last, sent: 0, is_reply: true });
@@ -172,14 +213,14 @@ mod tests {
         for step in 1..=40 {
             let mut backlog = Backlog::new(0);
             for part in all.chunks(17) {
-                assert!(backlog.push_bounded(Bytes::copy_from_slice(part), 0));
+                assert!(backlog.push_bounded(Bytes::copy_from_slice(part), Taken::default()));
             }
             let mut sent = Vec::new();
             while !backlog.is_empty() {
                 let rest = flat(&backlog);
                 let taken = step.min(rest.len());
                 sent.extend_from_slice(&rest[..taken]);
-                backlog.advance(1, taken);
+                backlog.advance(Taken::of(taken));
             }
             assert_eq!(sent, all);
             assert_eq!(backlog.cost, 0);
@@ -190,9 +231,9 @@ mod tests {
     fn the_bound_holds_but_never_blocks_an_empty_backlog() {
         let mut backlog = Backlog::new(0);
         let large = Bytes::from(vec![0; BACKLOG_BYTES_MAX + 1]);
-        assert!(backlog.push_bounded(large.clone(), 0));
-        assert!(!backlog.push_bounded(Bytes::from_static(b"x"), 0));
-        backlog.advance(1, large.len());
+        assert!(backlog.push_bounded(large.clone(), Taken::default()));
+        assert!(!backlog.push_bounded(Bytes::from_static(b"x"), Taken::default()));
+        backlog.advance(Taken::of(large.len()));
         assert!(backlog.is_empty());
         assert_eq!(backlog.cost, 0);
     }
@@ -201,15 +242,15 @@ mod tests {
     fn what_a_peer_has_asked_for_does_not_make_it_slow() {
         let mut backlog = Backlog::new(0);
         let large = Bytes::from(vec![0; BACKLOG_BYTES_MAX + 1]);
-        backlog.push_reply(large.clone(), 0);
-        assert!(backlog.push_bounded(Bytes::from_static(b"x"), 0));
-        assert!(backlog.push_bounded(large.clone(), 0));
-        assert!(!backlog.push_bounded(Bytes::from_static(b"x"), 0));
-        backlog.advance(1, large.len() + 1);
+        backlog.push_reply(large.clone(), Taken::default());
+        assert!(backlog.push_bounded(Bytes::from_static(b"x"), Taken::default()));
+        assert!(backlog.push_bounded(large.clone(), Taken::default()));
+        assert!(!backlog.push_bounded(Bytes::from_static(b"x"), Taken::default()));
+        backlog.advance(Taken::of(large.len() + 1));
         assert_eq!(backlog.cost, large.len() + BACKLOG_SEGMENT_COST);
-        backlog.advance(1, 5);
+        backlog.advance(Taken::of(5));
         assert_eq!(backlog.cost, large.len() - 5 + BACKLOG_SEGMENT_COST);
-        backlog.advance(1, large.len() - 5);
+        backlog.advance(Taken::of(large.len() - 5));
         assert!(backlog.is_empty());
         assert_eq!(backlog.cost, 0);
     }
@@ -224,22 +265,27 @@ mod tests {
     fn a_cut_keeps_the_begun_segment_and_ends_with_the_last_word() {
         let mut backlog = Backlog::new(0);
         for text in ["first", "second", "third"] {
-            backlog.push_reply(message(text), 0);
+            backlog.push_reply(message(text), Taken::default());
         }
-        backlog.advance(1, 4);
+        backlog.advance(Taken::of(4));
         assert_eq!(backlog.unsent_messages(), 3);
         assert_eq!(backlog.cut(Bytes::from_static(b"!")), 2);
         assert_eq!((flat(&backlog).as_slice(), backlog.bytes()), (&b"rst!"[..], 4));
 
         let mut rest = Backlog::new(0);
-        rest.push_reply(message("first"), 4);
-        assert!(rest.push_bounded([message("second"), message("third")].concat().into(), 0));
+        rest.push_reply(message("first"), Taken::of(4));
+        assert!(
+            rest.push_bounded(
+                [message("second"), message("third")].concat().into(),
+                Taken::default()
+            )
+        );
         assert_eq!(rest.bytes(), 3 + 8 + 7);
         assert_eq!(rest.cut(Bytes::from_static(b"!")), 2);
         assert_eq!(flat(&rest), b"rst!");
 
         let mut untouched = Backlog::new(0);
-        untouched.push_reply(message("first"), 0);
+        untouched.push_reply(message("first"), Taken::default());
         assert_eq!(untouched.cut(Bytes::from_static(b"!")), 1);
         assert_eq!(flat(&untouched), b"!");
     }
@@ -247,12 +293,27 @@ mod tests {
     #[test]
     fn only_the_newest_pong_is_owed_and_it_comes_last() {
         let mut backlog = Backlog::new(0);
-        backlog.push_reply(Bytes::from_static(b"data"), 0);
+        backlog.push_reply(Bytes::from_static(b"data"), Taken::default());
         backlog.owe_pong(b"old");
         backlog.owe_pong(b"new");
-        backlog.advance(1, 4);
+        backlog.advance(Taken::of(4));
         assert_eq!(flat(&backlog), b"\x8a\x03new");
-        backlog.advance(1, 5);
+        backlog.advance(Taken::of(5));
         assert!(backlog.is_empty());
+    }
+
+    #[test]
+    fn a_cut_keeps_what_is_sealed() {
+        for (sealed, kept) in [(0, "!"), (1, "first!"), (7, "first!"), (8, "firstsecond!")] {
+            let mut backlog = Backlog::new(0);
+            backlog.push_reply(message("first"), Taken { sent: 0, sealed });
+            backlog.push_reply(message("second"), Taken::default());
+            backlog.push_reply(message("third"), Taken::default());
+            backlog.cut(Bytes::from_static(b"!"));
+            let text = flat(&backlog).into_iter().filter(|byte| byte.is_ascii_graphic());
+            assert_eq!(String::from_utf8(text.collect()).as_deref(), Ok(kept), "{sealed}");
+            backlog.advance(Taken::of(backlog.bytes() - 1));
+            assert_eq!((flat(&backlog).as_slice(), backlog.sealed), (&b"!"[..], 0));
+        }
     }
 }

@@ -22,7 +22,7 @@ mod reason;
 
 use bytes::Bytes;
 
-pub use backlog::{Backlog, Overflow};
+pub use backlog::{Backlog, Overflow, Taken};
 pub use reason::{CloseReason, CodeClass};
 
 use crate::collections::Tick;
@@ -100,6 +100,8 @@ pub struct Connection {
     code: CodeClass,
     pinged: bool,
     in_message: bool,
+    /// The peer owes the rest of a TLS record.
+    in_record: bool,
     /// It may send messages of any size that is allowed at all.
     is_trusted: bool,
     /// 256ths of an eighth of the heartbeat by which this connection is pinged early.
@@ -121,6 +123,7 @@ impl Connection {
             code: CodeClass::None,
             pinged: false,
             in_message: false,
+            in_record: false,
             is_trusted: true,
             // The multiplier spreads consecutive seeds evenly (Knuth, 6.4).
             early: (seed.wrapping_mul(0x9E37_79B1) >> 24) as u8,
@@ -183,9 +186,37 @@ impl Connection {
         self.is_trusted = is_trusted;
     }
 
+    /// The peer owes the rest of a TLS record, or not. `is_new`: it has finished another since this
+    /// was said last, so that the rest has its own time.
+    pub fn on_record(&mut self, now: Tick, is_unfinished: bool, is_new: bool) {
+        let begins = is_unfinished && (is_new || !self.in_record);
+        if begins && !self.in_message && self.state == State::Open {
+            self.since = now;
+        }
+        self.in_record = is_unfinished;
+    }
+
     /// The peer will send no more.
     pub fn on_end(&mut self) {
         self.state = State::Ended;
+    }
+
+    /// The stream has ended, and the peer has not said so: somebody else may have cut it.
+    pub fn on_cut(&mut self) {
+        if self.state == State::Open {
+            self.reason = CloseReason::Truncated;
+        }
+        self.state = State::Ended;
+    }
+
+    /// The peer broke the rules of TLS. It was told so, and nothing else can be told any more.
+    pub fn on_tls_error(&mut self, now: Tick) {
+        if self.state == State::Open {
+            self.leave_open(now, State::Failing, CloseReason::TlsError, CodeClass::None);
+        }
+        if self.backlog.is_some() {
+            self.state = State::Aborted;
+        }
     }
 
     /// The connection is broken.
@@ -229,7 +260,7 @@ impl Connection {
             if elapsed(now, backlog.progress()) >= STALL_TICKS_MAX {
                 self.abort(CloseReason::SlowReader);
             }
-        } else if self.in_message && elapsed(now, self.since) >= MESSAGE_TICKS_MAX {
+        } else if self.owes_rest() && elapsed(now, self.since) >= MESSAGE_TICKS_MAX {
             let reason = CloseReason::MessageDeadline;
             self.fail(now, reason, CloseCode::POLICY, "message not finished in time", reply);
         } else if elapsed(now, self.heard) >= self.patience(workshop) {
@@ -257,7 +288,7 @@ impl Connection {
         }
         let heartbeat = self.heard.wrapping_add(self.patience(workshop));
         let message = self.since.wrapping_add(MESSAGE_TICKS_MAX);
-        if self.in_message && message.wrapping_sub(heartbeat).cast_signed() < 0 {
+        if self.owes_rest() && message.wrapping_sub(heartbeat).cast_signed() < 0 {
             message
         } else {
             heartbeat
@@ -297,7 +328,7 @@ impl Connection {
     /// Whether it has only its heartbeat to think of.
     #[must_use]
     pub const fn is_calm(&self) -> bool {
-        matches!(self.state, State::Open) && self.backlog.is_none() && !self.in_message
+        matches!(self.state, State::Open) && self.backlog.is_none() && !self.owes_rest()
     }
 
     /// Why it ended, or would.
@@ -325,7 +356,7 @@ impl Connection {
         }
     }
 
-    /// Keeps the rest of a reply of which the socket took `sent` bytes. Bounded by what one read
+    /// Keeps the rest of a reply of which a part was `taken`. Bounded by what one read
     /// can cause, since none follows before it is sent, and for all connections of a shard by
     /// [`REPLIES_KEPT_BYTES_MAX`]: past that the connection is aborted. Says how many messages are
     /// lost by that.
@@ -333,9 +364,10 @@ impl Connection {
         &mut self,
         now: Tick,
         reply: &[u8],
-        sent: usize,
+        taken: Taken,
         workshop: &mut Workshop,
     ) -> u64 {
+        let Taken { sent, sealed } = taken;
         // The frame that was begun is kept whole: it can be counted then.
         let begun = begun_frame(reply, sent);
         let rest = &reply[begun..];
@@ -345,12 +377,13 @@ impl Connection {
         }
         workshop.replies_kept += rest.len();
         self.on_backlog(now, workshop, |backlog| {
-            backlog.push_reply(Bytes::copy_from_slice(rest), sent - begun);
+            let taken = Taken { sent: sent - begun, sealed };
+            backlog.push_reply(Bytes::copy_from_slice(rest), taken);
         });
         0
     }
 
-    /// Keeps the rest of a publication of which the socket took `sent` bytes.
+    /// Keeps the rest of a publication of which a part was `taken`.
     ///
     /// # Errors
     /// When the peer owes too much: this publication and what it has not begun to receive is
@@ -359,19 +392,28 @@ impl Connection {
         &mut self,
         now: Tick,
         frames: Bytes,
-        sent: usize,
+        taken: Taken,
         workshop: &mut Workshop,
     ) -> Result<(), Overflow> {
-        if self.on_backlog(now, workshop, |backlog| backlog.push_bounded(frames, sent)) {
+        if self.on_backlog(now, workshop, |backlog| backlog.push_bounded(frames, taken)) {
             return Ok(());
         }
         Err(Overflow { dropped: self.fail_slow(now, workshop) })
     }
 
-    /// The socket took `sent` bytes of the backlog.
-    pub fn on_backlog_sent(&mut self, now: Tick, sent: usize, workshop: &mut Workshop) {
+    /// The first bytes of the backlog were `taken`. `has_moved`: the peer takes bytes at all.
+    pub fn on_backlog_sent(
+        &mut self,
+        now: Tick,
+        taken: Taken,
+        has_moved: bool,
+        workshop: &mut Workshop,
+    ) {
         let is_empty = self.on_backlog(now, workshop, |backlog| {
-            backlog.advance(now, sent);
+            if has_moved {
+                backlog.touch(now);
+            }
+            backlog.advance(taken);
             backlog.is_empty()
         });
         if is_empty {
@@ -427,6 +469,11 @@ impl Connection {
             // It would go out behind the Close.
             backlog.forget_pong();
         }
+    }
+
+    /// Whether the peer has begun something that it has not finished.
+    const fn owes_rest(&self) -> bool {
+        self.in_message || self.in_record
     }
 
     fn note_message(&mut self, now: Tick) {

@@ -34,11 +34,15 @@ pub enum CloseReason {
     RateLimited,
     /// An operator ended it (1008).
     Disconnected,
+    /// The stream ended in the middle of a TLS session, without a Close frame.
+    Truncated,
+    /// A violation of the rules of TLS.
+    TlsError,
 }
 
 impl CloseReason {
     /// All of them, in the order of their discriminants.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::ClientClose,
         Self::GoingAway,
         Self::ProtocolError,
@@ -53,6 +57,8 @@ impl CloseReason {
         Self::Authentication,
         Self::RateLimited,
         Self::Disconnected,
+        Self::Truncated,
+        Self::TlsError,
     ];
 
     /// The value of the label.
@@ -73,6 +79,8 @@ impl CloseReason {
             Self::Authentication => "authentication",
             Self::RateLimited => "rate_limited",
             Self::Disconnected => "disconnected",
+            Self::Truncated => "truncated",
+            Self::TlsError => "tls_error",
         }
     }
 
@@ -92,7 +100,7 @@ impl CloseReason {
             | Self::Disconnected => CodeClass::Code1008,
             Self::Overloaded => CodeClass::Code1013,
             Self::Authentication => CodeClass::Private,
-            Self::Heartbeat | Self::PeerGone => CodeClass::None,
+            Self::Heartbeat | Self::PeerGone | Self::Truncated | Self::TlsError => CodeClass::None,
         }
     }
 }

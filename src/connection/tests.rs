@@ -78,7 +78,8 @@ impl Rig {
         }
         let sent = self.offer(reply);
         if sent < reply.len() {
-            self.dropped += self.connection.keep_reply(self.now, reply, sent, &mut self.workshop);
+            self.dropped +=
+                self.connection.keep_reply(self.now, reply, Taken::of(sent), &mut self.workshop);
         }
     }
 
@@ -87,10 +88,12 @@ impl Rig {
         let sent = self.offer(&frames);
         if sent < frames.len() {
             let Self { connection, workshop, .. } = self;
-            connection.keep_publication(self.now, frames.into(), sent, workshop).inspect_err(
-                // The publication itself, too.
-                |overflow| self.dropped += overflow.dropped + 1,
-            )?;
+            connection
+                .keep_publication(self.now, frames.into(), Taken::of(sent), workshop)
+                .inspect_err(
+                    // The publication itself, too.
+                    |overflow| self.dropped += overflow.dropped + 1,
+                )?;
         }
         Ok(())
     }
@@ -116,7 +119,12 @@ impl Rig {
             let sent = rest.len().min(self.room);
             self.room -= sent;
             self.wire.extend_from_slice(&rest[..sent]);
-            self.connection.on_backlog_sent(self.now, sent, &mut self.workshop);
+            self.connection.on_backlog_sent(
+                self.now,
+                Taken::of(sent),
+                sent > 0,
+                &mut self.workshop,
+            );
         }
     }
 

@@ -6,20 +6,23 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustls::ServerConfig;
 use tokio::sync::Notify;
 
+use super::cipher::CipherTurns;
 use super::guests::Guests;
 use crate::app::Endpoint;
 use crate::collections::Key;
 use crate::limits::{
     ACCEPTS_PER_TURN, HANDSHAKE_SECONDS, HANDSHAKES_MAX, READ_BYTES, REFUSED_HANDSHAKE_SECONDS,
-    REFUSED_HANDSHAKES_MAX, RETRY_AFTER_SECONDS,
+    REFUSED_HANDSHAKES_MAX, RETRY_AFTER_SECONDS, TLS_HANDSHAKES_MAX,
 };
 use crate::mesh::{Mesh, Overload};
 use crate::observe::{HandshakeResult, ShardCounters};
 use crate::protocol::upgrade::Refusal;
 use crate::ring::thread_cpu_time;
 use crate::security::{Access, ClientAddress, Identity, Networks, Ticket};
+use crate::tls::{Inlet, Outlet, Session};
 
 /// How often deadlines are looked at: they are kept to within this.
 const SWEEP: Duration = Duration::from_millis(250);
@@ -36,6 +39,8 @@ const ROOM_AFTER: Duration = Duration::from_secs(1);
 pub struct Adoption {
     /// The socket; nothing in the kernel waits on it.
     pub socket: OwnedFd,
+    /// TLS over it, whose handshake is over.
+    pub tls: Option<Box<Session>>,
     /// The application it asked for.
     pub endpoint: Endpoint,
     /// The 101, to be sent first.
@@ -50,11 +55,21 @@ pub struct Adoption {
     pub client: Option<ClientAddress>,
 }
 
+/// Where guests wait: each bench has its own bound, so that none takes the places of others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Bench {
+    Plain,
+    /// A handshake of TLS takes more memory.
+    Tls,
+    /// Those past the rate of their network have less time, and are the first to go.
+    Refused,
+}
+
 /// Where a guest is.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
     key: Key,
-    is_refused: bool,
+    bench: Bench,
     accepted: Instant,
 }
 
@@ -75,6 +90,8 @@ pub struct DeskPlan {
     pub access: Arc<Access>,
     /// How much each network has.
     pub networks: Arc<Networks>,
+    /// The certificates, where there are listeners for TLS.
+    pub tls: Option<Arc<ServerConfig>>,
 }
 
 /// The reception of one shard.
@@ -87,9 +104,10 @@ pub struct Desk {
     access: RefCell<Arc<Access>>,
     networks: Arc<Networks>,
     connections_max: Cell<usize>,
-    guests: RefCell<Guests>,
-    /// Those past the rate of their network: apart, for less time, and the first to go.
-    refused: RefCell<Guests>,
+    /// In the order of [`Bench`].
+    guests: [RefCell<Guests>; 3],
+    tls: RefCell<Option<Arc<ServerConfig>>>,
+    cipher: CipherTurns,
     adopted: RefCell<Vec<Adoption>>,
     /// Established connections, as of the shard's last turn.
     connections: Cell<usize>,
@@ -104,7 +122,9 @@ pub struct Desk {
     arrived: Notify,
     closing: Notify,
     /// Where every task reads to; its bytes are used up before the task waits.
-    received: RefCell<Box<[u8]>>,
+    inlet: RefCell<Inlet>,
+    /// Where every task makes its records.
+    outlet: RefCell<Outlet>,
 }
 
 /// That a desk accepts nobody any more.
@@ -125,8 +145,14 @@ impl Desk {
             access: RefCell::new(plan.access),
             networks: plan.networks,
             connections_max: Cell::new(plan.connections_max),
-            guests: RefCell::new(Guests::new(HANDSHAKES_MAX, HANDSHAKE_TIME)),
-            refused: RefCell::new(Guests::new(REFUSED_HANDSHAKES_MAX, REFUSED_TIME)),
+            guests: [
+                Guests::new(HANDSHAKES_MAX, HANDSHAKE_TIME),
+                Guests::new(TLS_HANDSHAKES_MAX, HANDSHAKE_TIME),
+                Guests::new(REFUSED_HANDSHAKES_MAX, REFUSED_TIME),
+            ]
+            .map(RefCell::new),
+            tls: RefCell::new(plan.tls),
+            cipher: CipherTurns::new(),
             adopted: RefCell::default(),
             connections: Cell::new(0),
             is_open: Cell::new(false),
@@ -136,13 +162,21 @@ impl Desk {
             put_off: Cell::new(0),
             arrived: Notify::new(),
             closing: Notify::new(),
-            received: RefCell::new(vec![0; READ_BYTES].into()),
+            inlet: RefCell::new(Inlet::new(READ_BYTES)),
+            outlet: RefCell::default(),
         }
     }
 
-    /// Replaces who may come, and how many connections the shard takes. Who is here may stay.
-    pub fn replace(&self, access: Arc<Access>, connections_max: usize) {
+    /// Replaces who may come, with which certificates, and how many connections the shard takes.
+    /// Who is here may stay.
+    pub fn replace(
+        &self,
+        access: Arc<Access>,
+        tls: Option<Arc<ServerConfig>>,
+        connections_max: usize,
+    ) {
         self.access.replace(access);
+        self.tls.replace(tls);
         self.connections_max.set(connections_max);
     }
 
@@ -158,9 +192,10 @@ impl Desk {
         self.listeners.get() == 0 && self.guests_here() == 0 && self.adopted.borrow().is_empty()
     }
 
-    /// Tells how many connections are established.
-    pub fn set_connections(&self, count: usize) {
-        self.connections.set(count);
+    /// The shard had its turn, and so many connections are established.
+    pub fn end_turn(&self, connections: usize) {
+        self.connections.set(connections);
+        self.cipher.renew();
     }
 
     /// Moves the `max` oldest adoptions to `adoptions`; says whether there are more.
@@ -183,7 +218,7 @@ impl Desk {
     pub fn close(&self, handed_over: bool, time: Duration) {
         self.closed.set(Some(Closed { handed_over }));
         self.closing.notify_waiters();
-        for guests in [&self.guests, &self.refused] {
+        for guests in &self.guests {
             guests.borrow_mut().hasten(time);
         }
     }
@@ -202,14 +237,13 @@ impl Desk {
     /// Ends handshakes whose time is up, for as long as the shard lives.
     pub async fn sweep(self: Rc<Self>) {
         loop {
-            let all = [&self.guests, &self.refused];
-            if all.iter().all(|guests| guests.borrow().is_empty()) {
+            if self.guests.iter().all(|guests| guests.borrow().is_empty()) {
                 self.arrived.notified().await;
             }
             tokio::time::sleep(SWEEP).await;
             // Handshakes alone do not make the shard turn, which else tells its time.
             self.counters().cpu_time.set(thread_cpu_time());
-            for guests in all {
+            for guests in &self.guests {
                 guests.borrow_mut().end_until(Instant::now(), usize::MAX);
             }
         }
@@ -284,8 +318,21 @@ impl Desk {
         }
     }
 
-    pub(super) const fn received(&self) -> &RefCell<Box<[u8]>> {
-        &self.received
+    pub(super) const fn inlet(&self) -> &RefCell<Inlet> {
+        &self.inlet
+    }
+
+    pub(super) const fn outlet(&self) -> &RefCell<Outlet> {
+        &self.outlet
+    }
+
+    /// The certificates of now.
+    pub(super) fn tls(&self) -> Option<Arc<ServerConfig>> {
+        self.tls.borrow().clone()
+    }
+
+    pub(super) const fn cipher(&self) -> &CipherTurns {
+        &self.cipher
     }
 
     /// Registers a socket that was `accepted` just now. When too many of its kind are here, the
@@ -294,24 +341,25 @@ impl Desk {
         &self,
         socket: OwnedFd,
         accepted: Instant,
-        is_refused: bool,
+        bench: Bench,
     ) -> (Place, Rc<OwnedFd>) {
         let socket = Rc::new(socket);
-        let key = self.seat(&socket, accepted, is_refused);
-        (Place { key, is_refused, accepted }, socket)
+        let key = self.seat(&socket, accepted, bench);
+        (Place { key, bench, accepted }, socket)
     }
 
     /// Puts a guest apart whose network turned out to have had its share, as if it came now. One
     /// whose time ran out stays where it was.
     pub(super) fn set_apart(&self, place: Place) -> Place {
-        let Some(socket) = self.guests.borrow_mut().leave(place.key) else { return place };
-        let key = self.seat(&socket, Instant::now(), true);
-        Place { key, is_refused: true, ..place }
+        let left = self.guests_of(place.bench).borrow_mut().leave(place.key);
+        let Some(socket) = left else { return place };
+        let key = self.seat(&socket, Instant::now(), Bench::Refused);
+        Place { key, bench: Bench::Refused, ..place }
     }
 
-    fn seat(&self, socket: &Rc<OwnedFd>, now: Instant, is_refused: bool) -> Key {
+    fn seat(&self, socket: &Rc<OwnedFd>, now: Instant, bench: Bench) -> Key {
         let key = {
-            let mut guests = self.guests_of(is_refused).borrow_mut();
+            let mut guests = self.guests_of(bench).borrow_mut();
             if guests.is_empty() {
                 self.arrived.notify_one();
             }
@@ -325,20 +373,25 @@ impl Desk {
     /// whether there were any.
     pub(super) fn make_room(&self) -> bool {
         let now = Instant::now();
-        let refused = self.refused.borrow_mut().end_until(now + REFUSED_TIME, ACCEPTS_PER_TURN);
-        let latest = now + HANDSHAKE_TIME - ROOM_AFTER;
-        let slow = self.guests.borrow_mut().end_until(latest, ACCEPTS_PER_TURN - refused);
-        refused + slow > 0
+        let slow = now + HANDSHAKE_TIME - ROOM_AFTER;
+        let mut ended = 0;
+        for (bench, latest) in
+            [(Bench::Refused, now + REFUSED_TIME), (Bench::Tls, slow), (Bench::Plain, slow)]
+        {
+            let most = ACCEPTS_PER_TURN - ended;
+            ended += self.guests_of(bench).borrow_mut().end_until(latest, most);
+        }
+        ended > 0
     }
 
     /// Whether the guest's time ran out.
     pub(super) fn is_late(&self, place: Place) -> bool {
-        !self.guests_of(place.is_refused).borrow().contains(place.key)
+        !self.guests_of(place.bench).borrow().contains(place.key)
     }
 
     /// Counts the end of a handshake and forgets the guest.
     pub(super) fn leave(&self, place: Place, result: HandshakeResult) {
-        self.guests_of(place.is_refused).borrow_mut().leave(place.key);
+        self.guests_of(place.bench).borrow_mut().leave(place.key);
         self.counters().handshakes_in_progress.set(self.guests_here());
         self.counters().count_handshake(result);
         if self.is_closed() {
@@ -347,12 +400,12 @@ impl Desk {
         }
     }
 
-    const fn guests_of(&self, is_refused: bool) -> &RefCell<Guests> {
-        if is_refused { &self.refused } else { &self.guests }
+    const fn guests_of(&self, bench: Bench) -> &RefCell<Guests> {
+        &self.guests[bench as usize]
     }
 
     fn guests_here(&self) -> u64 {
-        (self.guests.borrow().len() + self.refused.borrow().len()) as u64
+        self.guests.iter().map(|guests| guests.borrow().len() as u64).sum()
     }
 
     /// A guest is granted its upgrade.

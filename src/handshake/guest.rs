@@ -8,17 +8,19 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::desk::{Desk, Place};
+use super::desk::{Bench, Desk, Place};
 use super::peer::PeerOf;
 use super::standing::Standing;
 use crate::protocol::ProxySource;
 use crate::protocol::upgrade::{Refusal, forwarded_for};
 use crate::ring::socket;
 use crate::security::ClientAddress;
+use crate::tls::Session;
 
 /// One of those who are here.
 pub(super) struct Guest {
     pub(super) socket: Rc<OwnedFd>,
+    pub(super) tls: Option<Box<Session>>,
     pub(super) desk: Rc<Desk>,
     pub(super) place: Place,
     pub(super) standing: Standing,
@@ -40,10 +42,27 @@ enum Caller {
 
 impl Guest {
     /// Takes somebody in who was `accepted` just now.
-    pub(super) fn receive(socket: OwnedFd, accepted: Instant, desk: Rc<Desk>) -> Self {
+    pub(super) fn receive(
+        socket: OwnedFd,
+        is_tls: bool,
+        accepted: Instant,
+        desk: Rc<Desk>,
+    ) -> Self {
         let (caller, standing) = greet(&socket, &desk);
-        let (place, socket) = desk.arrive(socket, accepted, standing.is_refused());
-        Self { socket, desk, place, standing, caller }
+        let bench = if standing.is_refused() {
+            Bench::Refused
+        } else if is_tls {
+            Bench::Tls
+        } else {
+            Bench::Plain
+        };
+        let (place, socket) = desk.arrive(socket, accepted, bench);
+        Self { socket, tls: None, desk, place, standing, caller }
+    }
+
+    /// The session of a guest whose handshake of TLS has begun.
+    pub(super) fn session(&mut self) -> &mut Session {
+        self.tls.as_deref_mut().expect("its handshake has begun")
     }
 
     /// Whether a PROXY header comes first.

@@ -17,8 +17,8 @@ use crate::ring::{Interest, poll_once, socket};
 
 /// Accepts from `listener` and starts a handshake for each connection while the desk is open. Then
 /// those who wait are answered and it listens no more, unless another process goes on with it.
-pub async fn accept_connections(listener: Arc<OwnedFd>, desk: Rc<Desk>) {
-    let mut doorkeeper = Doorkeeper { reserve: reserve(), pause: Duration::ZERO };
+pub async fn accept_connections(listener: Arc<OwnedFd>, is_tls: bool, desk: Rc<Desk>) {
+    let mut doorkeeper = Doorkeeper { is_tls, reserve: reserve(), pause: Duration::ZERO };
     desk.opened().await;
     while !desk.is_closed() {
         let ready = tokio::select! {
@@ -39,6 +39,7 @@ pub async fn accept_connections(listener: Arc<OwnedFd>, desk: Rc<Desk>) {
 }
 
 struct Doorkeeper {
+    is_tls: bool,
     /// A descriptor kept free, to tell those who come when there is no other.
     reserve: Option<File>,
     pause: Duration,
@@ -47,7 +48,7 @@ struct Doorkeeper {
 impl Doorkeeper {
     fn accept_burst(&self, listener: &OwnedFd, desk: &Rc<Desk>) -> io::Result<()> {
         for _ in 0..ACCEPTS_PER_TURN {
-            if !accept_one(listener, desk)? {
+            if !self.accept_one(listener, desk)? {
                 break;
             }
         }
@@ -57,7 +58,7 @@ impl Doorkeeper {
     /// Those who wait already: a socket that listens no more resets them.
     fn accept_last(&self, listener: &OwnedFd, desk: &Rc<Desk>) {
         for _ in 0..LAST_ACCEPTS_MAX {
-            if !accept_one(listener, desk).is_ok_and(|is_accepted| is_accepted) {
+            if !self.accept_one(listener, desk).is_ok_and(|is_accepted| is_accepted) {
                 break;
             }
         }
@@ -91,20 +92,22 @@ impl Doorkeeper {
             let Ok(Some(socket)) = socket::accept(listener) else { break };
             answer.clear();
             refuse(&mut answer, &desk.put_off());
-            // Whether it arrives is up to the peer: the connection ends either way.
-            let _ = socket::send(&socket, &answer);
+            if !self.is_tls {
+                // Whether it arrives is up to the peer: the connection ends either way.
+                let _ = socket::send(&socket, &answer);
+            }
             desk.counters().count_refused(RefusedStatus::Unavailable);
             desk.counters().count_handshake(HandshakeResult::Refused);
         }
         self.reserve = reserve();
     }
-}
 
-/// Whether somebody waited.
-fn accept_one(listener: &OwnedFd, desk: &Rc<Desk>) -> io::Result<bool> {
-    let Some(socket) = socket::accept(listener)? else { return Ok(false) };
-    tokio_uring::spawn(receive_guest(socket, Instant::now(), Rc::clone(desk)));
-    Ok(true)
+    /// Whether somebody waited.
+    fn accept_one(&self, listener: &OwnedFd, desk: &Rc<Desk>) -> io::Result<bool> {
+        let Some(socket) = socket::accept(listener)? else { return Ok(false) };
+        tokio_uring::spawn(receive_guest(socket, self.is_tls, Instant::now(), Rc::clone(desk)));
+        Ok(true)
+    }
 }
 
 fn reserve() -> Option<File> {

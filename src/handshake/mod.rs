@@ -5,6 +5,7 @@
 //! peer costs its task and its descriptor. All of them share one kind of deadline, counted from
 //! accept; who passes it is shut down, and the task sees the end of the stream.
 
+mod cipher;
 mod clock;
 mod desk;
 mod guest;
@@ -12,7 +13,9 @@ mod guests;
 mod listener;
 mod peer;
 mod reception;
+mod secure;
 mod standing;
+mod stream;
 
 pub use desk::{Adoption, Desk, DeskPlan};
 pub use listener::accept_connections;

@@ -1,23 +1,23 @@
 //! One handshake: read the request, decide, answer.
 
-use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::clock::unix_time;
 use super::desk::{Adoption, Desk};
 use super::guest::Guest;
+use super::secure::{NotSecured, secure};
+use super::stream::{answer, pause_starved};
 use crate::app::Endpoint;
-use crate::limits::TICK_MILLISECONDS;
 use crate::observe::{HandshakeResult, RefusedStatus, SocketCall};
 use crate::protocol::parse_proxy_header;
 use crate::protocol::upgrade::{
     HeadScanner, Refusal, Request, UpgradeRequest, accept, parse_request, refuse,
 };
-use crate::ring::socket::{self, Received, Sent};
 use crate::ring::{Interest, poll_once};
 use crate::security::{Identity, Ticket};
+use crate::tls::Heard;
 use crate::web;
 
 /// What a request gets.
@@ -44,9 +44,20 @@ struct Grant {
 }
 
 /// The whole handshake of one connection.
-pub(super) async fn receive_guest(socket: OwnedFd, accepted: Instant, desk: Rc<Desk>) {
-    let mut guest = Guest::receive(socket, accepted, Rc::clone(&desk));
-    let result = match read_request(&mut guest).await {
+pub(super) async fn receive_guest(
+    socket: OwnedFd,
+    is_tls: bool,
+    accepted: Instant,
+    desk: Rc<Desk>,
+) {
+    let mut guest = Guest::receive(socket, is_tls, accepted, Rc::clone(&desk));
+    let request = match if is_tls { secure(&mut guest).await } else { Ok(Vec::new()) } {
+        Ok(earlier) => read_request(&mut guest, earlier).await,
+        Err(NotSecured::Left) => None,
+        Err(NotSecured::BadProxyHeader) => Some((Verdict::HangUp, Vec::new())),
+        Err(NotSecured::Failed) => return desk.leave(guest.place, HandshakeResult::TlsFailed),
+    };
+    let result = match request {
         Some((Verdict::Upgrade(grant), leftover)) if !desk.is_late(guest.place) => {
             return hand_over(guest, grant, leftover);
         }
@@ -55,12 +66,12 @@ pub(super) async fn receive_guest(socket: OwnedFd, accepted: Instant, desk: Rc<D
             HandshakeResult::Timeout
         }
         Some((Verdict::Page { head, body }, _)) => {
-            answer(&guest, head, body).await;
+            answer(&mut guest, head, body).await;
             HandshakeResult::Static
         }
         Some((Verdict::Refuse { head, status }, _)) => {
             desk.counters().count_refused(RefusedStatus::from(status));
-            answer(&guest, head, "").await;
+            answer(&mut guest, head, "").await;
             HandshakeResult::Refused
         }
         Some((Verdict::HangUp, _)) => HandshakeResult::BadProxyHeader,
@@ -76,25 +87,29 @@ pub(super) async fn receive_guest(socket: OwnedFd, accepted: Instant, desk: Rc<D
 /// Gives the socket to the shard. The desk lets go of it first, so that nobody else shuts it down.
 fn hand_over(guest: Guest, grant: Grant, leftover: Vec<u8>) {
     let client = guest.client();
-    let Guest { socket, desk, place, .. } = guest;
+    let Guest { socket, tls, desk, place, .. } = guest;
     desk.measure(place);
     desk.leave(place, HandshakeResult::Accepted);
     let socket = Rc::into_inner(socket).expect("the desk held the only other reference");
     let Grant { endpoint, response, identity, ticket } = grant;
-    desk.adopt(Adoption { socket, endpoint, response, leftover, identity, ticket, client });
+    desk.adopt(Adoption { socket, tls, endpoint, response, leftover, identity, ticket, client });
 }
 
-/// Reads until the request is whole. `None`: the peer left, or its time is up.
-async fn read_request(guest: &mut Guest) -> Option<(Verdict, Vec<u8>)> {
+/// Reads until the request is whole, of which a part may have come `earlier`. `None`: the peer
+/// left, or its time is up.
+async fn read_request(guest: &mut Guest, mut earlier: Vec<u8>) -> Option<(Verdict, Vec<u8>)> {
     let mut progress = Progress { scanner: HeadScanner::new(), before: 0 };
-    let mut earlier = Vec::new();
+    let mut part =
+        if earlier.is_empty() { Part::More } else { listen(guest, &mut progress, &earlier) };
     loop {
-        match read_part(guest, &mut progress, &mut earlier) {
+        match part {
             Part::Whole(verdict, leftover) => return Some((verdict, leftover)),
             Part::Left => return None,
             Part::More => poll_once(&guest.socket, Interest::Read).await.ok()?,
+            Part::Again => {}
             Part::Starved => pause_starved(&guest.desk, SocketCall::Receive).await,
         }
+        part = read_part(guest, &mut progress, &mut earlier);
     }
 }
 
@@ -108,6 +123,8 @@ struct Progress {
 enum Part {
     Whole(Verdict, Vec<u8>),
     More,
+    /// More may be there already.
+    Again,
     Starved,
     Left,
 }
@@ -115,23 +132,23 @@ enum Part {
 /// Reads what is there. The usual request comes in one piece and is never copied.
 fn read_part(guest: &mut Guest, progress: &mut Progress, earlier: &mut Vec<u8>) -> Part {
     let desk = Rc::clone(&guest.desk);
-    let mut received = desk.received().borrow_mut();
-    let count = match socket::receive(&guest.socket, &mut received) {
-        Received::Bytes(count) => count,
-        Received::Nothing => return Part::More,
-        Received::Starved => return Part::Starved,
-        Received::End | Received::Broken => return Part::Left,
+    let mut inlet = desk.inlet().borrow_mut();
+    let (received, has_more) = match inlet.receive(&guest.socket, guest.tls.as_deref_mut()) {
+        Heard::Bytes { bytes, has_more } => (bytes, has_more),
+        Heard::Nothing => return Part::More,
+        Heard::Starved => return Part::Starved,
+        Heard::End | Heard::Cut | Heard::Broken | Heard::Failed(_) => return Part::Left,
     };
     let in_parts = !earlier.is_empty();
     if in_parts {
-        earlier.extend_from_slice(&received[..count]);
+        earlier.extend_from_slice(received);
     }
-    let bytes = if in_parts { earlier.as_slice() } else { &received[..count] };
+    let bytes = if in_parts { earlier.as_slice() } else { &*received };
     let part = listen(guest, progress, bytes);
     if matches!(part, Part::More) && !in_parts {
-        earlier.extend_from_slice(&received[..count]);
+        earlier.extend_from_slice(received);
     }
-    part
+    if matches!(part, Part::More) && has_more { Part::Again } else { part }
 }
 
 /// What everything that a guest has said comes to.
@@ -248,55 +265,4 @@ fn refused(refusal: &Refusal, guest: &Guest) -> Verdict {
     let mut head = Vec::new();
     refuse(&mut head, refusal);
     Verdict::Refuse { head, status }
-}
-
-/// Sends an answer, and waits for the peer to have read it.
-async fn answer(guest: &Guest, head: Vec<u8>, body: &str) {
-    let is_sent = send_all(guest, &head).await;
-    drop(head);
-    if is_sent && send_all(guest, body.as_bytes()).await {
-        await_end(&guest.socket, &guest.desk).await;
-    }
-}
-
-/// Sends all of `bytes`; says whether the peer is still there. The desk's deadline bounds it.
-async fn send_all(guest: &Guest, mut bytes: &[u8]) -> bool {
-    while !bytes.is_empty() {
-        match socket::send(&guest.socket, bytes) {
-            Sent::Starved => pause_starved(&guest.desk, SocketCall::Send).await,
-            Sent::Bytes(0) => {
-                if poll_once(&guest.socket, Interest::Write).await.is_err() {
-                    return false;
-                }
-            }
-            Sent::Bytes(count) => bytes = &bytes[count..],
-            Sent::Broken => return false,
-        }
-    }
-    true
-}
-
-/// Waits for the peer to close behind an answer, so that unread bytes of its request do not reset
-/// the connection under it. The desk's deadline bounds it.
-async fn await_end(socket: &OwnedFd, desk: &Desk) {
-    socket::shut_down(socket, Shutdown::Write);
-    loop {
-        let ignored = socket::receive(socket, &mut desk.received().borrow_mut());
-        match ignored {
-            Received::Bytes(_) => tokio::task::yield_now().await,
-            Received::Starved => pause_starved(desk, SocketCall::Receive).await,
-            Received::Nothing => {
-                if poll_once(socket, Interest::Read).await.is_err() {
-                    return;
-                }
-            }
-            Received::End | Received::Broken => return,
-        }
-    }
-}
-
-/// The kernel has no memory: the socket would be ready at once, and as vainly.
-async fn pause_starved(desk: &Desk, call: SocketCall) {
-    desk.counters().memory_shortages.of(call).add(1);
-    tokio::time::sleep(Duration::from_millis(TICK_MILLISECONDS)).await;
 }

@@ -6,8 +6,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use rustls::ProtocolVersion;
+
 use super::family::{
     AcceptError, Closes, ErrorKind, Family, HandshakeResult, RefusedStatus, SocketCall,
+    TlsHandshake,
 };
 use super::histogram::Histogram;
 use super::prometheus::{Kind, Metric, Scope};
@@ -79,6 +82,8 @@ macro_rules! metrics {
 metrics! {
     connections: Counter, Gauge, AndShards, "connections",
         "Established connections.";
+    tls_connections: Counter, Gauge, Sum, "tls_connections",
+        "Established connections by TLS.";
     connections_max: Counter, Gauge, Sum, "connections_max",
         "Connections that may be here at once.";
     overloaded: Counter, Gauge, Sum, "overloaded",
@@ -115,6 +120,8 @@ metrics! {
         "Handshakes ended, by result.";
     refused: Family<RefusedStatus>, Counter, Sum, "handshakes_refused_total",
         "Handshakes refused, by status.";
+    tls_handshakes: Family<TlsHandshake>, Counter, Sum, "tls_handshakes_total",
+        "Handshakes of TLS that succeeded, by version and whether they resumed a session.";
     accept_errors: Family<AcceptError>, Counter, Sum, "accept_errors_total",
         "Failed attempts to accept, by errno.";
     messages_received: Counter, Counter, AndShards, "messages_received_total",
@@ -155,6 +162,8 @@ metrics! {
         "Processor time of the threads of the shards.";
     handshake_time: Histogram, Histogram, Sum, "handshake_seconds",
         "Time from accept to the decision for 101.";
+    tls_time: Histogram, Histogram, Sum, "tls_handshake_seconds",
+        "Time from the first byte of a hello to the end of the handshake of TLS.";
     turn_time: Histogram, Histogram, Sum, "turn_seconds",
         "Time of one turn of a loop.";
     fan_out_time: Histogram, Histogram, Sum, "fan_out_seconds",
@@ -187,6 +196,18 @@ impl ShardCounters {
         if !matches!(result, HandshakeResult::Accepted | HandshakeResult::Static) {
             self.errors.of(ErrorKind::Handshake).add(1);
         }
+    }
+
+    /// Counts a handshake of TLS that took so long.
+    pub fn count_tls(&self, version: Option<ProtocolVersion>, is_resumed: bool, time: Duration) {
+        let handshake = match (version, is_resumed) {
+            (Some(ProtocolVersion::TLSv1_2), false) => TlsHandshake::Full12,
+            (Some(ProtocolVersion::TLSv1_2), true) => TlsHandshake::Resumed12,
+            (_, false) => TlsHandshake::Full13,
+            (_, true) => TlsHandshake::Resumed13,
+        };
+        self.tls_handshakes.of(handshake).add(1);
+        self.tls_time.record(time);
     }
 
     /// Counts a handshake that is answered with an error status.

@@ -58,6 +58,21 @@ label! {
     Failed = "failed",
     /// A trusted proxy did not begin with a PROXY header.
     BadProxyHeader = "bad_proxy_header",
+    /// The handshake of TLS failed.
+    TlsFailed = "tls_failed",
+}
+
+label! {
+    /// A handshake of TLS that succeeded.
+    TlsHandshake, "version":
+    /// TLS 1.2, a new session.
+    Full12 = "1.2",
+    /// TLS 1.3, a new session.
+    Full13 = "1.3",
+    /// TLS 1.2, from an earlier session.
+    Resumed12 = "1.2_resumed",
+    /// TLS 1.3, from an earlier session.
+    Resumed13 = "1.3_resumed",
 }
 
 label! {

@@ -18,6 +18,7 @@ pub use admin::{Admin, AdminToken, AskError, Operator, Order, RoomList, list_roo
 pub use counters::{Counter, ShardCounters, TimeCounter};
 pub use family::{
     AcceptError, Closes, ErrorKind, Family, HandshakeResult, Label, RefusedStatus, SocketCall,
+    TlsHandshake,
 };
 pub use histogram::{Histogram, empty as empty_times};
 pub use log::{DropReason, EXIT_PANIC, LogControl, LogStatistics, Sink};

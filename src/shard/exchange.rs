@@ -11,15 +11,15 @@ use crate::app::{
     Session, Verdict,
 };
 use crate::collections::{Key, Tick};
-use crate::connection::{CloseReason, Message, Workshop};
+use crate::connection::{CloseReason, Message, Taken, Workshop};
 use crate::hub::{Now, Rooms};
 use crate::limits::REPLY_BYTES_KEPT;
 use crate::observe::{ErrorKind, ShardCounters, SocketCall};
 use crate::password_checker::PasswordChecker;
 use crate::protocol::{CloseCode, unsent_messages};
-use crate::ring::socket::{self, Sent};
 use crate::security::Identity;
 use crate::settings::ShardSettings;
+use crate::tls::{self, Outcome as Sent, Outlet};
 
 /// What an exchange needs beside the slot of its connection.
 pub(super) struct Exchange {
@@ -34,6 +34,8 @@ pub(super) struct Exchange {
     passwords: Option<Arc<Passwords>>,
     /// The one buffer that answers are put into; empty between exchanges.
     reply: Vec<u8>,
+    /// The way out of all sockets.
+    pub(super) outlet: Outlet,
     /// Connections that the kernel had no memory for: to be tried again, for nobody calls.
     pub(super) starved: Vec<Key>,
     counters: Arc<[ShardCounters]>,
@@ -41,7 +43,7 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    pub(super) const fn new(
+    pub(super) fn new(
         workshop: Workshop,
         clients: Clients,
         rooms: Rooms,
@@ -59,6 +61,7 @@ impl Exchange {
             publications,
             passwords,
             reply: Vec::new(),
+            outlet: Outlet::default(),
             starved: Vec::new(),
             counters,
             shard,
@@ -173,14 +176,15 @@ impl Exchange {
 
     /// Sends `bytes`, or queues what the socket does not take.
     pub(super) fn send(&mut self, now: Tick, key: Key, slot: &mut Slot, bytes: &[u8]) {
-        let sent = if slot.connection.backlog().is_some() {
-            Sent::Bytes(0)
+        let taken = if slot.connection.backlog().is_some() {
+            Some(Taken::default())
         } else {
-            socket::send(&slot.socket, bytes)
+            let sent = self.outlet.send(&slot.socket, slot.tls.as_deref_mut(), bytes);
+            self.taken(key, sent)
         };
-        let dropped = match self.taken(key, sent) {
-            Some(count) if count == bytes.len() => return,
-            Some(count) => slot.connection.keep_reply(now, bytes, count, &mut self.workshop),
+        let dropped = match taken {
+            Some(taken) if taken.sent == bytes.len() => return,
+            Some(taken) => slot.connection.keep_reply(now, bytes, taken, &mut self.workshop),
             None => {
                 slot.connection.on_broken();
                 unsent_messages(bytes, 0)
@@ -189,18 +193,32 @@ impl Exchange {
         self.count_dropped(slot, dropped);
     }
 
-    /// Counts what the kernel took; `None`: the connection is broken.
-    pub(super) fn taken(&mut self, key: Key, sent: Sent) -> Option<usize> {
+    /// Counts what was taken; `None`: the connection is broken.
+    pub(super) fn taken(&mut self, key: Key, sent: Sent) -> Option<Taken> {
         match sent {
-            Sent::Bytes(count) => {
-                self.counters().bytes_sent.add(count as u64);
-                Some(count)
+            Sent::Taken { sent, sealed, .. } => {
+                self.counters().bytes_sent.add(sent as u64);
+                Some(Taken { sent, sealed })
             }
             Sent::Starved => {
                 self.on_starved(key, SocketCall::Send);
-                Some(0)
+                Some(Taken::default())
             }
             Sent::Broken => None,
+        }
+    }
+
+    /// After something was received: sends what TLS itself has to say, and tells the connection
+    /// whether its peer owes the rest of a record. `is_new`: it has finished others.
+    pub(super) fn heed_records(&mut self, now: Tick, key: Key, slot: &mut Slot, is_new: bool) {
+        let Some(session) = slot.tls.as_deref_mut() else { return };
+        slot.connection.on_record(now, session.in_record(), is_new);
+        // With plaintext among them, they go with the backlog.
+        if session.has_unsent() && session.sealed() == 0 {
+            let sent = tls::flush(&slot.socket, session);
+            if self.taken(key, sent).is_none() {
+                slot.connection.on_broken();
+            }
         }
     }
 

@@ -78,6 +78,11 @@ pub(super) fn tell_verdict(
     }
 }
 
+/// A peer broke the rules of TLS.
+pub(super) fn tell_tls_error(connection: ConnectionId, error: &rustls::Error) {
+    tracing::info!(%connection, %error, "TLS failed");
+}
+
 pub(super) fn tell_message(connection: ConnectionId, endpoint: Endpoint, message: Message<'_>) {
     tracing::debug!(
         %connection,

@@ -51,6 +51,7 @@ use crate::observe::ShardCounters;
 use crate::protocol::AssemblyPool;
 use crate::ring::{Completion, Interest, Ring, Token, thread_cpu_time};
 use crate::settings::ShardSettings;
+use crate::tls::Inlet;
 use clients::Clients;
 use exchange::Exchange;
 use lines::{ConnectionId, tell_connected};
@@ -80,7 +81,9 @@ struct Shard {
     /// Connections with bytes to read, each once, in turn.
     readable: VecDeque<Key>,
     /// The one buffer that is read into.
-    received: Box<[u8]>,
+    inlet: Inlet,
+    /// Connections by TLS.
+    secured: u64,
     /// The rooms whose home is here.
     home: Home<ChatWording>,
     /// While something waits in them, nothing is read.
@@ -172,7 +175,8 @@ impl Shard {
             ),
             reads_left: 0,
             readable: VecDeque::new(),
-            received: vec![0; READ_BYTES].into(),
+            inlet: Inlet::new(READ_BYTES),
+            secured: 0,
             home: Home::new(
                 ChatWording,
                 plan.settings.history,
@@ -269,7 +273,7 @@ impl Shard {
         self.home.set_limits(settings.history);
         let connections_max =
             settings.connections_of(self.number, self.mesh.shards()).min(self.slots.capacity());
-        self.desk.replace(Arc::clone(&settings.access), connections_max);
+        self.desk.replace(Arc::clone(&settings.access), None, connections_max);
         if is_shorter {
             self.rearming = Some(0);
         }
@@ -287,17 +291,19 @@ impl Shard {
     }
 
     fn adopt_one(&mut self, adoption: Adoption) {
-        let Adoption { socket, endpoint, response, mut leftover, identity, ticket, client } =
+        let Adoption { socket, tls, endpoint, response, mut leftover, identity, ticket, client } =
             adoption;
         let now = self.clock.now();
         self.adopted = self.adopted.wrapping_add(1);
+        let is_tls = tls.is_some();
         let connection = Connection::new(now.tick, self.adopted);
         let session = identity.map(|identity| Box::new(Session::of(identity)));
-        let slot = Slot::new(now.tick, socket, connection, endpoint, session, ticket);
+        let slot = Slot::new(now.tick, socket, tls, connection, endpoint, session, ticket);
         let Ok(key) = self.slots.insert(slot) else {
             unreachable!("the desk admits no more connections than there are slots");
         };
         self.counters().opened.add(1);
+        self.secured += u64::from(is_tls);
         let slot = self.slots.get_mut(key).expect("it was inserted just now");
         self.ring.poll_multishot(&slot.socket, Interest::ReadWrite, poll_token(key));
         self.exchange.clients.note(key, client);
@@ -307,6 +313,8 @@ impl Shard {
         if !leftover.is_empty() {
             self.exchange.work_on(now, key, slot, &mut leftover);
         }
+        let slot = self.slots.get_mut(key).expect("it was inserted just now");
+        self.exchange.heed_records(now.tick, key, slot, true);
         self.arm_deadline(key);
         self.perform_step(key);
     }
@@ -350,8 +358,12 @@ impl Shard {
             slot.polled = true;
         }
         slot.hung_up |= completion.hung_up();
-        if completion.writable() && slot.connection.backlog().is_some() {
-            self.flush_backlog(key);
+        if completion.writable() {
+            if slot.connection.backlog().is_some() {
+                self.flush_backlog(key);
+            } else if slot.tls.is_some() {
+                self.flush_records(key);
+            }
         }
         if completion.readable() {
             self.read_or_mark(key);
@@ -374,6 +386,7 @@ impl Shard {
     fn publish_gauges(&self) {
         let counters = self.counters();
         counters.connections.set(self.slots.len() as u64);
+        counters.tls_connections.set(self.secured);
         counters.connections_max.set(self.desk.connections_max() as u64);
         if self.number == HOME {
             counters.overloaded.set(self.mesh.is_overloaded().into());
@@ -392,7 +405,7 @@ impl Shard {
         counters.slow_readers.set(self.exchange.workshop.backlogs as u64);
         counters.backlog_bytes.set(self.exchange.workshop.backlog_bytes as u64);
         counters.completion_pressure.set(self.ring.pressure());
-        self.desk.set_connections(self.slots.len());
+        self.desk.end_turn(self.slots.len());
     }
 
     fn publish_span_figures(&self) {

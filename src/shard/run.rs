@@ -77,10 +77,11 @@ async fn live(plan: ShardPlan, started: impl FnOnce()) -> io::Result<()> {
         mesh: Arc::clone(&plan.mesh),
         access: Arc::clone(&plan.settings.access),
         networks: Arc::clone(&plan.networks),
+        tls: None,
     }));
     for listener in &plan.listeners {
         desk.begin_listening();
-        tokio_uring::spawn(accept_connections(Arc::clone(listener), Rc::clone(&desk)));
+        tokio_uring::spawn(accept_connections(Arc::clone(listener), false, Rc::clone(&desk)));
     }
     tokio_uring::spawn(Rc::clone(&desk).sweep());
     let (number, cpu) = (plan.number, plan.cpu);

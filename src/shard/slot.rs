@@ -6,12 +6,15 @@ use crate::app::{Endpoint, Session};
 use crate::collections::Tick;
 use crate::connection::Connection;
 use crate::security::Ticket;
+use crate::tls;
 
 /// One established connection. Every byte here is paid by each idle one.
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) connection: Connection,
     pub(super) socket: OwnedFd,
+    /// What is between the two, if it came by TLS.
+    pub(super) tls: Option<Box<tls::Session>>,
     /// What its application remembers of it.
     pub(super) session: Option<Box<Session>>,
     pub(super) endpoint: Endpoint,
@@ -40,6 +43,7 @@ impl Slot {
     pub(super) fn new(
         now: Tick,
         socket: OwnedFd,
+        tls: Option<Box<tls::Session>>,
         connection: Connection,
         endpoint: Endpoint,
         session: Option<Box<Session>>,
@@ -48,6 +52,7 @@ impl Slot {
         Self {
             connection,
             socket,
+            tls,
             session,
             endpoint,
             ticket,

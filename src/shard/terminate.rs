@@ -1,12 +1,11 @@
 //! The one way out of a connection: release, cancel the poll, wait for its last word, close.
 
-use std::net::Shutdown;
-
 use super::lines::{ConnectionId, tell_disconnected};
 use super::{Shard, kind, poll_token};
 use crate::collections::Key;
 use crate::connection::Step;
 use crate::ring::{Token, socket};
+use crate::tls;
 
 impl Shard {
     /// Does what the connection asks for; says whether it is still there.
@@ -22,11 +21,15 @@ impl Shard {
         match slot.connection.step() {
             Step::Wait => return true,
             Step::ShutWrite => {
-                socket::shut_down(&slot.socket, Shutdown::Write);
+                tls::shut_down_write(&slot.socket, slot.tls.as_deref_mut());
                 self.mark_readable(key);
                 return true;
             }
-            Step::Close => {}
+            Step::Close => {
+                if let Some(session) = slot.tls.as_deref_mut() {
+                    tls::say_goodbye(&slot.socket, session);
+                }
+            }
             Step::Abort => socket::abort_on_close(&slot.socket),
         }
         self.terminate(key);
@@ -36,6 +39,7 @@ impl Shard {
     fn terminate(&mut self, key: Key) {
         let slot = self.slots.get_mut(key).expect("the caller holds a live key");
         slot.ended = true;
+        self.secured -= u64::from(slot.tls.take().is_some());
         let dropped = slot.connection.release(&mut self.exchange.workshop);
         self.exchange.count_dropped(slot, dropped);
         let polled = slot.polled;

@@ -1,15 +1,17 @@
 //! Bytes in and out of sockets: performs what connections decide, decides nothing.
 
 use std::io::IoSlice;
-use std::os::fd::OwnedFd;
 
 use super::Shard;
+use super::lines::{ConnectionId, tell_tls_error};
+use super::slot::Slot;
 use crate::collections::Key;
+use crate::connection::Taken;
 use crate::hub::Batch;
 use crate::limits::PUBLICATION_BYTES_MAX;
 use crate::observe::SocketCall;
-use crate::ring::socket::{self, Received, Sent};
 use crate::security::Identity;
+use crate::tls::{self, Heard, Outcome, Outlet};
 
 /// Slices of one vectored send: the kernel copies that many without an allocation.
 pub(super) const SLICES_MAX: usize = 8;
@@ -69,15 +71,30 @@ impl Shard {
         let now = self.clock.now();
         let slot = self.slots.get_mut(key).expect("the caller holds a live key");
         let mut again = false;
-        match socket::receive(&slot.socket, &mut self.received) {
-            Received::Bytes(count) => {
-                again = count == self.received.len() || slot.hung_up;
-                self.exchange.work_on(now, key, slot, &mut self.received[..count]);
+        match self.inlet.receive(&slot.socket, slot.tls.as_deref_mut()) {
+            Heard::Bytes { bytes, has_more } => {
+                again = has_more || slot.hung_up;
+                let is_new = !bytes.is_empty();
+                if is_new {
+                    self.exchange.work_on(now, key, slot, bytes);
+                }
+                self.exchange.heed_records(now.tick, key, slot, is_new);
             }
-            Received::Nothing => {}
-            Received::Starved => self.exchange.on_starved(key, SocketCall::Receive),
-            Received::End => slot.connection.on_end(),
-            Received::Broken => slot.connection.on_broken(),
+            Heard::Nothing => {}
+            Heard::Starved => self.exchange.on_starved(key, SocketCall::Receive),
+            Heard::End => slot.connection.on_end(),
+            Heard::Cut => slot.connection.on_cut(),
+            Heard::Broken => slot.connection.on_broken(),
+            Heard::Failed(error) => {
+                // What comes behind it is thrown away.
+                again = slot.hung_up;
+                if slot.connection.is_open() {
+                    let id = ConnectionId { shard: self.number, key };
+                    tell_tls_error(id, &error);
+                }
+                slot.connection.on_tls_error(now.tick);
+                self.exchange.heed_records(now.tick, key, slot, false);
+            }
         }
         let (calm, has_session) = (slot.connection.is_calm(), slot.session.is_some());
         if again {
@@ -132,28 +149,30 @@ impl Shard {
         if !slot.connection.is_open() {
             return;
         }
-        let sent = if slot.connection.backlog().is_some() {
-            Sent::Bytes(0)
+        let taken = if slot.connection.backlog().is_some() {
+            Some(Taken::default())
         } else {
-            send_batches(&slot.socket, batches)
+            let sent = send_batches(&mut self.exchange.outlet, slot, batches);
+            self.exchange.taken(key, sent)
         };
         let count: u32 = batches.iter().map(|(_, batch)| batch.count).sum();
         slot.messages_sent = slot.messages_sent.saturating_add(count);
         self.exchange.counters().messages_sent.add(u64::from(count));
-        let Some(sent) = self.exchange.taken(key, sent) else {
+        let Some(taken) = taken else {
             slot.connection.on_broken();
             self.exchange.count_dropped(slot, u64::from(count));
             self.perform_step(key);
             return;
         };
         let all: usize = batches.iter().map(|(_, batch)| batch.frames.len()).sum();
-        if sent < all {
-            self.keep(key, batches, sent);
+        if taken.sent < all {
+            self.keep(key, batches, taken);
         }
     }
 
-    /// Keeps what the socket did not take of `batches` but for `sent` bytes, or drops it.
-    fn keep(&mut self, key: Key, batches: &[(Key, Batch)], mut sent: usize) {
+    /// Keeps what was not taken of `batches`, or drops it.
+    fn keep(&mut self, key: Key, batches: &[(Key, Batch)], taken: Taken) {
+        let Taken { mut sent, mut sealed } = taken;
         let now = self.clock.tick();
         let slot = self.slots.get_mut(key).expect("the caller holds a live key");
         let mut dropped = 0;
@@ -165,7 +184,9 @@ impl Shard {
                 dropped += u64::from(batch.count);
             } else if part < batch.frames.len() {
                 let (frames, workshop) = (batch.frames.clone(), &mut self.exchange.workshop);
-                let kept = slot.connection.keep_publication(now, frames, part, workshop);
+                let taken = Taken { sent: part, sealed: sealed.min(frames.len() - part) };
+                sealed -= taken.sealed;
+                let kept = slot.connection.keep_publication(now, frames, taken, workshop);
                 if let Err(overflow) = kept {
                     dropped += overflow.dropped + u64::from(batch.count);
                 }
@@ -175,26 +196,50 @@ impl Shard {
         self.settle(key);
     }
 
+    /// Sends what TLS itself has to say and found no room for.
+    pub(super) fn flush_records(&mut self, key: Key) {
+        let slot = self.slots.get_mut(key).expect("the caller holds a live key");
+        let Some(session) = slot.tls.as_deref_mut() else { return };
+        let sent = tls::flush(&slot.socket, session);
+        if self.exchange.taken(key, sent).is_none() {
+            slot.connection.on_broken();
+            self.perform_step(key);
+        }
+    }
+
     /// Sends what waited for room; when all is gone, reading goes on.
     pub(super) fn flush_backlog(&mut self, key: Key) {
         let now = self.clock.tick();
         loop {
             let slot = self.slots.get_mut(key).expect("the caller holds a live key");
             let Some(backlog) = slot.connection.backlog() else { break };
-            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            let mut filled = 0;
-            for (slice, segment) in slices.iter_mut().zip(backlog.segments()) {
-                *slice = IoSlice::new(segment);
-                filled += 1;
-            }
-            let offered: usize = slices[..filled].iter().map(|slice| slice.len()).sum();
-            let sent = socket::send_vectored(&slot.socket, &slices[..filled]);
-            let Some(count) = self.exchange.taken(key, sent) else {
+            let session = slot.tls.as_deref_mut();
+            let (offered, sent) = match session {
+                // What is in records already goes first.
+                Some(session) if session.sealed() > 0 => {
+                    (session.sealed(), tls::flush(&slot.socket, session))
+                }
+                session => {
+                    let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+                    let mut filled = 0;
+                    for (slice, segment) in slices.iter_mut().zip(backlog.segments()) {
+                        *slice = IoSlice::new(segment);
+                        filled += 1;
+                    }
+                    let slices = &slices[..filled];
+                    let offered = slices.iter().map(|slice| slice.len()).sum();
+                    let outlet = &mut self.exchange.outlet;
+                    (offered, outlet.send_vectored(&slot.socket, session, slices))
+                }
+            };
+            let has_moved = matches!(sent, Outcome::Taken { has_moved: true, .. });
+            let Some(taken) = self.exchange.taken(key, sent) else {
                 slot.connection.on_broken();
                 break;
             };
-            slot.connection.on_backlog_sent(now, count, &mut self.exchange.workshop);
-            if count < offered {
+            let workshop = &mut self.exchange.workshop;
+            slot.connection.on_backlog_sent(now, taken, has_moved, workshop);
+            if taken.sent < offered {
                 break;
             }
         }
@@ -208,13 +253,14 @@ impl Shard {
 }
 
 /// All batches in one send: at most [`SLICES_MAX`].
-fn send_batches(socket: &OwnedFd, batches: &[(Key, Batch)]) -> Sent {
+fn send_batches(outlet: &mut Outlet, slot: &mut Slot, batches: &[(Key, Batch)]) -> Outcome {
+    let (socket, session) = (&slot.socket, slot.tls.as_deref_mut());
     if let [(_, batch)] = batches {
-        return socket::send(socket, &batch.frames);
+        return outlet.send(socket, session, &batch.frames);
     }
     let mut slices = [IoSlice::new(&[]); SLICES_MAX];
     for (slice, (_, batch)) in slices.iter_mut().zip(batches) {
         *slice = IoSlice::new(&batch.frames);
     }
-    socket::send_vectored(socket, &slices[..batches.len()])
+    outlet.send_vectored(socket, session, &slices[..batches.len()])
 }

@@ -92,6 +92,18 @@ impl Session {
         self.common().handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
+    /// Whether the peer owes the rest of a record.
+    #[must_use]
+    pub const fn in_record(&self) -> bool {
+        !self.carry.is_empty()
+    }
+
+    /// Whether records wait for room in the socket.
+    #[must_use]
+    pub const fn has_unsent(&self) -> bool {
+        !self.unsent.is_empty()
+    }
+
     /// Whether the peer has said that it sends no more (RFC 8446 section 6.1). A stream that ends
     /// without that may have been cut by somebody else.
     #[must_use]

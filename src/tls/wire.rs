@@ -246,6 +246,10 @@ fn send_sealed(
     for chunk in bytes.chunks(TLS_SEAL_BYTES) {
         records.clear();
         session.seal(chunk, records);
+        if records.is_empty() {
+            // The session has failed.
+            return Outcome::Broken;
+        }
         let taken = match socket::send(socket, &*records) {
             Sent::Bytes(taken) => taken,
             Sent::Starved => 0,

@@ -4,7 +4,7 @@
 mod wire;
 
 use ringwire::collections::Tick;
-use ringwire::connection::{CloseReason, Connection, Message, Step, Workshop};
+use ringwire::connection::{CloseReason, Connection, Message, Step, Taken, Workshop};
 use ringwire::limits::{BACKLOG_BYTES_MAX, BACKLOG_SEGMENT_COST, CLOSE_TICKS_MAX};
 use ringwire::protocol::{
     AssemblyPool, CloseCode, Limits, OpCode, encode_fragment, encode_frame, encode_masked_frame,
@@ -233,7 +233,12 @@ impl World {
                 sent += part;
             }
             assert!(!self.shut && sent > 0);
-            self.connection.on_backlog_sent(self.now, sent, &mut self.workshop);
+            self.connection.on_backlog_sent(
+                self.now,
+                Taken::of(sent),
+                sent > 0,
+                &mut self.workshop,
+            );
         }
         self.perform();
         Some(())
@@ -255,7 +260,7 @@ impl World {
         if sent < frames.len()
             && self
                 .connection
-                .keep_publication(self.now, frames.into(), sent, &mut self.workshop)
+                .keep_publication(self.now, frames.into(), Taken::of(sent), &mut self.workshop)
                 .is_err()
         {
             assert!(!self.connection.is_open());
@@ -327,7 +332,7 @@ impl World {
         if !reply.is_empty() {
             let sent = self.offer(reply);
             if sent < reply.len() {
-                self.connection.keep_reply(self.now, reply, sent, &mut self.workshop);
+                self.connection.keep_reply(self.now, reply, Taken::of(sent), &mut self.workshop);
             }
         }
     }
