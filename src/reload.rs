@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn a_shard_without_room_is_told_later_and_each_once() -> std::io::Result<()> {
         let mesh = Mesh::new(3)?;
-        let batch = || Batch { frames: bytes::Bytes::new(), count: 1 };
+        let batch = || Batch::new(bytes::Bytes::new(), 1);
         while mesh.send(1, Envelope::Deliver(batch())).is_ok() {}
         let settings = Arc::new(ShardSettings::of(&Config::default(), Arc::default()));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;

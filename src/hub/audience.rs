@@ -20,8 +20,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-
+use super::Batch;
 use crate::collections::Key;
 use crate::limits::{
     FANOUT_FREE_NANOSECONDS, FANOUT_GATHER_NANOSECONDS_MAX, FANOUT_PATIENCE_SHARE,
@@ -30,15 +29,6 @@ use crate::limits::{
 
 /// A member's place; changes when others leave, and the audience tells.
 pub type Seat = u32;
-
-/// Encoded frames that go to every member in one piece.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Batch {
-    /// Whole frames, one after the other.
-    pub frames: Bytes,
-    /// How many.
-    pub count: u32,
-}
 
 /// What time a round took.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -184,24 +174,20 @@ impl Audience {
 
     /// One publication goes out as it is, shared with other shards; several become one.
     fn take_gathered(&mut self, pieces: &mut Vec<(usize, u32)>) -> Option<Batch> {
-        let (mut bytes, mut count) = (0, 0);
+        let mut bytes = 0;
         for (_, batch) in &self.gathered {
             if bytes >= ROUND_BYTES_MAX {
                 break;
             }
             bytes += batch.frames.len();
-            count += batch.count;
             pieces.push((batch.frames.len(), batch.count));
         }
         self.gathered_bytes -= bytes;
         if pieces.len() < 2 {
             return self.gathered.pop_front().map(|(_, batch)| batch);
         }
-        let mut frames = BytesMut::with_capacity(bytes);
-        for (_, batch) in self.gathered.drain(..pieces.len()) {
-            frames.extend_from_slice(&batch.frames);
-        }
-        Some(Batch { frames: frames.freeze(), count })
+        let parts = self.gathered.drain(..pieces.len()).map(|(_, batch)| batch);
+        Some(Batch::join(parts, bytes))
     }
 
     /// When the next round may begin, or go on. `None`: there is nothing to send.
@@ -278,7 +264,7 @@ impl Round {
             skipped += bytes;
             count -= frames;
         }
-        (count > 0).then(|| Batch { frames: self.batch.frames.slice(skipped..), count })
+        (count > 0).then(|| self.batch.behind(skipped, count))
     }
 }
 

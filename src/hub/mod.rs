@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod audience;
+mod batch;
 mod history;
 mod home;
 mod road;
@@ -15,7 +16,8 @@ mod rooms;
 pub mod span;
 mod wording;
 
-pub use audience::{Audience, Batch, RoundTimes, Seat};
+pub use audience::{Audience, RoundTimes, Seat};
+pub use batch::Batch;
 pub use history::{History, HistoryLimits};
 pub use home::{Home, Now, RoomFigures, RoomsPart, RoomsQuery, SpanFigures, SpanPlan, rank_rooms};
 pub use road::{MemberTicket, Notice, Request, Requests, RoomName};

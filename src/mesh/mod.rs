@@ -315,7 +315,7 @@ mod tests {
     use super::*;
 
     fn publication(text: &'static str) -> Envelope {
-        Envelope::Publish(Batch { frames: bytes::Bytes::from_static(text.as_bytes()), count: 1 })
+        Envelope::Publish(Batch::new(bytes::Bytes::from_static(text.as_bytes()), 1))
     }
 
     fn texts(envelopes: &[Envelope]) -> Vec<String> {

@@ -96,7 +96,7 @@ impl Shard {
             return;
         }
         self.clock.read();
-        let batch = Batch { frames: Bytes::copy_from_slice(frames), count: std::mem::take(count) };
+        let batch = Batch::new(Bytes::copy_from_slice(frames), std::mem::take(count));
         frames.clear();
         frames.shrink_to(REPLY_BYTES_KEPT);
         if self.number == HOME {
@@ -243,7 +243,7 @@ mod tests {
 
     fn batch(number: usize) -> Envelope {
         let frames = Bytes::copy_from_slice(&number.to_be_bytes());
-        Envelope::Deliver(Batch { frames, count: 1 })
+        Envelope::Deliver(Batch::new(frames, 1))
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use bytes::Bytes;
+
 use super::*;
 use crate::collections::random::Random;
 
@@ -89,7 +91,7 @@ impl Model {
         let size = if self.random.below(20) == 0 { self.random.below(100_000) } else { 0 };
         let mut frames = [self.published.to_be_bytes(), size.to_be_bytes()].concat();
         frames.resize(8 + size as usize, 0);
-        self.audience.publish(Duration::ZERO, Batch { frames: frames.into(), count: 1 });
+        self.audience.publish(Duration::ZERO, Batch::new(frames.into(), 1));
         self.published += 1;
     }
 
@@ -176,7 +178,7 @@ fn every_member_gets_every_round_once_whoever_comes_and_goes() {
 }
 
 fn batch(frames: &[u8]) -> Batch {
-    Batch { frames: Bytes::copy_from_slice(frames), count: 1 }
+    Batch::new(Bytes::copy_from_slice(frames), 1)
 }
 
 #[test]

@@ -85,10 +85,9 @@ impl Room {
     /// Hands what has happened to the shards that have members: encoded once for all.
     pub(super) fn pass_on(&mut self, notices: &mut [Vec<Notice>]) {
         let frames = Bytes::from(std::mem::take(&mut self.unsent));
-        let count = std::mem::take(&mut self.unsent_count);
+        let whole = Batch::new(frames, std::mem::take(&mut self.unsent_count));
         for share in &mut self.shares {
-            let batch =
-                Batch { frames: frames.slice(share.told..), count: count - share.told_count };
+            let batch = whole.behind(share.told, whole.count - share.told_count);
             (share.told, share.told_count) = (0, 0);
             if batch.count > 0 {
                 let room = self.name.clone();
@@ -105,7 +104,7 @@ impl Room {
         let frames = &self.unsent[share.told..];
         if !frames.is_empty() {
             let frames = Bytes::copy_from_slice(frames);
-            let batch = Batch { frames, count: self.unsent_count - share.told_count };
+            let batch = Batch::new(frames, self.unsent_count - share.told_count);
             notices[shard].push(Notice::Deliver { room: self.name.clone(), batch });
             (share.told, share.told_count) = (self.unsent.len(), self.unsent_count);
         }
