@@ -13,7 +13,9 @@
 //! | [`ring`] | rings, sockets, descriptors: all unsafe code | `limits` |
 //! | [`settings`] | what shards are told of the configuration | `config`, `app` |
 //! | [`mesh`] | the road between threads | `settings`, `hub`, `security`, `ring` |
-//! | [`access_files`] | reads keys and passwords | `config`, `security` |
+//! | [`files`] | reads a file of bounded size | nothing |
+//! | [`access_files`] | reads keys and passwords | `config`, `files`, `security` |
+//! | [`tls`] | certificates, which of them a client gets, who must show one | `config`, `files` |
 //! | [`password_checker`] | the thread that checks passwords | `security` |
 //! | [`cluster`] | rooms that span nodes, over Redis | `config`, `hub`, `mesh` |
 //! | [`handshake`] | accept to 101, async on tokio-uring | all above |
@@ -34,6 +36,7 @@ pub mod cluster;
 pub mod collections;
 pub mod config;
 pub mod connection;
+pub mod files;
 pub mod handshake;
 pub mod hub;
 pub mod limits;
@@ -49,5 +52,6 @@ pub mod server;
 pub mod settings;
 pub mod shard;
 pub mod systemd;
+pub mod tls;
 pub mod top;
 pub mod web;

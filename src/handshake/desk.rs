@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustls::ServerConfig;
 use tokio::sync::Notify;
 
 use super::guests::Guests;
@@ -73,6 +74,8 @@ pub struct DeskPlan {
     pub mesh: Arc<Mesh>,
     /// Who may come.
     pub access: Arc<Access>,
+    /// How to speak TLS, where anybody comes so.
+    pub tls: Option<Arc<ServerConfig>>,
     /// How much each network has.
     pub networks: Arc<Networks>,
 }
@@ -85,6 +88,7 @@ pub struct Desk {
     counters: Arc<[ShardCounters]>,
     mesh: Arc<Mesh>,
     access: RefCell<Arc<Access>>,
+    tls: RefCell<Option<Arc<ServerConfig>>>,
     networks: Arc<Networks>,
     connections_max: Cell<usize>,
     guests: RefCell<Guests>,
@@ -123,6 +127,7 @@ impl Desk {
             counters: plan.counters,
             mesh: plan.mesh,
             access: RefCell::new(plan.access),
+            tls: RefCell::new(plan.tls),
             networks: plan.networks,
             connections_max: Cell::new(plan.connections_max),
             guests: RefCell::new(Guests::new(HANDSHAKES_MAX, HANDSHAKE_TIME)),
@@ -140,10 +145,23 @@ impl Desk {
         }
     }
 
-    /// Replaces who may come, and how many connections the shard takes. Who is here may stay.
-    pub fn replace(&self, access: Arc<Access>, connections_max: usize) {
+    /// Replaces who may come, how to speak TLS with them, and how many connections the shard takes.
+    /// Who is here may stay.
+    pub fn replace(
+        &self,
+        access: Arc<Access>,
+        tls: Option<Arc<ServerConfig>>,
+        connections_max: usize,
+    ) {
         self.access.replace(access);
+        self.tls.replace(tls);
         self.connections_max.set(connections_max);
+    }
+
+    /// How to speak TLS with who comes now.
+    #[must_use]
+    pub fn tls(&self) -> Option<Arc<ServerConfig>> {
+        self.tls.borrow().clone()
     }
 
     /// Connections that the shard takes.

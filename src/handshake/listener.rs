@@ -15,11 +15,13 @@ use crate::observe::{AcceptError, HandshakeResult, RefusedStatus};
 use crate::protocol::upgrade::refuse;
 use crate::ring::{Interest, poll_once, socket};
 
-/// Accepts from `listener` and starts a handshake for each connection while the desk is open. Then
-/// those who wait are answered and it listens no more, unless another process goes on with it.
-pub async fn accept_connections(listener: Arc<OwnedFd>, desk: Rc<Desk>) {
+/// Accepts from `listener`, where those who come may speak TLS, and starts a handshake for each
+/// connection while the desk is open. Then those who wait are answered and it listens no more,
+/// unless another process goes on with it.
+pub async fn accept_connections(listener: Arc<OwnedFd>, is_tls: bool, desk: Rc<Desk>) {
     let mut doorkeeper = Doorkeeper { reserve: reserve(), pause: Duration::ZERO };
     desk.opened().await;
+    tracing::debug!(is_tls, "accepting");
     while !desk.is_closed() {
         let ready = tokio::select! {
             ready = poll_once(&listener, Interest::Read) => ready,
