@@ -1,12 +1,11 @@
 //! Reads the files of access: keys, passwords, and the token of operators.
 
 use std::collections::hash_map::RandomState;
-use std::fs::File;
 use std::hash::BuildHasher;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::config::AccessConfig;
+use crate::files::read_whole;
 use crate::limits::{ADMIN_TOKEN_FILE_BYTES_MAX, KEY_FILE_BYTES_MAX, PASSWORD_FILE_BYTES_MAX};
 use crate::observe::AdminToken;
 use crate::security::{Access, PasswordFile, TokenVerifier};
@@ -31,12 +30,12 @@ pub fn load_access(
 ) -> Result<(Access, Contents), String> {
     let mut keys = Vec::with_capacity(config.keys.len());
     for path in &config.keys {
-        keys.push(read(path, KEY_FILE_BYTES_MAX, "key file")?);
+        keys.push(read_whole(path, KEY_FILE_BYTES_MAX, "key file")?);
     }
     let tokens = TokenVerifier::new(&keys).map_err(|(index, error)| {
         format!("the key file {} {error}", config.keys[index].display())
     })?;
-    let read_users = |path: &PathBuf| read(path, PASSWORD_FILE_BYTES_MAX, "password file");
+    let read_users = |path: &PathBuf| read_whole(path, PASSWORD_FILE_BYTES_MAX, "password file");
     let users = config.users.as_ref().map(read_users).transpose()?;
     let passwords = match (&config.users, &users) {
         (Some(path), Some(bytes)) => Some(parse_passwords(path, bytes)?),
@@ -54,7 +53,7 @@ pub fn load_access(
 /// As [`load_access`].
 pub fn load_admin_token(path: &Path) -> Result<AdminToken, String> {
     let what = "admin token file";
-    let bytes = read(path, ADMIN_TOKEN_FILE_BYTES_MAX, what)?;
+    let bytes = read_whole(path, ADMIN_TOKEN_FILE_BYTES_MAX, what)?;
     AdminToken::parse(&bytes).map_err(|error| format!("the {what} {} {error}", path.display()))
 }
 
@@ -62,16 +61,4 @@ fn parse_passwords(path: &Path, bytes: &[u8]) -> Result<PasswordFile, String> {
     let at = |error: &str| format!("in the password file {}: {error}", path.display());
     let text = str::from_utf8(bytes).map_err(|_| at("it is not UTF-8"))?;
     PasswordFile::parse(text).map_err(|error| at(&error))
-}
-
-/// Reads a whole file of at most `most` bytes.
-fn read(path: &Path, most: u64, what: &str) -> Result<Vec<u8>, String> {
-    let cannot = |error: io::Error| format!("cannot read the {what} {}: {error}", path.display());
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(cannot)?;
-    file.take(most + 1).read_to_end(&mut bytes).map_err(cannot)?;
-    if bytes.len() as u64 > most {
-        return Err(format!("the {what} {} has more than {most} bytes", path.display()));
-    }
-    Ok(bytes)
 }

@@ -6,8 +6,10 @@
 mod access;
 mod changes;
 mod cluster;
+mod compression;
 mod log;
 mod source;
+mod tls;
 mod top;
 mod values;
 
@@ -25,9 +27,11 @@ use serde::Deserialize;
 pub use access::{AccessConfig, ChatConfig};
 pub use changes::Changes;
 pub use cluster::ClusterConfig;
+pub use compression::{CompressionConfig, CompressionMode};
 pub use log::LogConfig;
 pub(crate) use log::parse_filter;
 pub use source::Source;
+pub use tls::{CertificateFiles, ClientAuth, TlsConfig};
 pub use top::TopConfig;
 
 use crate::limits;
@@ -48,8 +52,12 @@ pub enum Command {
 /// The settings of one server, every value present and within its bounds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// Where to accept connections; never empty.
+    /// Where to accept connections as they come; empty only where others come over TLS.
     pub listen: Vec<SocketAddr>,
+    /// Where to accept connections over TLS, and with what.
+    pub tls: TlsConfig,
+    /// How messages are compressed.
+    pub compression: CompressionConfig,
     /// Shards to run; `None` is one per CPU of the affinity mask.
     pub shards: Option<NonZeroUsize>,
     /// What an upgrade on `/` gets.
@@ -87,6 +95,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: vec![SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080))],
+            tls: TlsConfig::default(),
+            compression: CompressionConfig::default(),
             shards: None,
             app: DefaultApp::Chat,
             admin: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9090))),
@@ -103,6 +113,13 @@ impl Default for Config {
             chat: ChatConfig::default(),
             cluster: ClusterConfig::default(),
         }
+    }
+}
+
+impl Config {
+    /// All addresses of clients; the first is the one by which a successor finds the server.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.listen.iter().chain(&self.tls.listen).copied()
     }
 }
 
@@ -179,9 +196,37 @@ enum Action {
 #[derive(Debug, Default, Args, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 struct Settings {
-    /// Accept connections here; repeatable [default: 0.0.0.0:8080]
+    /// Accept connections here; repeatable [default: 0.0.0.0:8080, or none with --tls-listen]
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<Vec<SocketAddr>>,
+    /// Accept connections over TLS here; repeatable [default: none]
+    #[arg(long, value_name = "ADDR:PORT")]
+    tls_listen: Option<Vec<SocketAddr>>,
+    /// PEM file with a certificate and those that lead to its authority; repeatable
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<Vec<PathBuf>>,
+    /// PEM file with the key of the certificate in the same place; repeatable
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<Vec<PathBuf>>,
+    /// PEM file with the authorities of certificates that clients show [default: nobody is asked]
+    #[arg(long, value_name = "FILE")]
+    tls_client_ca: Option<PathBuf>,
+    /// Whether clients must show a certificate of --tls-client-ca [default: required]
+    #[arg(long)]
+    tls_client_auth: Option<ClientAuth>,
+    /// How messages are compressed [default: shared]
+    #[arg(long)]
+    compression: Option<CompressionMode>,
+    /// How hard to compress, from 1 (fast) to 9 (small) [default: 1]
+    #[arg(long, value_name = "LEVEL")]
+    compression_level: Option<u8>,
+    /// Send smaller messages as they are [default: 256]
+    #[arg(long, value_name = "BYTES")]
+    #[serde(deserialize_with = "scalar")]
+    compression_min: Option<ByteSize>,
+    /// Bits of the window, from 9 to 15 [default: 15, or 12 with dedicated]
+    #[arg(long, value_name = "BITS")]
+    compression_window: Option<u8>,
     /// Shards to run [default: one per CPU in the affinity mask]
     #[arg(long, value_name = "N")]
     shards: Option<NonZeroUsize>,
@@ -218,7 +263,7 @@ struct Settings {
     #[arg(long, value_name = "DURATION")]
     #[serde(deserialize_with = "scalar")]
     drain: Option<Span>,
-    /// Take over from the server that listens there [default: on the first --listen]
+    /// Take over from the server that listens there [default: on our first address]
     #[arg(long, value_name = "ADDR:PORT", num_args = 0..=1, require_equals = true)]
     #[serde(skip)]
     take_over: Option<Option<SocketAddr>>,
@@ -318,6 +363,15 @@ impl Settings {
     fn or(self, other: Self) -> Self {
         Self {
             listen: self.listen.or(other.listen),
+            tls_listen: self.tls_listen.or(other.tls_listen),
+            tls_cert: self.tls_cert.or(other.tls_cert),
+            tls_key: self.tls_key.or(other.tls_key),
+            tls_client_ca: self.tls_client_ca.or(other.tls_client_ca),
+            tls_client_auth: self.tls_client_auth.or(other.tls_client_auth),
+            compression: self.compression.or(other.compression),
+            compression_level: self.compression_level.or(other.compression_level),
+            compression_min: self.compression_min.or(other.compression_min),
+            compression_window: self.compression_window.or(other.compression_window),
             shards: self.shards.or(other.shards),
             app: self.app.or(other.app),
             admin: self.admin.or(other.admin),
@@ -368,12 +422,17 @@ impl Settings {
         let chat = ChatConfig::of(&self)?;
         let log = LogConfig::of(&self)?;
         let cluster = ClusterConfig::of(&self)?;
+        let tls = TlsConfig::of(&self)?;
+        // Who asks for TLS alone does not expect a door without it.
+        let listen = if tls.is_on() { Vec::new() } else { default.listen };
         let config = Config {
             access,
             chat,
             log,
             cluster,
-            listen: self.listen.unwrap_or(default.listen),
+            compression: CompressionConfig::of(&self)?,
+            tls,
+            listen: self.listen.unwrap_or(listen),
             shards: self.shards,
             app: self.app.unwrap_or(default.app),
             admin: self.admin.map_or(default.admin, |Admin(address)| address),
@@ -386,7 +445,7 @@ impl Settings {
             take_over: self.take_over,
             log_level: self.log_level.unwrap_or(default.log_level),
         };
-        if config.listen.is_empty() {
+        if config.addresses().next().is_none() {
             return Err("listen needs at least one address, such as \"0.0.0.0:8080\"".to_owned());
         }
         if let Some(shards) = config.shards {

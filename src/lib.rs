@@ -11,10 +11,11 @@
 //! | [`security`] | who may come, as whom, and how much | `collections` |
 //! | [`app`] | what a message means | `connection`, `hub`, `security` |
 //! | [`ring`] | rings, sockets, descriptors: all unsafe code | `limits` |
-//! | [`tls`] | TLS over sockets | `ring` |
 //! | [`settings`] | what shards are told of the configuration | `config`, `app` |
 //! | [`mesh`] | the road between threads | `settings`, `hub`, `security`, `ring` |
-//! | [`access_files`] | reads keys and passwords | `config`, `security` |
+//! | [`files`] | reads a file of bounded size | nothing |
+//! | [`access_files`] | reads keys and passwords | `config`, `files`, `security` |
+//! | [`tls`] | certificates, and sessions over sockets | `config`, `files`, `ring` |
 //! | [`password_checker`] | the thread that checks passwords | `security` |
 //! | [`cluster`] | rooms that span nodes, over Redis | `config`, `hub`, `mesh` |
 //! | [`handshake`] | accept to 101, async on tokio-uring | all above |
@@ -35,6 +36,7 @@ pub mod cluster;
 pub mod collections;
 pub mod config;
 pub mod connection;
+pub mod files;
 pub mod handshake;
 pub mod hub;
 pub mod limits;

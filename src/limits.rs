@@ -280,6 +280,29 @@ pub const KEYS_MAX: usize = 16;
 /// Bytes of a key file: an RSA key of 8192 bits takes 1.4 KiB.
 pub const KEY_FILE_BYTES_MAX: u64 = 16 * 1024;
 
+/// Certificates of a server: each has a key in memory, and all are read with each reload.
+pub const CERTIFICATES_MAX: usize = 256;
+
+/// Bytes of a file with a certificate chain: four certificates with RSA keys of 4096 bits, and what
+/// some tools write beside them, take half of it.
+pub const CERTIFICATE_FILE_BYTES_MAX: u64 = 64 * 1024;
+
+/// Bytes of a file with the authorities of clients: those of a whole host take a quarter of it.
+pub const AUTHORITY_FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Tickets that a client gets with its handshake: a page opens one WebSocket at a time, and with
+/// each it gets the next.
+pub const TLS_TICKETS: usize = 1;
+
+/// `--compression-level`, as zlib counts them: least and most.
+pub const COMPRESSION_LEVELS: (u8, u8) = (1, 9);
+
+/// Bits of `--compression-window`, least and most. RFC 7692 allows 8, which zlib does not.
+pub const COMPRESSION_WINDOW_BITS: (u8, u8) = (9, 15);
+
+/// Bits of the window where each connection keeps its own: 4 KiB to look back instead of 32 KiB.
+pub const DEDICATED_WINDOW_BITS_DEFAULT: u8 = 12;
+
 /// Bytes of a password file: some 100,000 users, each 0.5 KiB in memory.
 pub const PASSWORD_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 

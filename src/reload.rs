@@ -16,6 +16,7 @@ use crate::observe::LogControl;
 use crate::security::{Access, Networks};
 use crate::settings::ShardSettings;
 use crate::systemd::Notifier;
+use crate::tls::Tls;
 
 /// The configuration in force, and how it is replaced.
 #[derive(Debug)]
@@ -24,6 +25,7 @@ pub struct Reload {
     config: watch::Sender<Config>,
     access: Arc<Access>,
     contents: Contents,
+    tls: Option<Tls>,
     hasher: RandomState,
     networks: Arc<Networks>,
     /// One that was given up; as long as it reads, no other begins.
@@ -35,21 +37,24 @@ struct Loaded {
     config: Config,
     access: Access,
     contents: Contents,
+    tls: Option<Tls>,
 }
 
 impl Reload {
     /// Puts `config` in force, which came from `source`.
     ///
     /// # Errors
-    /// A key or password file cannot be used.
+    /// A key, password or certificate file cannot be used.
     pub fn new(config: &Config, source: Source) -> Result<Self, String> {
         let hasher = RandomState::new();
         let (access, contents) = load_access(&config.access, &hasher)?;
+        let tls = Tls::load(&config.tls, &hasher)?;
         Ok(Self {
             source,
             config: watch::Sender::new(config.clone()),
             access: Arc::new(access),
             contents,
+            tls,
             hasher,
             networks: Arc::new(Networks::new(config.access.per_address)),
             reader: None,
@@ -59,7 +64,8 @@ impl Reload {
     /// What shards are told of the configuration in force.
     #[must_use]
     pub fn settings(&self) -> Arc<ShardSettings> {
-        Arc::new(ShardSettings::of(&self.config.borrow(), Arc::clone(&self.access)))
+        let tls = self.tls.as_ref().map(|tls| Arc::clone(tls.server()));
+        Arc::new(ShardSettings::of(&self.config.borrow(), Arc::clone(&self.access), tls))
     }
 
     /// How much each network has, for as long as the process lives.
@@ -123,10 +129,21 @@ impl Reload {
             let access = self.access.with_origins(config.access.origins.clone());
             self.access = Arc::new(access.behind(config.access.proxies.clone()));
         } else {
-            note_contents(&mut changes, &self.contents, &loaded.contents);
+            let (old, new) = (&self.contents, &loaded.contents);
+            let files =
+                [("auth-key", old.keys != new.keys), ("auth-users", old.users != new.users)];
+            note(&mut changes, &files);
             self.access = Arc::new(loaded.access);
             self.contents = loaded.contents;
         }
+        self.tls = match (self.tls.take(), loaded.tls) {
+            (Some(old), Some(new)) => {
+                note(&mut changes, &old.differences(&new));
+                Some(new.after(&old))
+            }
+            // There are listeners for it, or there are none, until a restart.
+            (old, _) => old,
+        };
         if changes.applied.is_empty() {
             tracing::info!("reload: nothing has changed");
             return;
@@ -155,7 +172,8 @@ impl Reload {
 fn load(source: &Source, hasher: &RandomState) -> Result<Loaded, String> {
     let config = source.load()?;
     let (access, contents) = load_access(&config.access, hasher)?;
-    Ok(Loaded { config, access, contents })
+    let tls = Tls::load(&config.tls, hasher)?;
+    Ok(Loaded { config, access, contents, tls })
 }
 
 fn warn_of(kept: &[&str]) {
@@ -169,10 +187,8 @@ fn warn_of(kept: &[&str]) {
 }
 
 /// Files may have changed under the same name.
-fn note_contents(changes: &mut Changes, old: &Contents, new: &Contents) {
-    for (name, differs) in
-        [("auth-key", old.keys != new.keys), ("auth-users", old.users != new.users)]
-    {
+fn note(changes: &mut Changes, files: &[(&'static str, bool)]) {
+    for &(name, differs) in files {
         if differs && !changes.applied.contains(&name) {
             changes.applied.push(name);
         }
@@ -212,7 +228,7 @@ mod tests {
         let mesh = Mesh::new(3)?;
         let batch = || Batch::new(bytes::Bytes::new(), 1);
         while mesh.send(1, Envelope::Deliver(batch())).is_ok() {}
-        let settings = Arc::new(ShardSettings::of(&Config::default(), Arc::default()));
+        let settings = Arc::new(ShardSettings::of(&Config::default(), Arc::default(), None));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         runtime.block_on(async {
             let mut told = std::pin::pin!(tell_shards(&mesh, settings));

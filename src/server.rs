@@ -40,7 +40,7 @@ use crate::security::AuthMode;
 use crate::shard::{self, Passwords, ShardPlan};
 use crate::systemd::Notifier;
 use handover::Inheritance;
-use listeners::Listeners;
+use listeners::{ListenAddress, Listeners};
 use successor::Door;
 use watch::{Inputs, Signals, Watch};
 
@@ -95,7 +95,10 @@ impl Server {
         let descriptors = raise_descriptor_limit();
         // It may take a while, and a signal ends it as long as none is caught.
         let mut inheritance = match config.take_over {
-            Some(address) => Some(Inheritance::ask(address.unwrap_or(config.listen[0]))?),
+            Some(address) => {
+                let own = config.addresses().next().expect("there is one at least");
+                Some(Inheritance::ask(address.unwrap_or(own))?)
+            }
             None => None,
         };
         // The runtime comes first: its signal pipe must be in the tables the shards copy.
@@ -112,7 +115,7 @@ impl Server {
             Some(found) => (&mut found.listeners, &mut found.admin),
             None => (&mut none, &mut no_admin),
         };
-        let listeners = Listeners::open(&config.listen, shards, inherited)?;
+        let listeners = Listeners::open(&ListenAddress::all(config), shards, inherited)?;
         let admin = match config.admin {
             Some(address) => {
                 let listener = listeners::open_admin(address, inherited_admin)?;
@@ -195,9 +198,10 @@ impl Server {
                 drop(is_over);
             }
             log.say(format_args!("{} shards", watch.mesh.shards()));
-            for address in door.addresses() {
-                tracing::info!(%address, "listening");
-                log.say(format_args!("listening on ws://{address}"));
+            for ListenAddress { address, is_tls } in door.addresses() {
+                let scheme = if *is_tls { "wss" } else { "ws" };
+                tracing::info!(%address, scheme, "listening");
+                log.say(format_args!("listening on {scheme}://{address}"));
             }
             watch.manager.ready(&format!("serving on {} shards", watch.mesh.shards()));
             let drained = control.block_on(watch.until_drained(door));

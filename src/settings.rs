@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use rustls::ServerConfig;
+
 use crate::app::chat::Rates;
 use crate::collections::Tick;
-use crate::config::Config;
+use crate::config::{CompressionConfig, Config};
 use crate::hub::HistoryLimits;
 use crate::limits::{FRAGMENTS_MAX, HISTORIES_BYTES_MAX, TICK_MILLISECONDS};
 use crate::protocol::Limits;
@@ -25,12 +27,16 @@ pub struct ShardSettings {
     pub connections_max: Option<usize>,
     /// Who may come.
     pub access: Arc<Access>,
+    /// How messages are compressed.
+    pub compression: CompressionConfig,
+    /// How to speak TLS, where anybody comes so.
+    pub tls: Option<Arc<ServerConfig>>,
 }
 
 impl ShardSettings {
-    /// As configured, with the keys and passwords that were read for it.
+    /// As configured, with the keys, passwords and certificates that were read for it.
     #[must_use]
-    pub fn of(config: &Config, access: Arc<Access>) -> Self {
+    pub fn of(config: &Config, access: Arc<Access>, tls: Option<Arc<ServerConfig>>) -> Self {
         let ticks = |milliseconds: u128| {
             let ticks = milliseconds / u128::from(TICK_MILLISECONDS);
             Tick::try_from(ticks).expect("no setting is longer than a day")
@@ -46,6 +52,8 @@ impl ShardSettings {
             },
             connections_max: config.max_connections,
             access,
+            compression: config.compression,
+            tls,
         }
     }
 
@@ -65,11 +73,11 @@ mod tests {
     fn the_shares_of_all_shards_are_the_whole() {
         for (all, shards) in [(1, 1), (1, 4), (7, 3), (100, 8)] {
             let config = Config { max_connections: Some(all), ..Config::default() };
-            let settings = ShardSettings::of(&config, Arc::default());
+            let settings = ShardSettings::of(&config, Arc::default(), None);
             let sum: usize = (0..shards).map(|shard| settings.connections_of(shard, shards)).sum();
             assert_eq!(sum, all);
         }
-        let settings = ShardSettings::of(&Config::default(), Arc::default());
+        let settings = ShardSettings::of(&Config::default(), Arc::default(), None);
         assert_eq!(settings.connections_of(1, 2), usize::MAX);
     }
 }

@@ -10,8 +10,9 @@ type Fault = (usize, String);
 
 /// What each module may use of the others. All may use themselves, and those not listed may use
 /// all but the top of the house.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("limits", &[]),
+    ("files", &[]),
     ("collections", &[]),
     ("protocol", &["limits"]),
     ("connection", &["protocol", "collections", "limits"]),
@@ -19,7 +20,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("security", &["collections", "limits"]),
     ("app", &["protocol", "connection", "collections", "hub", "security", "limits"]),
     ("ring", &["limits"]),
-    ("tls", &["ring", "limits"]),
+    ("tls", &["config", "files", "ring", "limits"]),
     ("cluster", &["config", "hub", "mesh", "limits"]),
     ("mesh", &["protocol", "collections", "ring", "hub", "security", "settings", "limits"]),
 ];

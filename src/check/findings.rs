@@ -266,7 +266,7 @@ fn listening_ports(host: &Host, config: &Config) -> Option<Finding> {
     const NAME: &str = "listening ports";
     let range = host.local_ports.as_ref()?;
     let mut ports: Vec<u16> =
-        config.listen.iter().chain(&config.admin).map(std::net::SocketAddr::port).collect();
+        config.addresses().chain(config.admin).map(|address| address.port()).collect();
     ports.sort_unstable();
     ports.dedup();
     let clash: Vec<u16> = ports

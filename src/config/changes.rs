@@ -1,6 +1,10 @@
 //! What differs between two configurations, and what of it a running server can follow.
 
-use super::{AccessConfig, ChatConfig, ClusterConfig, Config};
+use std::path::PathBuf;
+
+use super::{
+    AccessConfig, CertificateFiles, ChatConfig, ClusterConfig, CompressionConfig, Config, TlsConfig,
+};
 
 /// The names of settings that differ.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -17,6 +21,8 @@ impl Config {
     pub fn changes(&self, new: &Self) -> Changes {
         let Self {
             listen,
+            tls,
+            compression,
             shards,
             app,
             admin,
@@ -35,11 +41,26 @@ impl Config {
         } = self;
         let ClusterConfig { servers, node, user, password_file, ca, prefix, probe, modes } =
             cluster;
+        let TlsConfig { listen: tls_listen, certificates, client_ca, client_auth } = tls;
+        let CompressionConfig { mode, level, min_bytes, window_bits } = compression;
+        let is_other_tls = tls.is_on() != new.tls.is_on();
+        let others = |file: fn(&CertificateFiles) -> &PathBuf| {
+            !certificates.iter().map(file).eq(new.tls.certificates.iter().map(file))
+        };
+        let (other_chains, other_keys) = (others(|files| &files.chain), others(|files| &files.key));
+        let is_other_ca = *client_ca != new.tls.client_ca;
+        let is_other_client_auth = *client_auth != new.tls.client_auth;
         let AccessConfig { auth, keys, users, origins, proxies, per_address } = access;
         let ChatConfig { rate_limit, rate_bytes, history_messages, history_age } = chat;
         let is_other_auth = *auth != new.access.auth;
         let kept = [
             ("listen", *listen != new.listen),
+            ("tls-listen", *tls_listen != new.tls.listen),
+            // Certificates belong to listeners.
+            ("tls-cert", is_other_tls && other_chains),
+            ("tls-key", is_other_tls && other_keys),
+            ("tls-client-ca", is_other_tls && is_other_ca),
+            ("tls-client-auth", is_other_tls && is_other_client_auth),
             ("shards", *shards != new.shards),
             ("app", *app != new.app),
             ("admin", *admin != new.admin),
@@ -66,6 +87,14 @@ impl Config {
         let is_required = origins.is_required() != new.access.origins.is_required();
         let per_address_now = &new.access.per_address;
         let applied = [
+            ("tls-cert", !is_other_tls && other_chains),
+            ("tls-key", !is_other_tls && other_keys),
+            ("tls-client-ca", !is_other_tls && is_other_ca),
+            ("tls-client-auth", !is_other_tls && is_other_client_auth),
+            ("compression", *mode != new.compression.mode),
+            ("compression-level", *level != new.compression.level),
+            ("compression-min", *min_bytes != new.compression.min_bytes),
+            ("compression-window", *window_bits != new.compression.window_bits),
             ("heartbeat", *heartbeat != new.heartbeat),
             ("max-message", *max_message != new.max_message),
             ("max-connections", *max_connections != new.max_connections),
@@ -97,7 +126,14 @@ impl Config {
             let AccessConfig { origins, proxies, per_address, .. } = self.access;
             AccessConfig { origins, proxies, per_address, ..running.access.clone() }
         };
+        let tls = if self.tls.is_on() == running.tls.is_on() {
+            TlsConfig { listen: running.tls.listen.clone(), ..self.tls }
+        } else {
+            running.tls.clone()
+        };
         Self {
+            tls,
+            compression: self.compression,
             heartbeat: self.heartbeat,
             max_message: self.max_message,
             max_connections: self.max_connections,
@@ -126,11 +162,16 @@ mod tests {
     }
 
     const TOKEN: &str = "--auth token --auth-key a";
+    const TLS: &str = "--listen [::]:1 --tls-listen [::]:2";
 
     #[test]
     fn every_setting_that_can_follow_is_named_and_taken_over() {
         for (flags, name) in [
             ("--heartbeat 5s", "heartbeat"),
+            ("--compression off", "compression"),
+            ("--compression-level 5", "compression-level"),
+            ("--compression-min 5", "compression-min"),
+            ("--compression-window 10", "compression-window"),
             ("--max-message 5", "max-message"),
             ("--max-connections 5", "max-connections"),
             ("--max-memory 1GiB", "max-memory"),
@@ -154,6 +195,18 @@ mod tests {
         }
         let (old, new) = (config("--allow-origin *"), config("--allow-origin * --require-origin"));
         assert_eq!(old.changes(&new).applied, ["require-origin"]);
+        let tls = format!("{TLS} --tls-cert c --tls-key k --tls-client-ca a");
+        for (now, names) in [
+            (tls.replace("cert c", "cert d"), &["tls-cert"][..]),
+            (tls.replace("key k", "key l"), &["tls-key"]),
+            (format!("{tls} --tls-cert d --tls-key l"), &["tls-cert", "tls-key"]),
+            (tls.replace("ca a", "ca b"), &["tls-client-ca"]),
+            (format!("{tls} --tls-client-auth optional"), &["tls-client-auth"]),
+        ] {
+            let (old, new) = (config(&tls), config(&now));
+            assert_eq!(old.changes(&new), Changes { applied: names.to_vec(), kept: Vec::new() });
+            assert_eq!(new.clone().kept_from(&old), new, "{now}");
+        }
         let (old, new) = ("--trusted-proxy ::1", "--trusted-proxy ::1 --proxy-protocol");
         assert_eq!(config(old).changes(&config(new)).applied, ["proxy-protocol"]);
         let (old, new) = ("--auth message --auth-users u", "--auth message --auth-users v");
@@ -180,6 +233,16 @@ mod tests {
             assert_eq!(old.changes(&new), changes);
             assert_eq!(new.kept_from(&old), config("--drain 5s"), "{flags}");
         }
+        let tls = format!("{TLS} --tls-cert c --tls-key k");
+        let (old, new) = (config("--listen [::]:1"), config(&format!("{tls} --drain 5s")));
+        let kept = ["tls-listen", "tls-cert", "tls-key"];
+        assert_eq!(old.changes(&new).kept, kept);
+        assert_eq!(new.clone().kept_from(&old), config("--listen [::]:1 --drain 5s"));
+        assert_eq!(new.changes(&old).kept, kept);
+        let (old, new) = (config(&tls), config(&tls.replace(":2", ":3").replace("key k", "key l")));
+        let changes = Changes { applied: vec!["tls-key"], kept: vec!["tls-listen"] };
+        assert_eq!(old.changes(&new), changes);
+        assert_eq!(new.kept_from(&old), config(&tls.replace("key k", "key l")));
         let (old, new) = (config(TOKEN), config("--allow-origin *"));
         assert_eq!(new.kept_from(&old), config(&format!("{TOKEN} --allow-origin *")));
     }

@@ -117,6 +117,76 @@ fn the_file_knows_every_flag_and_flags_win() {
 }
 
 #[test]
+fn tls_and_compression_are_read_from_flags_and_file() {
+    let line = "--listen [::1]:1 --tls-listen [::1]:2 --tls-listen [::1]:3 --tls-cert a --tls-key b \
+                --tls-cert c --tls-key d --tls-client-ca e --tls-client-auth optional \
+                --compression dedicated --compression-level 9 --compression-min 1KiB";
+    let files = |chain: &str, key: &str| CertificateFiles { chain: chain.into(), key: key.into() };
+    let expected = Config {
+        listen: vec!["[::1]:1".parse().unwrap()],
+        tls: TlsConfig {
+            listen: vec!["[::1]:2".parse().unwrap(), "[::1]:3".parse().unwrap()],
+            certificates: vec![files("a", "b"), files("c", "d")],
+            client_ca: Some("e".into()),
+            client_auth: ClientAuth::Optional,
+        },
+        compression: CompressionConfig {
+            mode: CompressionMode::Dedicated,
+            level: 9,
+            min_bytes: 1024,
+            window_bits: 12,
+        },
+        ..Config::default()
+    };
+    assert_eq!(config(&line.split_whitespace().collect::<Vec<_>>()), expected);
+    let file = File::new(
+        "tls",
+        "listen = ['[::1]:1']\ntls-listen = ['[::1]:2', '[::1]:3']\ntls-cert = ['a', 'c']\n\
+         tls-key = ['b', 'd']\ntls-client-ca = 'e'\ntls-client-auth = 'optional'\n\
+         compression = 'dedicated'\ncompression-level = 9\ncompression-min = '1KiB'\n",
+    );
+    assert_eq!(config(&["--config", file.path()]), expected);
+    let wide = config(&["--config", file.path(), "--compression-window", "15"]);
+    assert_eq!(wide.compression.window_bits, 15);
+    let off = config(&["--config", file.path(), "--compression", "off"]);
+    assert_eq!(off.compression.mode, CompressionMode::Off);
+}
+
+#[test]
+fn who_asks_for_tls_alone_gets_no_door_without_it() {
+    let pair = ["--tls-cert", "a", "--tls-key", "b"];
+    let tls = config(&[&["--tls-listen", "[::1]:2"], &pair[..]].concat());
+    assert_eq!(tls.listen, []);
+    assert_eq!(tls.addresses().collect::<Vec<_>>(), ["[::1]:2".parse().unwrap()]);
+    let any = ["--listen", "[::1]:0", "--tls-listen", "[::1]:0"];
+    let both = config(&[&any, &pair[..]].concat());
+    assert_eq!(both.addresses().count(), 2, "each has a port of its own");
+}
+
+#[test]
+fn settings_of_tls_must_fit_together() {
+    let cert = "--tls-listen [::1]:2 --tls-cert a";
+    let pair = format!("{cert} --tls-key b");
+    for (line, expected) in [
+        ("--tls-listen [::1]:2", "tls-listen needs tls-cert FILE and tls-key FILE"),
+        (cert, "there are 1 of tls-cert and 0 of tls-key"),
+        ("--tls-key b", "there are 0 of tls-cert and 1 of tls-key"),
+        ("--tls-cert a --tls-key b", "tls-cert is of no use without tls-listen"),
+        ("--tls-client-ca c", "tls-client-ca is of no use without tls-listen"),
+        ("--tls-client-auth required", "tls-client-auth is of no use without tls-listen"),
+        (&format!("{pair} --tls-client-auth optional"), "tls-client-auth needs tls-client-ca"),
+        (&format!("{pair} --listen [::1]:2"), "[::1]:2 is an address of listen and of tls-listen"),
+        (
+            &format!("{pair}{}", " --tls-cert a --tls-key b".repeat(limits::CERTIFICATES_MAX)),
+            "the number of tls-cert files must be from 0 to 256, not 257",
+        ),
+    ] {
+        let message = refusal(&line.split_whitespace().collect::<Vec<_>>());
+        assert!(message.contains(expected), "{line}: {message}");
+    }
+}
+
+#[test]
 fn the_log_is_set_by_flags_and_file_alike() {
     let flags = "--log-dir logs --log-file-size 64KiB --log-files 1 --summary off";
     let text = "log-dir = 'logs'\nlog-file-size = '64KiB'\nlog-files = 1\nsummary = 'off'\n";

@@ -88,10 +88,10 @@ pub struct DeskPlan {
     pub mesh: Arc<Mesh>,
     /// Who may come.
     pub access: Arc<Access>,
+    /// How to speak TLS, where anybody comes so.
+    pub tls: Option<Arc<ServerConfig>>,
     /// How much each network has.
     pub networks: Arc<Networks>,
-    /// The certificates, where there are listeners for TLS.
-    pub tls: Option<Arc<ServerConfig>>,
 }
 
 /// The reception of one shard.
@@ -102,11 +102,11 @@ pub struct Desk {
     counters: Arc<[ShardCounters]>,
     mesh: Arc<Mesh>,
     access: RefCell<Arc<Access>>,
+    tls: RefCell<Option<Arc<ServerConfig>>>,
     networks: Arc<Networks>,
     connections_max: Cell<usize>,
     /// In the order of [`Bench`].
     guests: [RefCell<Guests>; 3],
-    tls: RefCell<Option<Arc<ServerConfig>>>,
     cipher: CipherTurns,
     adopted: RefCell<Vec<Adoption>>,
     /// Established connections, as of the shard's last turn.
@@ -143,6 +143,7 @@ impl Desk {
             counters: plan.counters,
             mesh: plan.mesh,
             access: RefCell::new(plan.access),
+            tls: RefCell::new(plan.tls),
             networks: plan.networks,
             connections_max: Cell::new(plan.connections_max),
             guests: [
@@ -151,7 +152,6 @@ impl Desk {
                 Guests::new(REFUSED_HANDSHAKES_MAX, REFUSED_TIME),
             ]
             .map(RefCell::new),
-            tls: RefCell::new(plan.tls),
             cipher: CipherTurns::new(),
             adopted: RefCell::default(),
             connections: Cell::new(0),

@@ -102,7 +102,7 @@ impl Inheritance {
         let cannot = |error: io::Error| {
             let message = format!(
                 "no server that listens on {address} can be taken over: {error}. Start without \
-                 --take-over, or name the --listen of the other as --take-over=ADDR:PORT"
+                 --take-over, or name the first address of the other as --take-over=ADDR:PORT"
             );
             io::Error::new(error.kind(), message)
         };

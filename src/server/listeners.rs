@@ -6,17 +6,40 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use crate::config::Config;
 use crate::limits::{ADMIN_BACKLOG, LISTEN_BACKLOG};
 use crate::ring::socket;
+use crate::shard::ShardListener;
+
+/// Where clients come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ListenAddress {
+    pub(super) address: SocketAddr,
+    /// Whether they speak TLS there.
+    pub(super) is_tls: bool,
+}
+
+impl ListenAddress {
+    /// All that are configured.
+    pub(super) fn all(config: &Config) -> Vec<Self> {
+        let each = |is_tls| move |&address: &SocketAddr| Self { address, is_tls };
+        config
+            .listen
+            .iter()
+            .map(each(false))
+            .chain(config.tls.listen.iter().map(each(true)))
+            .collect()
+    }
+}
 
 /// Every listening socket of the process. It keeps them open in the table of descriptors that the
 /// shards copy.
 #[derive(Debug)]
 pub(super) struct Listeners {
     /// Where the shards listen, with real ports, in the order of the configuration.
-    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) addresses: Vec<ListenAddress>,
     /// For each shard, at least one socket for each address.
-    shards: Vec<Vec<Arc<OwnedFd>>>,
+    shards: Vec<Vec<ShardListener>>,
 }
 
 impl Listeners {
@@ -27,20 +50,21 @@ impl Listeners {
     /// # Errors
     /// The address that cannot be listened on, and why.
     pub(super) fn open(
-        addresses: &[SocketAddr],
+        addresses: &[ListenAddress],
         shards: usize,
         inherited: &mut Vec<OwnedFd>,
     ) -> io::Result<Self> {
         let mut opened = Self { addresses: Vec::new(), shards: vec![Vec::new(); shards] };
         for &address in addresses {
             opened
-                .open_one(address, take_matching(address, inherited))
-                .map_err(|error| cannot_listen(address, &error))?;
+                .open_one(address, take_matching(address.address, inherited))
+                .map_err(|error| cannot_listen(address.address, &error))?;
         }
         Ok(opened)
     }
 
-    fn open_one(&mut self, address: SocketAddr, mut sockets: Vec<OwnedFd>) -> io::Result<()> {
+    fn open_one(&mut self, wanted: ListenAddress, mut sockets: Vec<OwnedFd>) -> io::Result<()> {
+        let ListenAddress { address, is_tls } = wanted;
         let shards = self.shards.len();
         if sockets.is_empty() {
             sockets.push(socket::listen_alone(address, LISTEN_BACKLOG)?);
@@ -50,9 +74,10 @@ impl Listeners {
             sockets.push(socket::bind_shared(address)?);
         }
         for (number, socket) in sockets.into_iter().enumerate() {
-            self.shards[number % shards].push(Arc::new(socket));
+            let socket = Arc::new(socket);
+            self.shards[number % shards].push(ShardListener { socket, is_tls });
         }
-        self.addresses.push(address);
+        self.addresses.push(ListenAddress { address, is_tls });
         Ok(())
     }
 
@@ -65,13 +90,13 @@ impl Listeners {
     }
 
     /// The sockets of one shard.
-    pub(super) fn of_shard(&self, shard: usize) -> Vec<Arc<OwnedFd>> {
+    pub(super) fn of_shard(&self, shard: usize) -> Vec<ShardListener> {
         self.shards[shard].clone()
     }
 
     /// All of them.
     pub(super) fn all(&self) -> impl Iterator<Item = &OwnedFd> {
-        self.shards.iter().flatten().map(Arc::as_ref)
+        self.shards.iter().flatten().map(|listener| listener.socket.as_ref())
     }
 }
 
@@ -125,16 +150,21 @@ fn cannot_listen(address: SocketAddr, error: &io::Error) -> io::Error {
 mod tests {
     use super::*;
 
-    const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+    const ANY: ListenAddress = ListenAddress {
+        address: SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0),
+        is_tls: false,
+    };
+    const ANY_TLS: ListenAddress = ListenAddress { is_tls: true, ..ANY };
 
     #[test]
     fn every_shard_has_a_socket_on_the_same_port() -> io::Result<()> {
-        let listeners = Listeners::open(&[ANY, ANY], 3, &mut Vec::new())?;
+        let listeners = Listeners::open(&[ANY, ANY_TLS], 3, &mut Vec::new())?;
         assert_ne!(listeners.addresses[0], listeners.addresses[1]);
         for shard in 0..3 {
             let mut addresses = Vec::new();
-            for socket in listeners.of_shard(shard) {
-                addresses.push(socket::local_address(&socket)?);
+            for ShardListener { socket, is_tls } in listeners.of_shard(shard) {
+                let address = socket::local_address(&socket)?;
+                addresses.push(ListenAddress { address, is_tls });
             }
             assert_eq!(addresses, listeners.addresses);
         }
@@ -153,7 +183,7 @@ mod tests {
     #[test]
     fn every_inherited_socket_is_served() -> io::Result<()> {
         for (before, after) in [(1, 3), (3, 1), (3, 2), (2, 2)] {
-            let old = Listeners::open(&[ANY, ANY], before, &mut Vec::new())?;
+            let old = Listeners::open(&[ANY, ANY_TLS], before, &mut Vec::new())?;
             let mut inherited = Vec::new();
             for socket in old.all() {
                 inherited.push(socket.try_clone()?);
@@ -174,7 +204,8 @@ mod tests {
         for socket in old.all() {
             inherited.push(socket.try_clone()?);
         }
-        let elsewhere = SocketAddr::from(([127, 0, 0, 2], 0));
+        let address = SocketAddr::from(([127, 0, 0, 2], 0));
+        let elsewhere = ListenAddress { address, is_tls: false };
         Listeners::open(&[elsewhere], 1, &mut inherited)?;
         assert_eq!(inherited.len(), 2);
         Ok(())

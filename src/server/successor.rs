@@ -14,7 +14,7 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
 use super::handover::{Process, hand_over, open_door};
-use super::listeners::Listeners;
+use super::listeners::{ListenAddress, Listeners};
 
 /// Where a successor knocks, and what it gets.
 #[derive(Debug)]
@@ -83,7 +83,7 @@ impl Door {
 
     /// The address by which a successor finds it.
     pub(super) fn address(&self) -> SocketAddr {
-        self.addresses()[0]
+        self.addresses()[0].address
     }
 
     /// Has all sockets listen.
@@ -95,7 +95,7 @@ impl Door {
     }
 
     /// Where this server listens.
-    pub(super) fn addresses(&self) -> &[SocketAddr] {
+    pub(super) fn addresses(&self) -> &[ListenAddress] {
         &self.legacy.listeners.addresses
     }
 }

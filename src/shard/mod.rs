@@ -34,7 +34,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub use exchange::Passwords;
-pub use run::{ShardPlan, run};
+pub use run::{ShardListener, ShardPlan, run};
 
 use crate::app::Session;
 use crate::app::chat::{Chat, ChatWording};
@@ -273,7 +273,7 @@ impl Shard {
         self.home.set_limits(settings.history);
         let connections_max =
             settings.connections_of(self.number, self.mesh.shards()).min(self.slots.capacity());
-        self.desk.replace(Arc::clone(&settings.access), None, connections_max);
+        self.desk.replace(Arc::clone(&settings.access), settings.tls.clone(), connections_max);
         if is_shorter {
             self.rearming = Some(0);
         }

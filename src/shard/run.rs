@@ -18,6 +18,15 @@ use crate::ring::{
 use crate::security::Networks;
 use crate::settings::ShardSettings;
 
+/// A listening socket.
+#[derive(Clone, Debug)]
+pub struct ShardListener {
+    /// It stays open for as long as the process lives.
+    pub socket: Arc<OwnedFd>,
+    /// Whether those who come there speak TLS.
+    pub is_tls: bool,
+}
+
 /// Everything a shard is told before it starts.
 #[derive(Debug)]
 pub struct ShardPlan {
@@ -25,8 +34,8 @@ pub struct ShardPlan {
     pub number: usize,
     /// The processor it stays on.
     pub cpu: usize,
-    /// Its listening sockets. They stay open for as long as the process lives.
-    pub listeners: Vec<Arc<OwnedFd>>,
+    /// Its listening sockets.
+    pub listeners: Vec<ShardListener>,
     /// What an upgrade on `/` gets.
     pub root: Endpoint,
     /// Connections that it could take; the settings may say fewer.
@@ -76,12 +85,12 @@ async fn live(plan: ShardPlan, started: impl FnOnce()) -> io::Result<()> {
         counters: Arc::clone(&plan.counters),
         mesh: Arc::clone(&plan.mesh),
         access: Arc::clone(&plan.settings.access),
+        tls: plan.settings.tls.clone(),
         networks: Arc::clone(&plan.networks),
-        tls: None,
     }));
-    for listener in &plan.listeners {
+    for ShardListener { socket, is_tls } in &plan.listeners {
         desk.begin_listening();
-        tokio_uring::spawn(accept_connections(Arc::clone(listener), false, Rc::clone(&desk)));
+        tokio_uring::spawn(accept_connections(Arc::clone(socket), *is_tls, Rc::clone(&desk)));
     }
     tokio_uring::spawn(Rc::clone(&desk).sweep());
     let (number, cpu) = (plan.number, plan.cpu);

@@ -33,7 +33,7 @@ class Answers(http.server.BaseHTTPRequestHandler):
 class Help(unittest.TestCase):
     def test_every_script_explains_itself(self):
         names = "bench", "capacity", "cluster", "cluster-faults", "compare-peers", "large-room"
-        names += "restart", "soak"
+        names += "dev-cert", "restart", "soak"
         for name in names:
             with self.subTest(name):
                 found = common.call(name, "--help")
@@ -47,6 +47,7 @@ class Help(unittest.TestCase):
             ("cluster-faults", "--fault=x"),
             ("cluster-faults", "--redis-cluster"),
             ("compare-peers", "--servers=x"),
+            ("dev-cert", "--days=0"),
             ("restart", "--how=x"),
             ("restart", "--drain=0"),
             ("soak", "--hours=0"),
