@@ -9,7 +9,8 @@ use ringwire::protocol::{
 };
 
 const KEY: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
-const LIMITS: Limits = Limits { message_bytes_max: 1 << 20, fragments_max: 1024 };
+const LIMITS: Limits =
+    Limits { message_bytes_max: 1 << 20, fragments_max: 1024, compressed: false };
 const FRAMES: usize = 1000;
 
 fn headers(criterion: &mut Criterion) {
@@ -118,7 +119,9 @@ fn upgrades(criterion: &mut Criterion) {
             out.clear();
             let end = upgrade::HeadScanner::new().end_of_head(black_box(&head)).unwrap().unwrap();
             match upgrade::parse_request(&head[..end]) {
-                Ok(upgrade::Request::Upgrade(request)) => upgrade::accept(&mut out, &request, None),
+                Ok(upgrade::Request::Upgrade(request)) => {
+                    upgrade::accept(&mut out, &request, None, None)
+                }
                 other => panic!("{other:?}"),
             }
         });

@@ -17,7 +17,7 @@ fuzz_target!(|data: &[u8]| {
     let [settings, step, stream @ ..] = data else { return };
     let role = if settings & 1 == 0 { Role::Server } else { Role::Client };
     let message_bytes_max = if settings & 2 == 0 { 1 << 16 } else { 40 };
-    let limits = Limits { message_bytes_max, fragments_max: 1 + u16::from(settings >> 4) };
+    let limits = Limits { message_bytes_max, fragments_max: 1 + u16::from(settings >> 4), compressed: false };
     let whole = listen(role, &limits, std::iter::once(stream));
     let chunked = listen(role, &limits, stream.chunks(1 + usize::from(*step)));
     assert_eq!(whole, chunked, "whole and in chunks");
