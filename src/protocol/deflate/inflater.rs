@@ -72,6 +72,12 @@ impl Inflater {
         }
     }
 
+    /// Bytes of memory that the buffer occupies.
+    #[must_use]
+    pub const fn memory(&self) -> usize {
+        self.message.capacity()
+    }
+
     /// Streams that follow one another: each ends with a final block, the last with the message.
     fn inflate_all(
         &mut self,
