@@ -1,6 +1,7 @@
 //! The life of a connection, by hand: bytes in, ticks on, and what is then on the wire.
 
 mod backlogs;
+mod compression;
 mod deadlines;
 
 use super::*;
