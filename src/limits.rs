@@ -1,11 +1,13 @@
 //! Every bound of the program, each with the reason for its value.
 
 mod cluster;
+mod deflate;
 mod operation;
 
 use std::time::Duration;
 
 pub use cluster::*;
+pub use deflate::*;
 pub use operation::*;
 
 /// Bytes of a request head, request line included. A browser with cookies stays under 4 KiB;
@@ -293,15 +295,6 @@ pub const AUTHORITY_FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// Tickets that a client gets with its handshake: a page opens one WebSocket at a time, and with
 /// each it gets the next.
 pub const TLS_TICKETS: usize = 1;
-
-/// `--compression-level`, as zlib counts them: least and most.
-pub const COMPRESSION_LEVELS: (u8, u8) = (1, 9);
-
-/// Bits of `--compression-window`, least and most. RFC 7692 allows 8, which zlib does not.
-pub const COMPRESSION_WINDOW_BITS: (u8, u8) = (9, 15);
-
-/// Bits of the window where each connection keeps its own: 4 KiB to look back instead of 32 KiB.
-pub const DEDICATED_WINDOW_BITS_DEFAULT: u8 = 12;
 
 /// Bytes of a password file: some 100,000 users, each 0.5 KiB in memory.
 pub const PASSWORD_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;

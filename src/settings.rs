@@ -6,10 +6,11 @@ use rustls::ServerConfig;
 
 use crate::app::chat::Rates;
 use crate::collections::Tick;
-use crate::config::{CompressionConfig, Config};
+use crate::config::{CompressionConfig, CompressionMode, Config};
 use crate::hub::HistoryLimits;
 use crate::limits::{FRAGMENTS_MAX, HISTORIES_BYTES_MAX, TICK_MILLISECONDS};
 use crate::protocol::Limits;
+use crate::protocol::deflate::DeflatePolicy;
 use crate::security::Access;
 
 /// The settings that a running shard can replace.
@@ -42,7 +43,11 @@ impl ShardSettings {
             Tick::try_from(ticks).expect("no setting is longer than a day")
         };
         Self {
-            limits: Limits { message_bytes_max: config.max_message, fragments_max: FRAGMENTS_MAX },
+            limits: Limits {
+                message_bytes_max: config.max_message,
+                fragments_max: FRAGMENTS_MAX,
+                compressed: false,
+            },
             heartbeat: ticks(config.heartbeat.as_millis()),
             rates: Rates { messages: config.chat.rate_limit, bytes: config.chat.rate_bytes },
             history: HistoryLimits {
@@ -55,6 +60,18 @@ impl ShardSettings {
             compression: config.compression,
             tls,
         }
+    }
+
+    /// What is agreed to with clients that take compressed messages.
+    #[must_use]
+    pub fn deflate_policy(&self) -> Option<DeflatePolicy> {
+        let CompressionConfig { mode, window_bits, .. } = self.compression;
+        let takeover = match mode {
+            CompressionMode::Off => return None,
+            CompressionMode::Shared => false,
+            CompressionMode::Dedicated => true,
+        };
+        Some(DeflatePolicy { takeover, window_bits })
     }
 
     /// The share of one of so many shards in the connections: the shares add up to all of them.

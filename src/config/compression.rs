@@ -34,7 +34,12 @@ pub enum CompressionMode {
 
 impl Default for CompressionConfig {
     fn default() -> Self {
-        Self { mode: CompressionMode::Shared, level: 1, min_bytes: 256, window_bits: 15 }
+        Self {
+            mode: CompressionMode::Shared,
+            level: limits::DEFLATE_LEVEL_DEFAULT,
+            min_bytes: limits::COMPRESSION_BYTES_MIN,
+            window_bits: limits::DEFLATE_WINDOW_BITS_MAX,
+        }
     }
 }
 
@@ -56,7 +61,7 @@ impl CompressionConfig {
         let (fastest, smallest) = limits::COMPRESSION_LEVELS;
         within("compression-level", compression.level, fastest, smallest)?;
         within("compression-min", compression.min_bytes, 0, limits::MESSAGE_BYTES_MAX)?;
-        let (least, most) = limits::COMPRESSION_WINDOW_BITS;
+        let (least, most) = (limits::DEFLATE_WINDOW_BITS_MIN, limits::DEFLATE_WINDOW_BITS_MAX);
         within("compression-window", compression.window_bits, least, most)?;
         Ok(compression)
     }

@@ -19,6 +19,7 @@ use crate::limits::{
 };
 use crate::mesh::{Mesh, Overload};
 use crate::observe::{HandshakeResult, ShardCounters};
+use crate::protocol::deflate::{Agreement, DeflatePolicy};
 use crate::protocol::upgrade::Refusal;
 use crate::ring::thread_cpu_time;
 use crate::security::{Access, ClientAddress, Identity, Networks, Ticket};
@@ -43,6 +44,8 @@ pub struct Adoption {
     pub tls: Option<Box<Session>>,
     /// The application it asked for.
     pub endpoint: Endpoint,
+    /// How messages may be compressed.
+    pub agreement: Option<Agreement>,
     /// The 101, to be sent first.
     pub response: Vec<u8>,
     /// What the peer sent behind its request.
@@ -90,6 +93,8 @@ pub struct DeskPlan {
     pub access: Arc<Access>,
     /// How to speak TLS, where anybody comes so.
     pub tls: Option<Arc<ServerConfig>>,
+    /// How messages are compressed, if they are.
+    pub deflate: Option<DeflatePolicy>,
     /// How much each network has.
     pub networks: Arc<Networks>,
 }
@@ -103,6 +108,7 @@ pub struct Desk {
     mesh: Arc<Mesh>,
     access: RefCell<Arc<Access>>,
     tls: RefCell<Option<Arc<ServerConfig>>>,
+    deflate: Cell<Option<DeflatePolicy>>,
     networks: Arc<Networks>,
     connections_max: Cell<usize>,
     /// In the order of [`Bench`].
@@ -144,6 +150,7 @@ impl Desk {
             mesh: plan.mesh,
             access: RefCell::new(plan.access),
             tls: RefCell::new(plan.tls),
+            deflate: Cell::new(plan.deflate),
             networks: plan.networks,
             connections_max: Cell::new(plan.connections_max),
             guests: [
@@ -167,14 +174,17 @@ impl Desk {
         }
     }
 
-    /// Replaces who may come, with which certificates, and how many connections the shard takes.
+    /// Replaces who may come, with which certificates, how messages are compressed, and how many
+    /// connections the shard takes.
     /// Who is here may stay.
     pub fn replace(
         &self,
         access: Arc<Access>,
         tls: Option<Arc<ServerConfig>>,
+        deflate: Option<DeflatePolicy>,
         connections_max: usize,
     ) {
+        self.deflate.set(deflate);
         self.access.replace(access);
         self.tls.replace(tls);
         self.connections_max.set(connections_max);
@@ -329,6 +339,11 @@ impl Desk {
     /// The certificates of now.
     pub(super) fn tls(&self) -> Option<Arc<ServerConfig>> {
         self.tls.borrow().clone()
+    }
+
+    /// How messages are compressed, if they are.
+    pub(super) const fn deflate(&self) -> Option<DeflatePolicy> {
+        self.deflate.get()
     }
 
     pub(super) const fn cipher(&self) -> &CipherTurns {

@@ -11,12 +11,13 @@ use super::secure::{NotSecured, secure};
 use super::stream::{answer, pause_starved};
 use crate::app::Endpoint;
 use crate::observe::{HandshakeResult, RefusedStatus, SocketCall};
+use crate::protocol::deflate::Agreement;
 use crate::protocol::parse_proxy_header;
 use crate::protocol::upgrade::{
     HeadScanner, Refusal, Request, UpgradeRequest, accept, parse_request, refuse,
 };
 use crate::ring::{Interest, poll_once};
-use crate::security::{Identity, Ticket};
+use crate::security::{AuthMode, Identity, Ticket};
 use crate::tls::Heard;
 use crate::web;
 
@@ -38,6 +39,7 @@ enum Verdict {
 /// What an upgrade gets. Its ticket must not be lost.
 struct Grant {
     endpoint: Endpoint,
+    agreement: Option<Agreement>,
     response: Vec<u8>,
     identity: Option<Identity>,
     ticket: Option<Ticket>,
@@ -91,8 +93,18 @@ fn hand_over(guest: Guest, grant: Grant, leftover: Vec<u8>) {
     desk.measure(place);
     desk.leave(place, HandshakeResult::Accepted);
     let socket = Rc::into_inner(socket).expect("the desk held the only other reference");
-    let Grant { endpoint, response, identity, ticket } = grant;
-    desk.adopt(Adoption { socket, tls, endpoint, response, leftover, identity, ticket, client });
+    let Grant { endpoint, agreement, response, identity, ticket } = grant;
+    desk.adopt(Adoption {
+        socket,
+        tls,
+        endpoint,
+        agreement,
+        response,
+        leftover,
+        identity,
+        ticket,
+        client,
+    });
 }
 
 /// Reads until the request is whole, of which a part may have come `earlier`. `None`: the peer
@@ -223,9 +235,14 @@ fn judge_upgrade(request: &UpgradeRequest<'_>, guest: &Guest) -> Result<Grant, R
         desk.release(ticket);
         return Err(desk.put_off());
     }
-    let mut response = Vec::with_capacity(160);
-    accept(&mut response, request, None);
-    Ok(Grant { endpoint, response, identity, ticket })
+    // Who has yet to say who it is gets nothing inflated, and so sends nothing compressed.
+    let is_stranger = by_message && desk.access().mode() == AuthMode::Message && identity.is_none();
+    let policy = desk.deflate().filter(|_| !is_stranger);
+    let agreed = policy.and_then(|policy| Agreement::negotiate(request.extensions(), policy));
+    let (agreement, extension) = agreed.unzip();
+    let mut response = Vec::with_capacity(256);
+    accept(&mut response, request, None, extension.as_deref());
+    Ok(Grant { endpoint, agreement, response, identity, ticket })
 }
 
 fn static_page(method: &str, path: &str, guest: &Guest) -> Verdict {

@@ -130,6 +130,14 @@ metrics! {
         "Messages to be sent, one for each receiver: delivered and dropped ones together.";
     messages_dropped: Family<CloseReason>, Counter, Sum, "messages_dropped_total",
         "Messages to be sent that the kernel did not take whole, by why their connection ended.";
+    messages_compressed: Counter, Counter, Sum, "messages_compressed_total",
+        "Messages compressed: once for all members of a room that take the same copy.";
+    bytes_saved: Counter, Counter, Sum, "compression_saved_bytes_total",
+        "Bytes by which messages that were compressed became smaller, once for each compression.";
+    messages_inflated: Counter, Counter, Sum, "messages_inflated_total",
+        "Compressed messages received.";
+    compression_bytes: Counter, Gauge, Sum, "compression_bytes",
+        "Bytes that connections keep for what compressed messages may refer to.";
     rate_limited: Counter, Counter, Sum, "rate_limited_total",
         "Messages refused for their rate.";
     bytes_received: Counter, Counter, Sum, "bytes_received_total",

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::clients::Clients;
 use super::lines::{ConnectionId, tell_message, tell_verdict};
 use super::slot::Slot;
@@ -11,11 +13,13 @@ use crate::app::{
     Session, Verdict,
 };
 use crate::collections::{Key, Tick};
-use crate::connection::{CloseReason, Message, Taken, Workshop};
-use crate::hub::{Now, Rooms};
+use crate::config::CompressionConfig;
+use crate::connection::{CloseReason, Hears, Message, Taken, Workshop};
+use crate::hub::{Batch, Now, Rooms};
 use crate::limits::REPLY_BYTES_KEPT;
 use crate::observe::{ErrorKind, ShardCounters, SocketCall};
 use crate::password_checker::PasswordChecker;
+use crate::protocol::deflate::Deflater;
 use crate::protocol::{CloseCode, unsent_messages};
 use crate::security::Identity;
 use crate::settings::ShardSettings;
@@ -34,6 +38,8 @@ pub(super) struct Exchange {
     passwords: Option<Arc<Passwords>>,
     /// The one buffer that answers are put into; empty between exchanges.
     reply: Vec<u8>,
+    /// What is compressed for one connection; empty between sends.
+    deflated: Vec<u8>,
     /// The way out of all sockets.
     pub(super) outlet: Outlet,
     /// Connections that the kernel had no memory for: to be tried again, for nobody calls.
@@ -61,6 +67,7 @@ impl Exchange {
             publications,
             passwords,
             reply: Vec::new(),
+            deflated: Vec::new(),
             outlet: Outlet::default(),
             starved: Vec::new(),
             counters,
@@ -72,6 +79,10 @@ impl Exchange {
     pub(super) fn apply(&mut self, settings: &ShardSettings) {
         self.workshop.limits = settings.limits;
         self.workshop.heartbeat = settings.heartbeat;
+        let CompressionConfig { level, min_bytes, window_bits, .. } = settings.compression;
+        self.workshop.deflater = Deflater::new(level.into());
+        self.workshop.compression_min = min_bytes;
+        self.workshop.shared_window_bits = window_bits;
         self.chat.replace(Arc::clone(&settings.access), settings.rates);
     }
 
@@ -174,8 +185,54 @@ impl Exchange {
         self.send_reply(now, key, slot);
     }
 
-    /// Sends `bytes`, or queues what the socket does not take.
-    pub(super) fn send(&mut self, now: Tick, key: Key, slot: &mut Slot, bytes: &[u8]) {
+    /// Sends whole frames, compressed where that was agreed on, or queues what the socket does not
+    /// take.
+    pub(super) fn send(&mut self, now: Tick, key: Key, slot: &mut Slot, frames: &[u8]) {
+        if slot.connection.hears(&self.workshop) == Hears::Plain {
+            return self.send_as_is(now, key, slot, frames);
+        }
+        let mut deflated = std::mem::take(&mut self.deflated);
+        self.deflate(slot, frames, &mut deflated);
+        self.send_as_is(now, key, slot, &deflated);
+        deflated.clear();
+        deflated.shrink_to(REPLY_BYTES_KEPT);
+        self.deflated = deflated;
+    }
+
+    /// Appends frames as one connection alone takes them.
+    fn deflate(&mut self, slot: &mut Slot, frames: &[u8], out: &mut Vec<u8>) {
+        let before = out.len();
+        let count = slot.connection.deflate(&mut self.workshop, frames, out);
+        self.count_deflated(count, frames.len(), out.len() - before);
+    }
+
+    /// The frames of `batch` as a connection takes them.
+    pub(super) fn frames_for(&mut self, slot: &mut Slot, batch: &Batch) -> Bytes {
+        match slot.connection.hears(&self.workshop) {
+            Hears::Plain => batch.frames.clone(),
+            Hears::Shared => batch.compressed(&mut |frames| {
+                let mut out = Vec::new();
+                let count = self.workshop.deflate_shared(frames, &mut out);
+                self.count_deflated(count, frames.len(), out.len());
+                if count > 0 { out.into() } else { frames.clone() }
+            }),
+            Hears::Own => {
+                let mut out = Vec::new();
+                self.deflate(slot, &batch.frames, &mut out);
+                out.into()
+            }
+        }
+    }
+
+    fn count_deflated(&self, messages: u64, before: usize, after: usize) {
+        if messages > 0 {
+            let counters = self.counters();
+            counters.messages_compressed.add(messages);
+            counters.bytes_saved.add(before.saturating_sub(after) as u64);
+        }
+    }
+
+    fn send_as_is(&mut self, now: Tick, key: Key, slot: &mut Slot, bytes: &[u8]) {
         let taken = if slot.connection.backlog().is_some() {
             Some(Taken::default())
         } else {

@@ -49,6 +49,7 @@ use crate::limits::{
 use crate::mesh::{ClusterRoad, Envelope, Mesh};
 use crate::observe::ShardCounters;
 use crate::protocol::AssemblyPool;
+use crate::protocol::deflate::{Deflater, Inflater};
 use crate::ring::{Completion, Interest, Ring, Token, thread_cpu_time};
 use crate::settings::ShardSettings;
 use crate::tls::Inlet;
@@ -113,6 +114,8 @@ struct Shard {
     requests: Requests,
     notices: Vec<Notice>,
     sends: Vec<(Key, Batch)>,
+    /// The same as one connection takes it, compressed.
+    rewritten: Vec<(Key, Batch)>,
 }
 
 /// Time since the shard began, read once per turn.
@@ -203,6 +206,7 @@ impl Shard {
             requests: Requests::default(),
             notices: Vec::new(),
             sends: Vec::new(),
+            rewritten: Vec::new(),
         }
     }
 
@@ -273,7 +277,12 @@ impl Shard {
         self.home.set_limits(settings.history);
         let connections_max =
             settings.connections_of(self.number, self.mesh.shards()).min(self.slots.capacity());
-        self.desk.replace(Arc::clone(&settings.access), settings.tls.clone(), connections_max);
+        self.desk.replace(
+            Arc::clone(&settings.access),
+            settings.tls.clone(),
+            settings.deflate_policy(),
+            connections_max,
+        );
         if is_shorter {
             self.rearming = Some(0);
         }
@@ -291,12 +300,21 @@ impl Shard {
     }
 
     fn adopt_one(&mut self, adoption: Adoption) {
-        let Adoption { socket, tls, endpoint, response, mut leftover, identity, ticket, client } =
-            adoption;
+        let Adoption {
+            socket,
+            tls,
+            endpoint,
+            agreement,
+            response,
+            mut leftover,
+            identity,
+            ticket,
+            client,
+        } = adoption;
         let now = self.clock.now();
         self.adopted = self.adopted.wrapping_add(1);
         let is_tls = tls.is_some();
-        let connection = Connection::new(now.tick, self.adopted);
+        let connection = Connection::new(now.tick, self.adopted, agreement);
         let session = identity.map(|identity| Box::new(Session::of(identity)));
         let slot = Slot::new(now.tick, socket, tls, connection, endpoint, session, ticket);
         let Ok(key) = self.slots.insert(slot) else {
@@ -401,6 +419,8 @@ impl Shard {
             self.publish_span_figures();
         }
         counters.assembly_bytes.set(self.exchange.workshop.pool.bytes_in_use() as u64);
+        counters.messages_inflated.set(self.exchange.workshop.inflated);
+        counters.compression_bytes.set(self.exchange.workshop.history_bytes as u64);
         counters.replies_kept_bytes.set(self.exchange.workshop.replies_kept as u64);
         counters.slow_readers.set(self.exchange.workshop.backlogs as u64);
         counters.backlog_bytes.set(self.exchange.workshop.backlog_bytes as u64);
@@ -428,6 +448,12 @@ fn workshop(settings: &ShardSettings) -> Workshop {
     Workshop {
         pool: AssemblyPool::new(ASSEMBLY_BYTES_MAX),
         limits: settings.limits,
+        inflater: Inflater::new(),
+        deflater: Deflater::new(settings.compression.level.into()),
+        compression_min: settings.compression.min_bytes,
+        shared_window_bits: settings.compression.window_bits,
+        inflated: 0,
+        history_bytes: 0,
         heartbeat: settings.heartbeat,
         replies_kept: 0,
         backlogs: 0,

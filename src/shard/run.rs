@@ -86,6 +86,7 @@ async fn live(plan: ShardPlan, started: impl FnOnce()) -> io::Result<()> {
         mesh: Arc::clone(&plan.mesh),
         access: Arc::clone(&plan.settings.access),
         tls: plan.settings.tls.clone(),
+        deflate: plan.settings.deflate_policy(),
         networks: Arc::clone(&plan.networks),
     }));
     for ShardListener { socket, is_tls } in &plan.listeners {

@@ -6,7 +6,7 @@ use super::Shard;
 use super::lines::{ConnectionId, tell_tls_error};
 use super::slot::Slot;
 use crate::collections::Key;
-use crate::connection::Taken;
+use crate::connection::{Hears, Taken};
 use crate::hub::Batch;
 use crate::limits::PUBLICATION_BYTES_MAX;
 use crate::observe::SocketCall;
@@ -141,7 +141,8 @@ impl Shard {
         }
     }
 
-    /// Sends a connection what it gets of its rooms: at most [`SLICES_MAX`] batches.
+    /// Sends a connection what it gets of its rooms, compressed where that was agreed on: at most
+    /// [`SLICES_MAX`] batches.
     pub(super) fn transmit(&mut self, batches: &[(Key, Batch)]) {
         let key = batches[0].0;
         // It may have left since its rounds began.
@@ -149,6 +150,21 @@ impl Shard {
         if !slot.connection.is_open() {
             return;
         }
+        if slot.connection.hears(&self.exchange.workshop) == Hears::Plain {
+            return self.transmit_as_is(key, batches);
+        }
+        let mut rewritten = std::mem::take(&mut self.rewritten);
+        for (_, batch) in batches {
+            let frames = self.exchange.frames_for(slot, batch);
+            rewritten.push((key, Batch::new(frames, batch.count)));
+        }
+        self.transmit_as_is(key, &rewritten);
+        rewritten.clear();
+        self.rewritten = rewritten;
+    }
+
+    fn transmit_as_is(&mut self, key: Key, batches: &[(Key, Batch)]) {
+        let slot = self.slots.get_mut(key).expect("the caller holds a live key");
         let taken = if slot.connection.backlog().is_some() {
             Some(Taken::default())
         } else {
