@@ -7,3 +7,5 @@ mod resolver;
 mod settings;
 
 pub use settings::Tls;
+#[cfg(test)]
+mod tests;
