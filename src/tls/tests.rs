@@ -23,8 +23,8 @@ use super::Tls;
 use crate::config::{CertificateFiles, ClientAuth, TlsConfig};
 use certificates::Certificates;
 
-/// Of tests/keys/: an ECDSA certificate for chat.example.org and example.org, an RSA certificate for
-/// chat.example.org and *.example.org, and one for localhost that has expired.
+/// Of tests/keys/: an ECDSA certificate for chat.example.org and example.org, an RSA certificate
+/// for chat.example.org and *.example.org, and one for localhost that has expired.
 const ECDSA: &str = "p256.certificate.pem";
 const RSA: &str = "rsa.certificate.pem";
 const EXPIRED: &str = "p256.expired.certificate.pem";
