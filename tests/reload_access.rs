@@ -140,38 +140,20 @@ fn a_bad_file_changes_nothing_and_says_why() {
         ),
         (changed.replace("'message'", "'token'"), "auth-users needs auth message"),
     ] {
-        refuses(&site, || site.write(&toml), reason);
+        site.refuses(|| site.write(&toml), reason);
         client.echo(&"x".repeat(100));
     }
     site.write(&changed);
     let spoil_key = || drop(site.folder.write("key", "too short"));
-    refuses(&site, spoil_key, "9 bytes");
+    let said = site.refuses(spoil_key, "9 bytes");
+    assert!(!said.contains("too short"), "{said}");
     fs::copy(KEY_FILE, site.folder.path("key")).expect("the key is back");
     let remove = || fs::remove_file(site.config_path()).expect("it was there");
-    refuses(&site, remove, "cannot read the configuration file");
+    site.refuses(remove, "cannot read the configuration file");
     RawClient::open(site.address(), &path).echo(&"x".repeat(100));
     site.reload_changes(&changed, "max-message");
     client.send_frame(raw::TEXT, "x".repeat(100).as_bytes());
     client.expect_failure(1009, "the limit is lower now");
-}
-
-/// Spoils the configuration; both a start and a reload must refuse it for `reason`, in the same
-/// words.
-fn refuses(site: &Reloading, spoil: impl FnOnce(), reason: &str) {
-    spoil();
-    let said = site.reload_again();
-    assert!(said.contains("ERROR") && said.contains("nothing has changed: "), "{said}");
-    assert!(!said.contains("too short"), "{said}");
-    let started = Command::new(env!("CARGO_BIN_EXE_ringwire"))
-        .args(["--config", text(&site.config_path()), "--listen", "127.0.0.1:0", "--admin", "off"])
-        .output()
-        .expect("the server binary starts");
-    assert!(!started.status.success());
-    let at_start = String::from_utf8_lossy(&started.stderr).into_owned();
-    assert!(at_start.contains(reason), "{reason} in {at_start}");
-    let first = at_start.lines().next().expect("a start says why it fails");
-    let why = first.split_once(": ").expect("the program or the word error stands in front").1;
-    assert!(said.contains(why), "a start says {why}, a reload {said}");
 }
 
 #[test]

@@ -118,8 +118,8 @@ fn the_file_knows_every_flag_and_flags_win() {
 
 #[test]
 fn tls_and_compression_are_read_from_flags_and_file() {
-    let line = "--listen [::1]:1 --tls-listen [::1]:2 --tls-listen [::1]:3 --tls-cert a --tls-key b \
-                --tls-cert c --tls-key d --tls-client-ca e --tls-client-auth optional \
+    let line = "--listen [::1]:1 --tls-listen [::1]:2 --tls-listen [::1]:3 --tls-cert a \
+                --tls-key b --tls-cert c --tls-key d --tls-client-ca e --tls-client-auth optional \
                 --compression dedicated --compression-level 9 --compression-min 1KiB";
     let files = |chain: &str, key: &str| CertificateFiles { chain: chain.into(), key: key.into() };
     let expected = Config {
@@ -231,6 +231,12 @@ fn values_out_of_bounds_are_refused_by_name() {
     for (flag, bad) in [
         ("--heartbeat", "999ms"),
         ("--heartbeat", "61m"),
+        ("--compression", "on"),
+        ("--compression-level", "0"),
+        ("--compression-level", "10"),
+        ("--compression-min", "65MiB"),
+        ("--compression-window", "8"),
+        ("--compression-window", "16"),
         ("--heartbeat", "off"),
         ("--heartbeat", "30"),
         ("--drain", "2h"),

@@ -77,14 +77,10 @@ pub(super) fn parse_certificate(
 /// Why it cannot be used.
 pub(super) fn parse_authorities(path: &Path, bytes: &[u8]) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
-    for (index, certificate) in parse_certificates(path, CLIENT_CA, bytes)?.into_iter().enumerate()
-    {
+    for (number, certificate) in (1..).zip(parse_certificates(path, CLIENT_CA, bytes)?) {
         roots.add(certificate).map_err(|error| {
-            format!(
-                "certificate {} of the {CLIENT_CA} {} is no good: {error}",
-                index + 1,
-                path.display()
-            )
+            let path = path.display();
+            format!("certificate {number} of the {CLIENT_CA} {path} is no good: {error}")
         })?;
     }
     Ok(roots)

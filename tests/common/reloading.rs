@@ -9,6 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 /// How long a reload may take that is known to come; a failure, never a delay.
@@ -113,6 +114,29 @@ impl Reloading {
         let said = self.reload(toml);
         let expected = format!("reload: changed {names}");
         assert!(said.ends_with(&expected) && said.lines().count() == 1, "{said}");
+    }
+}
+
+impl Reloading {
+    /// Spoils the configuration; both a start and a reload must refuse it for `reason`, in the same
+    /// words. Returns what the reload says.
+    pub(crate) fn refuses(&self, spoil: impl FnOnce(), reason: &str) -> String {
+        spoil();
+        let said = self.reload_again();
+        assert!(said.contains("ERROR") && said.contains("nothing has changed: "), "{said}");
+        let config = self.config_path();
+        let started = Command::new(env!("CARGO_BIN_EXE_ringwire"))
+            .args(["--config", text(&config), "--listen", "127.0.0.1:0", "--admin", "off"])
+            .output()
+            .expect("the server binary starts");
+        assert!(!started.status.success());
+        let at_start = String::from_utf8_lossy(&started.stderr).into_owned();
+        assert!(at_start.contains(reason), "{reason} in {at_start}");
+        let first = at_start.lines().find(|line| !line.contains(" WARN "));
+        let first = first.expect("a start says why it fails");
+        let why = first.split_once(": ").expect("the program or the word error stands in front").1;
+        assert!(said.contains(why), "a start says {why}, a reload {said}");
+        said
     }
 }
 
