@@ -13,5 +13,6 @@ mod wire;
 pub use session::Session;
 pub use settings::Tls;
 pub use wire::{Heard, Inlet, Outcome, Outlet, flush, say_goodbye, shut_down_write};
+
 #[cfg(test)]
 mod tests;
