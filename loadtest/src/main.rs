@@ -34,6 +34,7 @@ mod shortage;
 mod sources;
 mod stats;
 mod timeline;
+mod tls;
 mod upgrade;
 mod workers;
 

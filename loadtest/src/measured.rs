@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use crate::args::{Arguments, ScenarioArguments, SlowLoad};
+use crate::args::{Arguments, Common, ScenarioArguments, SlowLoad};
 use crate::environment;
 use crate::judge::{Evidence, Judgement, judge};
 use crate::names;
@@ -14,7 +14,7 @@ use crate::probe::{ProcessSample, Sample};
 use crate::results::{
     self, Config, Connections, CpuShare, ErrorCount, FORMAT, Figure, Generator, Kernel, Load,
     LoadModel, Merge, Messages, NamedHistogram, Percentiles, Rate, Results, Server, Summary,
-    ThreadShare, latency_gap,
+    ThreadShare, TlsChoice, TlsHandshakes, latency_gap,
 };
 use crate::run::Outcome;
 use crate::scenario;
@@ -169,9 +169,18 @@ fn config(arguments: &Arguments, outcome: &Outcome) -> Config {
         interval_seconds: common.interval.as_secs_f64(),
         load,
         rooms: rooms(scenario),
+        tls: speaks_tls(common).then(|| TlsChoice {
+            verified: !common.tls.insecure,
+            version: common.tls.tls_version.map(|version| version.to_string()),
+            resumes: common.tls.tls_resume,
+        }),
         verified: scenario.message().is_none_or(|message| !message.no_verify),
         processes: 1,
     }
+}
+
+fn speaks_tls(common: &Common) -> bool {
+    common.url.iter().any(|target| target.tls.is_some())
 }
 
 /// The rooms of a scenario, if it has any.
@@ -191,9 +200,11 @@ pub(crate) fn rooms(scenario: &ScenarioArguments) -> Option<results::Rooms> {
 
 fn connections(arguments: &Arguments, outcome: &Outcome) -> Connections {
     let stats = &outcome.timeline.total;
+    let common = arguments.scenario.common();
     let (connected, connect_seconds) = outcome.connected;
+    let count = |name| stats.counts.get(name).copied().unwrap_or_default();
     Connections {
-        requested: arguments.scenario.common().connections.into(),
+        requested: common.connections.into(),
         achieved: stats.achieved,
         opened: stats.opened,
         lost: stats.lost,
@@ -201,6 +212,11 @@ fn connections(arguments: &Arguments, outcome: &Outcome) -> Connections {
         pings_answered: stats.pings_answered,
         connect_seconds,
         connects_per_second: per(connected as f64, connect_seconds),
+        tls: speaks_tls(common).then(|| TlsHandshakes {
+            tls_1_2: count(names::TLS_1_2),
+            tls_1_3: count(names::TLS_1_3),
+            resumed: count(names::TLS_RESUMED),
+        }),
     }
 }
 

@@ -134,7 +134,7 @@ impl Upgrade {
                 check_response(&head[..end], KEY, &self.wishes.protocols())?;
                 self.checked.clear();
                 self.checked.extend_from_slice(&head[..end]);
-                client.rest = None;
+                client.end_head();
                 Ok(Some(end - before))
             }
         }

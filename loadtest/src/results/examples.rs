@@ -9,7 +9,8 @@ use hdrhistogram::Histogram;
 use super::{
     Config, Connections, CpuShare, Environment, ErrorCount, FORMAT, Figure, Generator, Interval,
     Kernel, Load, LoadModel, Merge, Messages, NamedHistogram, Packed, Percentiles, Rate, Results,
-    Row, RowPhase, Server, Step, Summary, ThreadShare, Verdict, latency_gap, new_histogram,
+    Row, RowPhase, Server, Step, Summary, ThreadShare, TlsHandshakes, Verdict, latency_gap,
+    new_histogram,
 };
 
 /// A directory that goes with the test.
@@ -127,6 +128,7 @@ fn summary(slowness: u64) -> Summary {
             pings_answered: 3,
             connect_seconds: 0.5,
             connects_per_second: 20.0,
+            tls: Some(TlsHandshakes { tls_1_2: 1, tls_1_3: 9, resumed: 4 }),
         },
         messages: messages(),
         rate: Rate { target: Some(100.0), achieved: 98.0, received: 97.0, ratio: Some(0.98) },
@@ -186,6 +188,7 @@ fn config() -> Config {
             masking_key: [1, 2, 3, 4],
         }),
         rooms: None,
+        tls: None,
         verified: true,
         processes: 1,
     }
