@@ -272,8 +272,8 @@ impl Connections {
             State::Closing => self.stats.fail(Stage::Leave, failure),
             State::Closed => match failure {
                 Failure::TimedOut => self.stats.fail(Stage::Leave, failure),
-                // The end of the stream is the server's duty here. Nothing can be cut off after both
-                // close frames.
+                // The end of the stream is the server's duty here. Behind both close frames there is
+                // nothing to cut off.
                 Failure::Ended | Failure::Cut => {
                     let took = self.clock.now() - self.clients[index as usize].since;
                     self.stats.histogram(names::CLOSE).record(took);

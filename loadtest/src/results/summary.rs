@@ -60,7 +60,8 @@ pub(crate) struct Summary {
     /// The kernel of the generator's host.
     pub(crate) kernel: Kernel,
     /// Every histogram of the run without loss, by name: `latency`, `latency_uncorrected`,
-    /// `connect` (TCP), `tls`, `upgrade`, `handshake` (all of these), `schedule_lag` and those of the scenario.
+    /// `connect` (TCP), `tls`, `upgrade`, `handshake` (all of these), `schedule_lag` and those of
+    /// the scenario.
     pub(crate) histograms: BTreeMap<String, NamedHistogram>,
 }
 
