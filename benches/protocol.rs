@@ -3,13 +3,15 @@
 use std::hint::black_box;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use ringwire::protocol::deflate::{Deflater, History, Inflater};
 use ringwire::protocol::{
     AssemblyPool, Decoder, Input, Limits, OpCode, Role, encode_fragment, encode_frame,
     encode_masked_frame, header, mask, upgrade,
 };
 
 const KEY: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
-const LIMITS: Limits = Limits { message_bytes_max: 1 << 20, fragments_max: 1024 };
+const LIMITS: Limits =
+    Limits { message_bytes_max: 1 << 20, fragments_max: 1024, compressed: false };
 const FRAMES: usize = 1000;
 
 fn headers(criterion: &mut Criterion) {
@@ -106,6 +108,59 @@ fn encoders(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// A message of 4 KiB, like those of a chat: alone, as one copy for all, and with what came before.
+fn compression(criterion: &mut Criterion) {
+    let mut message = Vec::new();
+    for number in 0_u32.. {
+        let (user, hash) = (number % 7, number.wrapping_mul(0x9E37_79B1));
+        message.extend_from_slice(
+            format!(r#"{{"type":"message","room":"lobby","user":"user{user}","id":"{hash:x}"}},"#)
+                .as_bytes(),
+        );
+        if message.len() >= 4096 {
+            break;
+        }
+    }
+    message.truncate(4096);
+    let mut group = criterion.benchmark_group("deflate/4 KiB");
+    group.throughput(Throughput::Bytes(message.len() as u64));
+    for (name, level, takeover) in
+        [("level 1", 1, None), ("level 6", 6, None), ("level 1, takeover 12", 1, Some(12))]
+    {
+        let mut deflater = Deflater::new(level);
+        let window_bits = takeover.unwrap_or(15);
+        let mut history = takeover.map(History::new);
+        // With takeover the history is full of messages alike.
+        let mut out = Vec::new();
+        let mut last = Vec::new();
+        for _ in 0..2 {
+            last.clear();
+            deflater.deflate(window_bits, history.as_mut(), &message, &mut last);
+        }
+        println!("{name}: {} bytes", last.len());
+        group.bench_function(BenchmarkId::new("deflate", name), |bencher| {
+            bencher.iter(|| {
+                out.clear();
+                deflater.deflate(window_bits, history.as_mut(), black_box(&message), &mut out);
+            });
+        });
+        let mut inflater = Inflater::new();
+        let mut history = takeover.map(History::new);
+        if let Some(history) = &mut history {
+            let mut first = Vec::new();
+            deflater.deflate(window_bits, None, &message, &mut first);
+            inflater.inflate(Some(history), &first, 4096).expect("our own");
+        }
+        group.bench_function(BenchmarkId::new("inflate", name), |bencher| {
+            bencher.iter(|| {
+                let message = inflater.inflate(history.as_mut(), black_box(&last), 4096);
+                black_box(message.expect("our own").len())
+            });
+        });
+    }
+    group.finish();
+}
+
 fn upgrades(criterion: &mut Criterion) {
     let mut head = Vec::new();
     let agent = ("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101");
@@ -118,7 +173,9 @@ fn upgrades(criterion: &mut Criterion) {
             out.clear();
             let end = upgrade::HeadScanner::new().end_of_head(black_box(&head)).unwrap().unwrap();
             match upgrade::parse_request(&head[..end]) {
-                Ok(upgrade::Request::Upgrade(request)) => upgrade::accept(&mut out, &request, None),
+                Ok(upgrade::Request::Upgrade(request)) => {
+                    upgrade::accept(&mut out, &request, None, None)
+                }
                 other => panic!("{other:?}"),
             }
         });
@@ -138,5 +195,5 @@ fn decode(stream: &mut [u8]) -> usize {
     events
 }
 
-criterion_group!(benches, headers, masks, whole_frames, text, encoders, upgrades);
+criterion_group!(benches, headers, masks, whole_frames, text, encoders, compression, upgrades);
 criterion_main!(benches);

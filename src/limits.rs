@@ -1,11 +1,13 @@
 //! Every bound of the program, each with the reason for its value.
 
 mod cluster;
+mod deflate;
 mod operation;
 
 use std::time::Duration;
 
 pub use cluster::*;
+pub use deflate::*;
 pub use operation::*;
 
 /// Bytes of a request head, request line included. A browser with cookies stays under 4 KiB;

@@ -36,7 +36,11 @@ impl ShardSettings {
             Tick::try_from(ticks).expect("no setting is longer than a day")
         };
         Self {
-            limits: Limits { message_bytes_max: config.max_message, fragments_max: FRAGMENTS_MAX },
+            limits: Limits {
+                message_bytes_max: config.max_message,
+                fragments_max: FRAGMENTS_MAX,
+                compressed: false,
+            },
             heartbeat: ticks(config.heartbeat.as_millis()),
             rates: Rates { messages: config.chat.rate_limit, bytes: config.chat.rate_bytes },
             history: HistoryLimits {

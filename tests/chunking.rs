@@ -168,7 +168,7 @@ fn failing_sessions_fail_and_valid_ones_do_not() {
 
 #[test]
 fn a_client_and_a_server_talk_through_any_chunks() {
-    let limits = Limits { message_bytes_max: 1 << 20, fragments_max: 1024 };
+    let limits = Limits { message_bytes_max: 1 << 20, fragments_max: 1024, compressed: false };
     let mut random = Random(0x2545_F491_4F6C_DD1D);
     for _ in 0..50 {
         let (mut to_server, mut to_client) = (Vec::new(), Vec::new());

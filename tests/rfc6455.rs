@@ -24,7 +24,8 @@ fn raw_header(role: Role, first: u8, length: u8, extended: &[u8]) -> Vec<u8> {
 
 /// The result of a header alone, at an end without limits.
 fn judge(role: Role, header: &[u8]) -> Result<(), ProtocolError> {
-    let limits = Limits { message_bytes_max: usize::MAX, fragments_max: u16::MAX };
+    let limits =
+        Limits { message_bytes_max: usize::MAX, fragments_max: u16::MAX, compressed: false };
     let mut receiver = Receiver::new(role, limits);
     let result = receiver.feed(header);
     assert_eq!(receiver.pool.bytes_in_use(), 0, "a header alone must not allocate");
@@ -287,7 +288,7 @@ fn section_7_4_every_close_code() {
 
 #[test]
 fn section_10_4_limit_of_a_message() {
-    let limits = Limits { message_bytes_max: 1000, fragments_max: 8 };
+    let limits = Limits { message_bytes_max: 1000, fragments_max: 8, compressed: false };
     let fragments = |sizes: &[usize]| {
         let mut receiver = Receiver::new(Server, limits);
         for (index, &size) in sizes.iter().enumerate() {
@@ -325,7 +326,7 @@ fn section_10_4_the_running_total_cannot_wrap() {
     for (message_bytes_max, expected) in
         [(usize::MAX, Ok(())), (usize::MAX >> 1, Err(MessageTooBig))]
     {
-        let limits = Limits { message_bytes_max, fragments_max: u16::MAX };
+        let limits = Limits { message_bytes_max, fragments_max: u16::MAX, compressed: false };
         let mut receiver = Receiver::new(Server, limits);
         assert_eq!(receiver.feed(&frame_to(Server, false, OpCode::Binary, &[0; 100])), Ok(()));
         assert_eq!(receiver.feed(&huge), expected);
@@ -336,7 +337,7 @@ fn section_10_4_the_running_total_cannot_wrap() {
 
 #[test]
 fn section_10_4_memory_follows_what_arrived_not_what_was_declared() {
-    let limits = Limits { message_bytes_max: 1 << 40, fragments_max: 8 };
+    let limits = Limits { message_bytes_max: 1 << 40, fragments_max: 8, compressed: false };
     let mut receiver = Receiver::new(Server, limits);
     let header = raw_header(Server, 0x82, 127, &(1_u64 << 40).to_be_bytes());
     assert_eq!(receiver.feed(&header), Ok(()));

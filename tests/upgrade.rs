@@ -43,7 +43,7 @@ fn the_example_of_the_specification() {
     assert_eq!(request.protocols().collect::<Vec<_>>(), ["chat", "superchat"]);
 
     let mut out = Vec::new();
-    accept(&mut out, &request, Some("chat"));
+    accept(&mut out, &request, Some("chat"), None);
     let expected = [
         "HTTP/1.1 101 Switching Protocols",
         "Upgrade: websocket",
@@ -196,7 +196,7 @@ fn refusals_are_whole_responses() {
 
 fn answer(request: &[u8], protocol: Option<&str>) -> Vec<u8> {
     let mut out = Vec::new();
-    accept(&mut out, &upgrade(request), protocol);
+    accept(&mut out, &upgrade(request), protocol, None);
     out
 }
 
@@ -212,7 +212,8 @@ fn a_client_and_a_server_agree() {
     for protocol in [None, Some("v1"), Some("v2")] {
         let response = answer(&request, protocol);
         assert_eq!(HeadScanner::new().end_of_head(&response), Ok(Some(response.len())));
-        let accepted = check_response(&response, KEY, &["v2", "v1"]).expect("a good response");
+        let accepted =
+            check_response(&response, KEY, &["v2", "v1"], None).expect("a good response");
         assert_eq!(accepted.protocol, protocol);
     }
 }
@@ -222,16 +223,16 @@ fn a_client_refuses_every_bad_response() {
     const OK: &str = "HTTP/1.1 101 Switching Protocols";
     let accept = format!("Sec-WebSocket-Accept: {ACCEPT}");
     let good = [OK, UPGRADE, CONNECTION, &accept];
-    assert!(check_response(&head(&good), KEY, &[]).is_ok());
+    assert!(check_response(&head(&good), KEY, &[], None).is_ok());
 
     let replaced = |index: usize, line: &str| {
         let mut lines = good;
         lines[index] = line;
-        check_response(&head(&lines), KEY, &["v1"]).expect_err(line)
+        check_response(&head(&lines), KEY, &["v1"], None).expect_err(line)
     };
     let added = |line: &str| {
         let lines = [&good[..], &[line]].concat();
-        check_response(&head(&lines), KEY, &["v1"]).expect_err(line)
+        check_response(&head(&lines), KEY, &["v1"], None).expect_err(line)
     };
     assert_eq!(replaced(0, "HTTP/1.0 101 Switching Protocols"), ResponseError::Malformed);
     assert_eq!(replaced(0, "nonsense"), ResponseError::Malformed);
@@ -246,5 +247,5 @@ fn a_client_refuses_every_bad_response() {
     assert_eq!(added("Sec-WebSocket-Protocol: v1, v1"), ResponseError::Protocol);
     assert_eq!(added("Sec-WebSocket-Extensions: permessage-deflate"), ResponseError::Extension);
     let unfinished = &head(&good)[..60];
-    assert_eq!(check_response(unfinished, KEY, &[]), Err(ResponseError::Malformed));
+    assert_eq!(check_response(unfinished, KEY, &[], None), Err(ResponseError::Malformed));
 }

@@ -1,6 +1,6 @@
 //! Any bytes, in any chunks: the decoder hears the same, keeps its bounds and its last word.
 //!
-//! Input: one byte of settings (role, limits), one byte of chunk sizes, then the stream.
+//! Input: one byte of settings (role, limits, compression), one byte of chunk sizes, then the stream.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -17,7 +17,8 @@ fuzz_target!(|data: &[u8]| {
     let [settings, step, stream @ ..] = data else { return };
     let role = if settings & 1 == 0 { Role::Server } else { Role::Client };
     let message_bytes_max = if settings & 2 == 0 { 1 << 16 } else { 40 };
-    let limits = Limits { message_bytes_max, fragments_max: 1 + u16::from(settings >> 4) };
+    let fragments_max = 1 + u16::from(settings >> 4);
+    let limits = Limits { message_bytes_max, fragments_max, compressed: settings & 4 != 0 };
     let whole = listen(role, &limits, std::iter::once(stream));
     let chunked = listen(role, &limits, stream.chunks(1 + usize::from(*step)));
     assert_eq!(whole, chunked, "whole and in chunks");
@@ -63,12 +64,22 @@ fn listen<'a>(
 
 /// Memory one connection may occupy: a message, one control frame, bookkeeping.
 fn stream_bound(limits: &Limits) -> usize {
-    limits.message_bytes_max + 1024
+    wire_bytes_max(limits) + 1024
+}
+
+/// Compressed messages may be longer by what does not compress.
+fn wire_bytes_max(limits: &Limits) -> usize {
+    let bytes = limits.message_bytes_max;
+    if limits.compressed { bytes + bytes / 8 + 64 } else { bytes }
 }
 
 fn own(event: Event<'_>, limits: &Limits) -> Heard {
     match event {
-        Event::Message { kind, payload } => {
+        Event::Message { compressed: true, payload, .. } => {
+            assert!(limits.compressed && payload.len() <= wire_bytes_max(limits));
+            ("compressed", payload.to_vec(), None)
+        }
+        Event::Message { kind, payload, .. } => {
             assert!(payload.len() <= limits.message_bytes_max);
             match kind {
                 MessageKind::Text => {

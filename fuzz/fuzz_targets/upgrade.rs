@@ -4,6 +4,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use ringwire::limits::HEAD_BYTES_MAX;
+use ringwire::protocol::Role;
+use ringwire::protocol::deflate::{Agreement, DeflatePolicy};
 use ringwire::protocol::upgrade::{
     HeadScanner, Refusal, Request, UpgradeRequest, accept, check_response, forwarded_for,
     parse_request, refuse,
@@ -14,7 +16,7 @@ fuzz_target!(|received: &[u8]| {
     let end = end_of_head(received);
     // Heads that no scanner let through must not be worse.
     let _ = parse_request(received);
-    let _ = check_response(received, "", &["chat"]);
+    let _ = check_response(received, "", &["chat"], None);
     for told in forwarded_for(received) {
         if let Ok(client) = ClientAddress::parse(told) {
             assert_eq!(ClientAddress::parse(client.to_string().as_bytes()), Ok(client));
@@ -53,14 +55,37 @@ fn check_upgrade(request: &UpgradeRequest<'_>) {
     assert_eq!(request.header("Sec-WebSocket-Version"), Some("13"));
     let key = request.header("Sec-WebSocket-Key").expect("an upgrade has a key");
     assert_eq!(key.len(), 24);
-    let _ = request.extensions().count();
+    check_agreements(request);
     let mut out = Vec::new();
     for protocol in std::iter::once(None).chain(request.protocols().map(Some)) {
         out.clear();
-        accept(&mut out, request, protocol);
+        accept(&mut out, request, protocol, None);
         let offered: Vec<&str> = request.protocols().collect();
-        let accepted = check_response(&out, key, &offered).expect("our own client agrees");
+        let accepted = check_response(&out, key, &offered, None).expect("our own client agrees");
         assert_eq!(accepted.protocol, protocol);
+    }
+}
+
+/// Any offer is answered within the policy.
+fn check_agreements(request: &UpgradeRequest<'_>) {
+    for takeover in [false, true] {
+        for window_bits in [9, 12, 15] {
+            let policy = DeflatePolicy { takeover, window_bits };
+            let Some((agreement, value)) = Agreement::negotiate(request.extensions(), policy)
+            else {
+                continue;
+            };
+            assert!(value.starts_with("permessage-deflate"));
+            assert!((9..=window_bits).contains(&agreement.window_bits(Role::Server)));
+            assert!((8..=15).contains(&agreement.window_bits(Role::Client)));
+            for role in [Role::Server, Role::Client] {
+                assert!(takeover || !agreement.takes_over(role));
+            }
+            assert!(
+                agreement.window_bits(Role::Client) <= window_bits
+                    || !agreement.takes_over(Role::Client)
+            );
+        }
     }
 }
 

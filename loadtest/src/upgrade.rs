@@ -131,7 +131,7 @@ impl Upgrade {
         match end.map_err(|_| Failure::Response("no head of HTTP"))? {
             None => Ok(None),
             Some(end) => {
-                check_response(&head[..end], KEY, &self.wishes.protocols())?;
+                check_response(&head[..end], KEY, &self.wishes.protocols(), None)?;
                 self.checked.clear();
                 self.checked.extend_from_slice(&head[..end]);
                 client.end_head();
@@ -156,7 +156,7 @@ mod tests {
         let upgrade = Upgrade::new(&target, wishes);
         let mut response = Vec::new();
         match parse_request(upgrade.request()) {
-            Ok(Request::Upgrade(request)) => accept(&mut response, &request, protocol),
+            Ok(Request::Upgrade(request)) => accept(&mut response, &request, protocol, None),
             other => panic!("{other:?}"),
         }
         (upgrade, response)

@@ -78,7 +78,7 @@ fn serve_one(listener: &TcpListener, chosen: &str) -> String {
     }
     let mut response = Vec::new();
     match parse_request(&request) {
-        Ok(Request::Upgrade(upgrade)) => accept(&mut response, &upgrade, Some("chat")),
+        Ok(Request::Upgrade(upgrade)) => accept(&mut response, &upgrade, Some("chat"), None),
         other => panic!("{other:?}"),
     }
     let response = String::from_utf8(response).expect("ASCII").replace("chat", chosen);

@@ -18,21 +18,25 @@
 #![forbid(unsafe_code)]
 
 mod backlog;
+mod compression;
+mod owing;
 mod reason;
-
-use bytes::Bytes;
+mod workshop;
 
 pub use backlog::{Backlog, Overflow};
+pub use compression::Hears;
 pub use reason::{CloseReason, CodeClass};
+pub use workshop::Workshop;
 
+use self::compression::Compression;
 use crate::collections::Tick;
 use crate::limits::{
-    CLOSE_TICKS_MAX, MESSAGE_TICKS_MAX, REPLIES_KEPT_BYTES_MAX, STALL_TICKS_MAX,
-    STRANGER_MESSAGE_BYTES_MAX,
+    CLOSE_TICKS_MAX, MESSAGE_TICKS_MAX, STALL_TICKS_MAX, STRANGER_MESSAGE_BYTES_MAX,
 };
+use crate::protocol::deflate::Agreement;
 use crate::protocol::{
-    AssemblyPool, CloseCode, Decoder, Event, Input, Limits, MessageKind, OpCode, Role, begun_frame,
-    encode_close, encode_frame, unsent_messages,
+    CloseCode, Decoder, Event, Input, Limits, MessageKind, OpCode, ProtocolError, Role,
+    encode_close, encode_frame,
 };
 
 /// A whole message from the peer.
@@ -57,23 +61,6 @@ pub enum Step {
     Abort,
 }
 
-/// What the connections of a shard share while bytes are worked on.
-#[derive(Debug)]
-pub struct Workshop {
-    /// Buffers of unfinished messages.
-    pub pool: AssemblyPool,
-    /// Limits of messages.
-    pub limits: Limits,
-    /// Silence after which a peer is pinged; after twice that it is gone.
-    pub heartbeat: Tick,
-    /// Bytes of replies that wait for peers to read.
-    pub replies_kept: usize,
-    /// Connections for which anything waits, and its bytes.
-    pub backlogs: usize,
-    /// See [`backlogs`](Self::backlogs).
-    pub backlog_bytes: usize,
-}
-
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 enum State {
@@ -90,6 +77,7 @@ enum State {
 #[derive(Debug)]
 pub struct Connection {
     decoder: Decoder,
+    compression: Compression,
     backlog: Option<Box<Backlog>>,
     /// When the last byte came; once it is pinged, when that was.
     heard: Tick,
@@ -108,11 +96,13 @@ pub struct Connection {
 
 impl Connection {
     /// A connection whose handshake has just ended. `seed` spreads the pings of connections that
-    /// fell silent at the same moment over an eighth of the heartbeat.
+    /// fell silent at the same moment over an eighth of the heartbeat. Messages may be compressed as
+    /// far as there is an `agreement` (RFC 7692 section 7.1).
     #[must_use]
-    pub const fn new(now: Tick, seed: u32) -> Self {
+    pub const fn new(now: Tick, seed: u32, agreement: Option<Agreement>) -> Self {
         Self {
             decoder: Decoder::new(Role::Server),
+            compression: Compression::new(agreement),
             backlog: None,
             heard: now,
             since: now,
@@ -144,10 +134,23 @@ impl Connection {
         while matches!(self.state, State::Open | State::Closing) {
             let limits = self.limits(&workshop.limits);
             match self.decoder.next(&mut input, &mut workshop.pool, &limits) {
-                Ok(Some(Event::Message { kind, payload })) => {
+                Ok(Some(Event::Message { kind, compressed, payload })) => {
                     // Section 5.5.1: after our Close no more data is sent, so none is asked for.
                     if self.state == State::Open {
-                        self.is_trusted = deliver(Message { kind, payload }, reply);
+                        let content = if compressed {
+                            let (inflater, most) =
+                                (&mut workshop.inflater, limits.message_bytes_max);
+                            self.compression.inflate(inflater, kind, payload, most)
+                        } else {
+                            Ok(payload)
+                        };
+                        match content {
+                            Ok(payload) => {
+                                self.is_trusted = deliver(Message { kind, payload }, reply);
+                            }
+                            Err(error) => self.violated(now, error, reply),
+                        }
+                        workshop.inflater.trim();
                     }
                 }
                 Ok(Some(Event::Ping(payload))) if self.state == State::Open => {
@@ -167,9 +170,7 @@ impl Connection {
                     self.state = State::Finishing;
                 }
                 Ok(None) => break,
-                Err(error) => {
-                    self.fail(now, error.into(), error.close_code(), error.reason(), reply);
-                }
+                Err(error) => self.violated(now, error, reply),
             }
             // What begins behind a finished message has its own time. A control frame between
             // fragments does not end theirs.
@@ -181,6 +182,25 @@ impl Connection {
     /// Whether the peer may send larger messages than a stranger from now on.
     pub const fn trust(&mut self, is_trusted: bool) {
         self.is_trusted = is_trusted;
+    }
+
+    /// Which form of a message this peer can be sent.
+    #[must_use]
+    pub fn hears(&self, workshop: &Workshop) -> Hears {
+        self.compression.hears(workshop)
+    }
+
+    /// Appends `frames`, whole and as they are sent without compression, rewritten for this peer
+    /// alone; says how many messages were compressed (RFC 7692 section 7.2.1). With context
+    /// takeover they must then be sent, and in this order.
+    pub fn deflate(&mut self, workshop: &mut Workshop, frames: &[u8], out: &mut Vec<u8>) -> u64 {
+        self.compression.deflate(workshop, frames, out)
+    }
+
+    /// Bytes of memory for what compressed messages may refer to.
+    #[must_use]
+    pub fn compression_bytes(&self) -> usize {
+        self.compression.footprint()
     }
 
     /// The peer will send no more.
@@ -325,81 +345,14 @@ impl Connection {
         }
     }
 
-    /// Keeps the rest of a reply of which the socket took `sent` bytes. Bounded by what one read
-    /// can cause, since none follows before it is sent, and for all connections of a shard by
-    /// [`REPLIES_KEPT_BYTES_MAX`]: past that the connection is aborted. Says how many messages are
-    /// lost by that.
-    pub fn keep_reply(
-        &mut self,
-        now: Tick,
-        reply: &[u8],
-        sent: usize,
-        workshop: &mut Workshop,
-    ) -> u64 {
-        // The frame that was begun is kept whole: it can be counted then.
-        let begun = begun_frame(reply, sent);
-        let rest = &reply[begun..];
-        if workshop.replies_kept + rest.len() > REPLIES_KEPT_BYTES_MAX {
-            self.abort(CloseReason::Overloaded);
-            return unsent_messages(reply, sent);
-        }
-        workshop.replies_kept += rest.len();
-        self.on_backlog(now, workshop, |backlog| {
-            backlog.push_reply(Bytes::copy_from_slice(rest), sent - begun);
-        });
-        0
-    }
-
-    /// Keeps the rest of a publication of which the socket took `sent` bytes.
-    ///
-    /// # Errors
-    /// When the peer owes too much: this publication and what it has not begun to receive is
-    /// dropped then, and the connection is failing.
-    pub fn keep_publication(
-        &mut self,
-        now: Tick,
-        frames: Bytes,
-        sent: usize,
-        workshop: &mut Workshop,
-    ) -> Result<(), Overflow> {
-        if self.on_backlog(now, workshop, |backlog| backlog.push_bounded(frames, sent)) {
-            return Ok(());
-        }
-        Err(Overflow { dropped: self.fail_slow(now, workshop) })
-    }
-
-    /// The socket took `sent` bytes of the backlog.
-    pub fn on_backlog_sent(&mut self, now: Tick, sent: usize, workshop: &mut Workshop) {
-        let is_empty = self.on_backlog(now, workshop, |backlog| {
-            backlog.advance(now, sent);
-            backlog.is_empty()
-        });
-        if is_empty {
-            self.drop_backlog(workshop);
-            // Nothing was read and no ping was sent meanwhile: its silence counts from here.
-            self.pinged = false;
-            self.on_held_back(now);
-        }
-    }
-
-    /// Drops what the peer does not read, but for the frames it has begun to receive, and says
-    /// why behind them. Gives the number of messages dropped that were kept before.
-    fn fail_slow(&mut self, now: Tick, workshop: &mut Workshop) -> u64 {
-        let mut close = Vec::new();
-        encode_close(&mut close, CloseCode::POLICY.0, "slow reader");
-        let (replies, dropped) = self.on_backlog(now, workshop, |backlog| {
-            (backlog.take_replies(), backlog.cut(close.into()))
-        });
-        workshop.replies_kept -= replies;
-        let code = CodeClass::of(Some(CloseCode::POLICY.0));
-        self.leave_open(now, State::Failing, CloseReason::SlowReader, code);
-        dropped
-    }
-
     /// Gives the buffers back; the last call. Says how many messages the peer did not get whole.
     pub fn release(&mut self, workshop: &mut Workshop) -> u64 {
         self.decoder.release(&mut workshop.pool);
         self.drop_backlog(workshop)
+    }
+
+    fn violated(&mut self, now: Tick, error: ProtocolError, reply: &mut Vec<u8>) {
+        self.fail(now, error.into(), error.close_code(), error.reason(), reply);
     }
 
     fn fail(
@@ -440,7 +393,9 @@ impl Connection {
     fn limits(&self, limits: &Limits) -> Limits {
         let bytes = limits.message_bytes_max;
         let most = if self.is_trusted { bytes } else { bytes.min(STRANGER_MESSAGE_BYTES_MAX) };
-        Limits { message_bytes_max: most, ..*limits }
+        // A stranger was offered no compression: its few bytes are to stay few.
+        let compressed = self.is_trusted && self.compression.is_agreed();
+        Limits { message_bytes_max: most, compressed, ..*limits }
     }
 
     /// How long it may be silent: until it is pinged, and from there to twice the heartbeat.
@@ -448,31 +403,6 @@ impl Connection {
         let heartbeat = workshop.heartbeat;
         let early = (u64::from(heartbeat) * u64::from(self.early) / (8 * 256)) as Tick;
         if self.pinged { heartbeat + early } else { heartbeat - early }
-    }
-
-    fn drop_backlog(&mut self, workshop: &mut Workshop) -> u64 {
-        let Some(mut backlog) = self.backlog.take() else { return 0 };
-        workshop.replies_kept -= backlog.take_replies();
-        workshop.backlogs -= 1;
-        workshop.backlog_bytes -= backlog.bytes();
-        backlog.unsent_messages()
-    }
-
-    /// Works on the backlog, a new one if need be, and keeps the account of all backlogs.
-    fn on_backlog<R>(
-        &mut self,
-        now: Tick,
-        workshop: &mut Workshop,
-        work: impl FnOnce(&mut Backlog) -> R,
-    ) -> R {
-        let backlog = self.backlog.get_or_insert_with(|| {
-            workshop.backlogs += 1;
-            Box::new(Backlog::new(now))
-        });
-        let before = backlog.bytes();
-        let result = work(backlog);
-        workshop.backlog_bytes = workshop.backlog_bytes + backlog.bytes() - before;
-        result
     }
 }
 

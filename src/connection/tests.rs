@@ -1,10 +1,12 @@
 //! The life of a connection, by hand: bytes in, ticks on, and what is then on the wire.
 
 mod backlogs;
+mod compression;
 mod deadlines;
 
 use super::*;
-use crate::protocol::{encode_fragment, encode_masked_frame};
+use crate::protocol::deflate::{Deflater, Inflater};
+use crate::protocol::{AssemblyPool, encode_fragment, encode_masked_frame};
 
 const HEARTBEAT: Tick = 300;
 const KEY: [u8; 4] = [7, 1, 8, 2];
@@ -25,13 +27,17 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
-        let limits = Limits { message_bytes_max: 1 << 16, fragments_max: 8 };
+        let limits = Limits { message_bytes_max: 1 << 16, fragments_max: 8, compressed: false };
         let pool = AssemblyPool::new(1 << 20);
         Self {
-            connection: Connection::new(0, 0),
+            connection: Connection::new(0, 0, None),
             workshop: Workshop {
                 pool,
                 limits,
+                inflater: Inflater::new(),
+                deflater: Deflater::new(1),
+                compression_min: 0,
+                shared_window_bits: 15,
                 heartbeat: HEARTBEAT,
                 replies_kept: 0,
                 backlogs: 0,
@@ -133,7 +139,7 @@ impl Rig {
         let mut wire = std::mem::take(&mut self.wire);
         let mut decoder = Decoder::new(Role::Client);
         let mut pool = AssemblyPool::new(1 << 30);
-        let limits = Limits { message_bytes_max: usize::MAX, fragments_max: 1 };
+        let limits = Limits { message_bytes_max: usize::MAX, fragments_max: 1, compressed: false };
         let mut input = Input::new(&mut wire);
         let mut frames = Vec::new();
         while let Some(event) =
@@ -159,7 +165,7 @@ impl Rig {
         let mut wire = self.wire.clone();
         let mut decoder = Decoder::new(Role::Client);
         let mut pool = AssemblyPool::new(1 << 30);
-        let limits = Limits { message_bytes_max: usize::MAX, fragments_max: 1 };
+        let limits = Limits { message_bytes_max: usize::MAX, fragments_max: 1, compressed: false };
         let mut input = Input::new(&mut wire);
         let mut count = 0;
         while let Some(event) =

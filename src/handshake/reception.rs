@@ -207,7 +207,7 @@ fn judge_upgrade(request: &UpgradeRequest<'_>, guest: &Guest) -> Result<Grant, R
         return Err(desk.put_off());
     }
     let mut response = Vec::with_capacity(160);
-    accept(&mut response, request, None);
+    accept(&mut response, request, None, None);
     Ok(Grant { endpoint, response, identity, ticket })
 }
 

@@ -14,7 +14,7 @@ use super::{
 #[derive(Clone, Copy, Debug)]
 enum Phase {
     /// In front of a header or inside it.
-    Header { bytes: [u8; HEADER_BYTES_MAX], len: u8 },
+    Header { bytes: HeaderPart, len: u8 },
     /// Inside a payload.
     Payload(Frame),
     /// After a close frame: what follows is ignored (RFC 6455 section 5.5.1).
@@ -22,6 +22,10 @@ enum Phase {
     /// After an error, for good.
     Failed(ProtocolError),
 }
+
+/// All but the last byte of the longest header. With one more, what a decoder is in the middle of
+/// would not fit 16 bytes.
+type HeaderPart = [u8; HEADER_BYTES_MAX - 1];
 
 /// A frame whose header was read and whose payload is not complete.
 #[derive(Clone, Copy, Debug)]
@@ -32,14 +36,17 @@ struct Frame {
     key: [u8; 4],
     opcode: OpCode,
     fin: bool,
+    /// The message that it belongs to is compressed.
+    compressed: bool,
 }
 
-const BETWEEN_FRAMES: Phase = Phase::Header { bytes: [0; HEADER_BYTES_MAX], len: 0 };
+const BETWEEN_FRAMES: Phase = Phase::Header { bytes: [0; HEADER_BYTES_MAX - 1], len: 0 };
 
 /// A complete message or control frame, and where its payload lies.
 struct Ready {
     /// Never a continuation: a message carries the opcode of its first frame.
     opcode: OpCode,
+    compressed: bool,
     payload: Place,
 }
 
@@ -58,23 +65,32 @@ pub struct Decoder {
     fragments: u16,
     /// The type of the open message: set between its first frame and its last.
     message: Option<MessageKind>,
+    /// The open message is compressed.
+    compressed: bool,
     role: Role,
 }
 
 // One sits in every idle connection.
-const _: () = assert!(size_of::<Decoder>() <= 40);
+const _: () = assert!(size_of::<Decoder>() <= 32);
 
 impl Decoder {
     /// A decoder for what this end receives after the upgrade.
     pub const fn new(role: Role) -> Self {
-        Self { phase: BETWEEN_FRAMES, assembly: None, fragments: 0, message: None, role }
+        Self {
+            phase: BETWEEN_FRAMES,
+            assembly: None,
+            fragments: 0,
+            message: None,
+            compressed: false,
+            role,
+        }
     }
 
     /// The next event, or `None` when the input is used up. Call it until then: a delivered message
     /// keeps its buffer until the next call.
     ///
     /// Text fails at its first byte that cannot be UTF-8, and a length at its header, without
-    /// waiting for the rest of the frame. How the stream is cut into chunks changes nothing, except
+    /// waiting for the rest of the frame; text that is compressed does not fail here. How the stream is cut into chunks changes nothing, except
     /// that only what is cut needs memory and can be [`ProtocolError::Overloaded`].
     ///
     /// # Errors
@@ -106,9 +122,10 @@ impl Decoder {
             // Only empty fragments.
             (_, None) => &[],
         };
+        let compressed = ready.compressed;
         Ok(Some(match ready.opcode {
-            OpCode::Text => Event::Message { kind: MessageKind::Text, payload },
-            OpCode::Binary => Event::Message { kind: MessageKind::Binary, payload },
+            OpCode::Text => Event::Message { kind: MessageKind::Text, compressed, payload },
+            OpCode::Binary => Event::Message { kind: MessageKind::Binary, compressed, payload },
             OpCode::Ping => Event::Ping(payload),
             OpCode::Pong => Event::Pong(payload),
             OpCode::Close => {
@@ -168,9 +185,9 @@ impl Decoder {
             let frame = match self.phase {
                 Phase::Header { bytes, len } => {
                     let header = if len == 0 {
-                        self.read_header(input)?
+                        self.read_header(input, limits)?
                     } else {
-                        self.resume_header(bytes, len, input)?
+                        self.resume_header(bytes, len, input, limits)?
                     };
                     match header {
                         Some(header) => self.begin_frame(&header, limits)?,
@@ -197,13 +214,17 @@ impl Decoder {
 
     /// Reads a header that begins in this input; keeps the part of one that does not end in it.
     #[inline]
-    fn read_header(&mut self, input: &mut Input<'_>) -> Result<Option<Header>, ProtocolError> {
+    fn read_header(
+        &mut self,
+        input: &mut Input<'_>,
+        limits: &Limits,
+    ) -> Result<Option<Header>, ProtocolError> {
         let rest = input.rest();
-        if let Some(header) = Header::parse(self.role, rest)? {
+        if let Some(header) = Header::parse(self.role, limits.compressed, rest)? {
             input.take(header.size);
             return Ok(Some(header));
         }
-        let mut bytes = [0; HEADER_BYTES_MAX];
+        let mut bytes = [0; HEADER_BYTES_MAX - 1];
         let count = rest.len();
         bytes[..count].copy_from_slice(rest);
         input.take(count);
@@ -215,11 +236,14 @@ impl Decoder {
     #[cold]
     fn resume_header(
         &mut self,
-        mut bytes: [u8; HEADER_BYTES_MAX],
+        begun: HeaderPart,
         len: u8,
         input: &mut Input<'_>,
+        limits: &Limits,
     ) -> Result<Option<Header>, ProtocolError> {
         let mut len = usize::from(len);
+        let mut bytes = [0; HEADER_BYTES_MAX];
+        bytes[..len].copy_from_slice(&begun[..len]);
         // Twice at most: the second byte tells how many follow.
         loop {
             let missing = Header::size(&bytes[..len]) - len;
@@ -227,10 +251,15 @@ impl Decoder {
             bytes[len..len + count].copy_from_slice(&input.rest()[..count]);
             input.take(count);
             len += count;
-            let header = Header::parse(self.role, &bytes[..len])?;
-            if header.is_some() || input.is_empty() {
-                self.phase = Phase::Header { bytes, len: len as u8 };
+            let header = Header::parse(self.role, limits.compressed, &bytes[..len])?;
+            if header.is_some() {
                 return Ok(header);
+            }
+            if input.is_empty() {
+                let mut begun = [0; HEADER_BYTES_MAX - 1];
+                begun[..len].copy_from_slice(&bytes[..len]);
+                self.phase = Phase::Header { bytes: begun, len: len as u8 };
+                return Ok(None);
             }
         }
     }
@@ -238,12 +267,13 @@ impl Decoder {
     /// Checks a header against the open message and the limits (RFC 6455 sections 5.4 and 10.4).
     #[inline]
     fn begin_frame(&mut self, header: &Header, limits: &Limits) -> Result<Frame, ProtocolError> {
-        let &Header { opcode, fin, length, key, .. } = header;
-        let frame = Frame { remaining: length, key, opcode, fin };
+        let &Header { opcode, fin, compressed, length, key, .. } = header;
+        let mut frame = Frame { remaining: length, key, opcode, fin, compressed };
         if opcode.is_control() {
             return Ok(frame);
         }
         let continues = opcode == OpCode::Continuation;
+        frame.compressed |= continues && self.compressed;
         if continues != self.message.is_some() {
             return Err(if continues {
                 ProtocolError::ContinuationUnexpected
@@ -252,7 +282,7 @@ impl Decoder {
             });
         }
         // Compared as declared, before any arithmetic or cast.
-        if length > limits.message_bytes_max as u64 {
+        if length > limits.wire_bytes_max(frame.compressed) as u64 {
             return Err(ProtocolError::MessageTooBig);
         }
         if !frame.is_unfragmented() {
@@ -272,9 +302,10 @@ impl Decoder {
         self.fragments += 1;
         let received = self.assembly.as_ref().map_or(0, |assembly| assembly.message().len() as u64);
         match received.checked_add(frame.remaining) {
-            Some(total) if total <= limits.message_bytes_max as u64 => {}
+            Some(total) if total <= limits.wire_bytes_max(frame.compressed) as u64 => {}
             _ => return Err(ProtocolError::MessageTooBig),
         }
+        self.compressed = frame.compressed;
         match frame.opcode {
             OpCode::Text => self.message = Some(MessageKind::Text),
             OpCode::Binary => self.message = Some(MessageKind::Binary),
@@ -303,11 +334,12 @@ impl Decoder {
         let range = input.take(frame.remaining as usize);
         let payload = &mut input.bytes[range.clone()];
         self.unmask(payload, frame.key);
-        if frame.opcode == OpCode::Text && basic::from_utf8(payload).is_err() {
+        let Frame { opcode, compressed, .. } = frame;
+        if opcode == OpCode::Text && !compressed && basic::from_utf8(payload).is_err() {
             return Err(ProtocolError::TextInvalid);
         }
         self.phase = BETWEEN_FRAMES;
-        Ok(Some(Ready { opcode: frame.opcode, payload: Place::Input(range) }))
+        Ok(Some(Ready { opcode, compressed, payload: Place::Input(range) }))
     }
 
     /// Keeps what has arrived of a fragment or of a frame that is not complete; `Ready` when that
@@ -335,14 +367,15 @@ impl Decoder {
             return Ok(None);
         }
         self.phase = BETWEEN_FRAMES;
-        if frame.opcode.is_control() {
-            return Ok(Some(Ready { opcode: frame.opcode, payload: Place::Control }));
+        let Frame { opcode, compressed, fin, .. } = frame;
+        if opcode.is_control() {
+            return Ok(Some(Ready { opcode, compressed, payload: Place::Control }));
         }
-        if !frame.fin {
+        if !fin {
             return Ok(None);
         }
-        let opcode = self.message.take().map_or(frame.opcode, OpCode::from);
-        Ok(Some(Ready { opcode, payload: Place::Message }))
+        let opcode = self.message.take().map_or(opcode, OpCode::from);
+        Ok(Some(Ready { opcode, compressed, payload: Place::Message }))
     }
 
     #[inline]
@@ -369,11 +402,13 @@ impl Decoder {
     ) -> Result<(), ProtocolError> {
         if !bytes.is_empty() {
             let assembly = assembly(&mut self.assembly, pool)?;
-            pool.append(assembly, bytes, limits.message_bytes_max)?;
+            pool.append(assembly, bytes, limits.wire_bytes_max(frame.compressed))?;
         }
         let is_text = frame.opcode == OpCode::Text || self.message == Some(MessageKind::Text);
         match &mut self.assembly {
-            Some(assembly) if is_text => assembly.validate_text(frame.fin && frame.remaining == 0),
+            Some(assembly) if is_text && !frame.compressed => {
+                assembly.validate_text(frame.fin && frame.remaining == 0)
+            }
             _ => Ok(()),
         }
     }

@@ -37,6 +37,9 @@ pub enum ProtocolError {
     CloseReasonInvalid,
     /// A text message that is not UTF-8.
     TextInvalid,
+    /// A compressed message that is not DEFLATE, ends inside a block, or has more than
+    /// [`DEFLATE_FINAL_BLOCKS_MAX`](crate::limits::DEFLATE_FINAL_BLOCKS_MAX) final ones.
+    DeflateCorrupt,
     /// A message longer than [`Limits::message_bytes_max`](super::Limits::message_bytes_max).
     MessageTooBig,
     /// A message of more frames than [`Limits::fragments_max`](super::Limits::fragments_max).
@@ -103,6 +106,9 @@ impl ProtocolError {
                 (PAYLOAD, "close reason is not UTF-8", "RFC 6455 section 5.5.1")
             }
             Self::TextInvalid => (PAYLOAD, "text message is not UTF-8", "RFC 6455 section 8.1"),
+            Self::DeflateCorrupt => {
+                (PAYLOAD, "compressed message cannot be inflated", "RFC 7692 section 7.2.2")
+            }
             Self::MessageTooBig => {
                 (CloseCode::TOO_BIG, "message exceeds the limit", "RFC 6455 section 10.4")
             }
@@ -149,6 +155,7 @@ mod tests {
             CloseCodeInvalid,
             CloseReasonInvalid,
             TextInvalid,
+            DeflateCorrupt,
             MessageTooBig,
             FragmentsTooMany,
             Overloaded,

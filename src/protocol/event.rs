@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::MessageKind;
+use crate::limits::DEFLATE_EXCESS;
 
 /// What a connection may send at most.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -13,15 +14,35 @@ pub struct Limits {
     /// Frames of a message, empty ones included: more is
     /// [`ProtocolError::FragmentsTooMany`](super::ProtocolError::FragmentsTooMany).
     pub fragments_max: u16,
+    /// Messages may be compressed, which was negotiated (RFC 7692 section 6): without, they are
+    /// [`ProtocolError::ReservedBit`](super::ProtocolError::ReservedBit). The limits hold for what
+    /// they contain; on the wire they may be longer by [`DEFLATE_EXCESS`].
+    pub compressed: bool,
+}
+
+impl Limits {
+    /// Bytes of a message on the wire.
+    #[inline]
+    pub(super) const fn wire_bytes_max(&self, compressed: bool) -> usize {
+        let bytes = self.message_bytes_max;
+        if !compressed {
+            return bytes;
+        }
+        let (part, more) = DEFLATE_EXCESS;
+        bytes.saturating_add(bytes / part).saturating_add(more)
+    }
 }
 
 /// What the peer said. It borrows the received chunk or the decoder until the next call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Event<'a> {
-    /// A whole message; the payload of a [`MessageKind::Text`] is valid UTF-8.
+    /// A whole message; the payload of a [`MessageKind::Text`] is valid UTF-8, unless it is
+    /// compressed.
     Message {
         /// Text or binary.
         kind: MessageKind,
+        /// The payload is to be inflated, and its text to be checked then (RFC 7692 section 6.2).
+        compressed: bool,
         /// The bytes of all its frames.
         payload: &'a [u8],
     },

@@ -7,38 +7,56 @@ use super::header::{Header, Role};
 /// sends them, behind a 101 or not.
 #[must_use]
 pub fn unsent_messages(frames: &[u8], sent: usize) -> u64 {
-    walk(frames).filter(|frame| frame.ends_message && frame.end > sent).count() as u64
+    let unsent = |frame: &Span| frame.ends_message() && frame.end > sent;
+    walk(frames, Role::Client).filter(unsent).count() as u64
 }
 
 /// Where the frame begins of which the first `sent` bytes of `frames` are only a part; `sent`, when
 /// they end with a frame.
 #[must_use]
 pub fn begun_frame(frames: &[u8], sent: usize) -> usize {
-    let begun = walk(frames).take_while(|frame| frame.start <= sent).last();
+    let begun = walk(frames, Role::Client).take_while(|frame| frame.start <= sent).last();
     begun.map_or(sent, |frame| if frame.end > sent { frame.start } else { sent })
 }
 
-struct Span {
-    start: usize,
-    end: usize,
-    ends_message: bool,
+/// A frame and where it lies.
+pub(super) struct Span {
+    pub(super) start: usize,
+    pub(super) end: usize,
+    /// Of the 101 in front of the frames there is none.
+    header: Option<Header>,
 }
 
-/// A 101 in front of the frames counts as one that is no message.
-fn walk(frames: &[u8]) -> impl Iterator<Item = Span> {
+impl Span {
+    /// Whether a message ends with it.
+    fn ends_message(&self) -> bool {
+        self.header.is_some_and(|header| header.fin && !header.opcode.is_control())
+    }
+
+    /// The opcode and the beginning of the payload, if it is a whole message that is not
+    /// compressed.
+    pub(super) fn message(&self) -> Option<(OpCode, usize)> {
+        let Header { opcode, fin, compressed, size, .. } = self.header?;
+        let is_message = fin && !compressed && matches!(opcode, OpCode::Text | OpCode::Binary);
+        is_message.then_some((opcode, self.start + size))
+    }
+}
+
+/// The frames one after the other, encoded for an end with the role `reader`; a 101 in front of
+/// them counts as one.
+pub(super) fn walk(frames: &[u8], reader: Role) -> impl Iterator<Item = Span> {
     let mut start = 0;
     std::iter::from_fn(move || {
         let rest = frames.get(start..).filter(|rest| !rest.is_empty())?;
-        let (size, ends_message) = if rest.starts_with(b"HTTP/") {
+        let (size, header) = if rest.starts_with(b"HTTP/") {
             let end = rest.windows(4).position(|bytes| bytes == b"\r\n\r\n");
-            (end.expect("a response has an end") + 4, false)
+            (end.expect("a response has an end") + 4, None)
         } else {
-            let header = Header::parse(Role::Client, rest);
+            let header = Header::parse(reader, true, rest);
             let header = header.ok().flatten().expect("what was encoded here is whole");
-            let is_data = !matches!(header.opcode, OpCode::Close | OpCode::Ping | OpCode::Pong);
-            (header.size + header.length as usize, is_data && header.fin)
+            (header.size + header.length as usize, Some(header))
         };
-        let span = Span { start, end: start + size, ends_message };
+        let span = Span { start, end: start + size, header };
         start = span.end;
         Some(span)
     })

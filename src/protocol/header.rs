@@ -7,6 +7,8 @@ pub(super) const HEADER_BYTES_MAX: usize = 14;
 
 const FIN: u8 = 0x80;
 const RESERVED_BITS: u8 = 0x70;
+/// Of a first frame: the message is compressed (RFC 7692 section 6).
+const COMPRESSED: u8 = 0x40;
 const OPCODE: u8 = 0x0F;
 const MASKED: u8 = 0x80;
 const LENGTH: u8 = 0x7F;
@@ -87,6 +89,8 @@ impl From<MessageKind> for OpCode {
 pub(super) struct Header {
     pub(super) opcode: OpCode,
     pub(super) fin: bool,
+    /// The message that begins with this frame is compressed.
+    pub(super) compressed: bool,
     /// Bytes of payload as declared: not yet compared with any limit.
     pub(super) length: u64,
     /// All zero when the frame is not masked.
@@ -97,15 +101,25 @@ pub(super) struct Header {
 
 impl Header {
     /// Reads the header `bytes` begin with, sent to an end with this role; `None` when `bytes` stop
-    /// short of its end.
+    /// short of its end. Messages may be compressed if that is `negotiated`.
     #[inline]
-    pub(super) fn parse(role: Role, bytes: &[u8]) -> Result<Option<Self>, ProtocolError> {
+    pub(super) fn parse(
+        role: Role,
+        negotiated: bool,
+        bytes: &[u8],
+    ) -> Result<Option<Self>, ProtocolError> {
         let &[first, second, ref rest @ ..] = bytes else { return Ok(None) };
         let fin = first & FIN != 0;
-        // One match settles the reserved bits and the opcode.
-        let Some(opcode) = OpCode::from_bits(first & !FIN) else {
+        let compressed = negotiated && first & COMPRESSED != 0;
+        let bits = first & !FIN & if negotiated { !COMPRESSED } else { !0 };
+        // One match settles the other reserved bits and the opcode.
+        let Some(opcode) = OpCode::from_bits(bits) else {
             return Err(first_byte_error(first));
         };
+        // Only a first frame of data has the bit (RFC 7692 section 6.1).
+        if compressed && !matches!(opcode, OpCode::Text | OpCode::Binary) {
+            return Err(ProtocolError::ReservedBit);
+        }
         let masked = second & MASKED != 0;
         if masked != (role == Role::Server) {
             return Err(masking_error(role));
@@ -134,7 +148,7 @@ impl Header {
             (true, None) => return Ok(None),
         };
         let size = 2 + extended + if masked { 4 } else { 0 };
-        Ok(Some(Self { opcode, fin, length, key, size }))
+        Ok(Some(Self { opcode, fin, compressed, length, key, size }))
     }
 
     /// Bytes of the header that begins with `bytes`, as far as they tell: a lower bound until two
@@ -177,6 +191,17 @@ pub(super) fn encode(
         bytes[size..size + 4].copy_from_slice(&key);
         size += 4;
     }
+    (bytes, size)
+}
+
+/// Writes the header of a compressed message in one frame (RFC 7692 section 6.1).
+pub(super) fn encode_compressed(
+    opcode: OpCode,
+    length: usize,
+    key: Option<[u8; 4]>,
+) -> ([u8; HEADER_BYTES_MAX], usize) {
+    let (mut bytes, size) = encode(true, opcode, length, key);
+    bytes[0] |= COMPRESSED;
     (bytes, size)
 }
 
@@ -228,19 +253,39 @@ mod tests {
                     for fin in [false, true] {
                         let (bytes, size) = encode(fin, opcode, length, key);
                         for end in 0..size {
-                            assert_eq!(Header::parse(role, &bytes[..end]), Ok(None));
+                            assert_eq!(Header::parse(role, false, &bytes[..end]), Ok(None));
                             assert!(Header::size(&bytes[..end]) > end);
                         }
                         let header = Header {
                             opcode,
                             fin,
+                            compressed: false,
                             length: length as u64,
                             key: key.unwrap_or_default(),
                             size,
                         };
-                        assert_eq!(Header::parse(role, &bytes), Ok(Some(header)));
+                        assert_eq!(Header::parse(role, false, &bytes), Ok(Some(header)));
+                        assert_eq!(Header::parse(role, true, &bytes), Ok(Some(header)));
                         assert_eq!(Header::size(&bytes), size);
                     }
+                }
+            }
+        }
+    }
+    #[test]
+    fn only_the_first_frame_of_negotiated_data_is_compressed() {
+        for opcode in 0..16 {
+            for fin in [0, FIN] {
+                for reserved in (0x10..0x80).step_by(0x10) {
+                    let bytes = [fin | reserved | opcode, 0];
+                    let header = Header::parse(Role::Client, true, &bytes);
+                    if reserved == COMPRESSED && matches!(opcode, 1 | 2) {
+                        assert!(matches!(header, Ok(Some(Header { compressed: true, .. }))));
+                    } else {
+                        assert_eq!(header, Err(ProtocolError::ReservedBit), "{bytes:?}");
+                    }
+                    let header = Header::parse(Role::Client, false, &bytes);
+                    assert_eq!(header, Err(ProtocolError::ReservedBit), "{bytes:?}");
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! RFC 6455 without I/O, clock or threads: the server's role and the client's.
+//! RFC 6455 and RFC 7692 without I/O, clock or threads: the server's role and the client's.
 //!
 //! The caller owns the bytes and the time; this module owns the rules.
 //!
@@ -21,6 +21,7 @@
 mod assembly;
 mod close;
 mod decoder;
+pub mod deflate;
 mod encoder;
 mod error;
 mod event;

@@ -43,12 +43,14 @@ use crate::connection::{Connection, Workshop};
 use crate::handshake::{Adoption, Desk};
 use crate::hub::{Batch, Home, Notice, Now, Requests, Rooms};
 use crate::limits::{
-    ADOPTIONS_PER_TURN, ASSEMBLY_BYTES_MAX, COMPLETIONS_PER_TURN, READ_BYTES, READS_PER_TURN,
-    TICK_MILLISECONDS, WHEEL_SLOTS,
+    ADOPTIONS_PER_TURN, ASSEMBLY_BYTES_MAX, COMPLETIONS_PER_TURN, COMPRESSION_BYTES_MIN,
+    DEFLATE_LEVEL_DEFAULT, DEFLATE_WINDOW_BITS_MAX, READ_BYTES, READS_PER_TURN, TICK_MILLISECONDS,
+    WHEEL_SLOTS,
 };
 use crate::mesh::{ClusterRoad, Envelope, Mesh};
 use crate::observe::ShardCounters;
 use crate::protocol::AssemblyPool;
+use crate::protocol::deflate::{Deflater, Inflater};
 use crate::ring::{Completion, Interest, Ring, Token, thread_cpu_time};
 use crate::settings::ShardSettings;
 use clients::Clients;
@@ -291,7 +293,7 @@ impl Shard {
             adoption;
         let now = self.clock.now();
         self.adopted = self.adopted.wrapping_add(1);
-        let connection = Connection::new(now.tick, self.adopted);
+        let connection = Connection::new(now.tick, self.adopted, None);
         let session = identity.map(|identity| Box::new(Session::of(identity)));
         let slot = Slot::new(now.tick, socket, connection, endpoint, session, ticket);
         let Ok(key) = self.slots.insert(slot) else {
@@ -415,6 +417,10 @@ fn workshop(settings: &ShardSettings) -> Workshop {
     Workshop {
         pool: AssemblyPool::new(ASSEMBLY_BYTES_MAX),
         limits: settings.limits,
+        inflater: Inflater::new(),
+        deflater: Deflater::new(DEFLATE_LEVEL_DEFAULT),
+        compression_min: COMPRESSION_BYTES_MIN,
+        shared_window_bits: DEFLATE_WINDOW_BITS_MAX,
         heartbeat: settings.heartbeat,
         replies_kept: 0,
         backlogs: 0,

@@ -5,7 +5,8 @@ use ringwire::protocol::{
     encode_fragment,
 };
 
-pub(crate) const LIMITS: Limits = Limits { message_bytes_max: 70_000, fragments_max: 8 };
+pub(crate) const LIMITS: Limits =
+    Limits { message_bytes_max: 70_000, fragments_max: 8, compressed: false };
 
 /// The key of RFC 6455 section 5.7.
 pub(crate) const KEY: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
@@ -24,10 +25,12 @@ pub(crate) enum Heard {
 impl From<Event<'_>> for Heard {
     fn from(event: Event<'_>) -> Self {
         match event {
-            Event::Message { kind: MessageKind::Text, payload } => {
+            Event::Message { kind: MessageKind::Text, payload, .. } => {
                 Self::Text(str::from_utf8(payload).expect("text is UTF-8").to_owned())
             }
-            Event::Message { kind: MessageKind::Binary, payload } => Self::Binary(payload.to_vec()),
+            Event::Message { kind: MessageKind::Binary, payload, .. } => {
+                Self::Binary(payload.to_vec())
+            }
             Event::Ping(payload) => Self::Ping(payload.to_vec()),
             Event::Pong(payload) => Self::Pong(payload.to_vec()),
             Event::Close { code, reason } => Self::Close(code, reason.to_owned()),

@@ -6,6 +6,7 @@ mod wire;
 use ringwire::collections::Tick;
 use ringwire::connection::{CloseReason, Connection, Message, Step, Workshop};
 use ringwire::limits::{BACKLOG_BYTES_MAX, BACKLOG_SEGMENT_COST, CLOSE_TICKS_MAX};
+use ringwire::protocol::deflate::{Deflater, Inflater};
 use ringwire::protocol::{
     AssemblyPool, CloseCode, Limits, OpCode, encode_fragment, encode_frame, encode_masked_frame,
 };
@@ -85,10 +86,14 @@ struct World {
 
 impl World {
     fn new(seed: u32) -> Self {
-        let limits = Limits { message_bytes_max: 2048, fragments_max: 16 };
+        let limits = Limits { message_bytes_max: 2048, fragments_max: 16, compressed: false };
         let workshop = Workshop {
             pool: AssemblyPool::new(8192),
             limits,
+            inflater: Inflater::new(),
+            deflater: Deflater::new(1),
+            compression_min: 0,
+            shared_window_bits: 15,
             heartbeat: 200,
             replies_kept: 0,
             backlogs: 0,
@@ -96,7 +101,7 @@ impl World {
         };
         // A clock that wraps on the way.
         let now = 0_u32.wrapping_sub(seed % 1000);
-        let connection = Connection::new(now, seed);
+        let connection = Connection::new(now, seed, None);
         let armed = connection.deadline(&workshop);
         Self {
             connection,

@@ -42,7 +42,7 @@ impl Wire {
     /// Decodes everything: replies, publications and pongs each in order, a Close last.
     pub(super) fn hear(&mut self, lawful: bool, pings: u32) -> Heard {
         let mut heard = Heard { replies: 0, publications: 0, closed: false, whole: true };
-        let limits = Limits { message_bytes_max: usize::MAX, fragments_max: 1 };
+        let limits = Limits { message_bytes_max: usize::MAX, fragments_max: 1, compressed: false };
         let mut pool = AssemblyPool::new(usize::MAX);
         let mut decoder = Decoder::new(Role::Client);
         let mut input = Input::new(&mut self.bytes);

@@ -14,7 +14,8 @@ use crate::tls::words;
 const READS_IN_A_ROW: usize = 4;
 
 /// What a server may send in one message.
-const LIMITS: Limits = Limits { message_bytes_max: MESSAGE_BYTES_MAX, fragments_max: u16::MAX };
+const LIMITS: Limits =
+    Limits { message_bytes_max: MESSAGE_BYTES_MAX, fragments_max: u16::MAX, compressed: false };
 
 impl Connections {
     /// Reads what is there, or a share of it.
@@ -128,7 +129,7 @@ impl Connections {
             }
             let mut input = Input::new(&mut bytes[at..]);
             match client.decoder.next(&mut input, &mut self.pool, &LIMITS) {
-                Ok(Some(Event::Message { kind, payload })) => {
+                Ok(Some(Event::Message { kind, payload, .. })) => {
                     if hears && client.state == State::Open {
                         messages += 1;
                         scenario.message(

@@ -151,7 +151,7 @@ mod tests {
 
         fn receive(&mut self, mut reference: Option<&mut Reference>, bytes: &[u8]) {
             let mut bytes = bytes.to_vec();
-            let limits = Limits { message_bytes_max: 1 << 20, fragments_max: 9 };
+            let limits = Limits { message_bytes_max: 1 << 20, fragments_max: 9, compressed: false };
             let mut at = 0;
             loop {
                 if let Some(reference) = &mut reference
@@ -165,7 +165,7 @@ mod tests {
                 let mut input = Input::new(&mut bytes[at..]);
                 match self.decoder.next(&mut input, &mut self.pool, &limits).expect("valid frames")
                 {
-                    Some(Event::Message { kind, payload }) => {
+                    Some(Event::Message { kind, payload, .. }) => {
                         let sender = *payload.first_chunk().expect("a sender");
                         let before = self.tally;
                         self.tally = before.and(u64::from_le_bytes(sender));

@@ -294,12 +294,12 @@ fn serve_messages(
 ) -> Option<()> {
     let mut decoder = Decoder::new(Role::Server);
     let mut pool = AssemblyPool::new(1 << 30);
-    let limits = Limits { message_bytes_max: 1 << 24, fragments_max: 8 };
+    let limits = Limits { message_bytes_max: 1 << 24, fragments_max: 8, compressed: false };
     loop {
         let mut input = Input::new(&mut buffer[..count]);
         while let Some(event) = decoder.next(&mut input, &mut pool, &limits).ok()? {
             match event {
-                Event::Message { kind, payload } => {
+                Event::Message { kind, payload, .. } => {
                     answer(stream, index, manner, hub, kind.into(), payload)?;
                 }
                 Event::Pong(payload) => {
@@ -337,7 +337,7 @@ fn read_request(stream: &mut TcpStream, buffer: &mut [u8]) -> Option<(Vec<u8>, u
     };
     let mut response = Vec::new();
     match parse_request(&buffer[..end]) {
-        Ok(Request::Upgrade(request)) => accept(&mut response, &request, None),
+        Ok(Request::Upgrade(request)) => accept(&mut response, &request, None, None),
         other => panic!("no upgrade: {other:?}"),
     }
     buffer.copy_within(end..received, 0);

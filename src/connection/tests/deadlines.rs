@@ -37,7 +37,7 @@ fn any_byte_is_a_sign_of_life() {
 fn pings_are_spread_over_an_eighth_of_the_heartbeat() {
     let workshop = Rig::new().workshop;
     let deadlines: Vec<Tick> =
-        (0..1000).map(|seed| Connection::new(0, seed).deadline(&workshop)).collect();
+        (0..1000).map(|seed| Connection::new(0, seed, None).deadline(&workshop)).collect();
     let earliest = HEARTBEAT - HEARTBEAT / 8;
     assert!(deadlines.iter().all(|deadline| (earliest..=HEARTBEAT).contains(deadline)));
     for tick in earliest + 1..=HEARTBEAT {
@@ -105,7 +105,7 @@ fn messages_that_follow_each_other_have_their_own_time() {
 fn time_may_wrap_and_lag() {
     let mut rig = Rig::new();
     let start = Tick::MAX - 5;
-    rig.connection = Connection::new(start, 0);
+    rig.connection = Connection::new(start, 0, None);
     rig.timer_at(start.wrapping_sub(1));
     assert_eq!((rig.step(), rig.frames()), (Step::Wait, vec![]));
     assert_eq!(rig.deadline(), start.wrapping_add(HEARTBEAT));

@@ -34,8 +34,11 @@ use crate::protocol::{
 /// alone.
 const SUBPROTOCOL: &str = "ringwire.overview.v1";
 
-const LIMITS: Limits =
-    Limits { message_bytes_max: WATCHER_MESSAGE_BYTES_MAX, fragments_max: FRAGMENTS_MAX };
+const LIMITS: Limits = Limits {
+    message_bytes_max: WATCHER_MESSAGE_BYTES_MAX,
+    fragments_max: FRAGMENTS_MAX,
+    compressed: false,
+};
 
 /// Where overviews come from, and the places of those who watch.
 #[derive(Clone, Debug)]

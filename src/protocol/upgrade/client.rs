@@ -5,6 +5,7 @@ use std::fmt;
 use super::accept_key;
 use super::head::{Fields, has_element};
 use crate::limits::HEADER_FIELDS_MAX;
+use crate::protocol::deflate::{Agreement, DeflatePolicy};
 
 /// Appends the request for an upgrade. `key` is 16 random bytes in base64; `path` begins with `/`
 /// and may have a query; `extra` are further fields. Nothing given may contain line breaks.
@@ -43,6 +44,8 @@ pub fn write_request(
 pub struct Accepted<'a> {
     /// The subprotocol the server chose, one of those asked for.
     pub protocol: Option<&'a str>,
+    /// How messages may be compressed (RFC 7692 section 7.1), if they may.
+    pub agreement: Option<Agreement>,
 }
 
 /// Why a response is not the 101 to the request.
@@ -61,7 +64,7 @@ pub enum ResponseError {
     AcceptKey,
     /// A subprotocol that was not asked for, or several.
     Protocol,
-    /// An extension that was not asked for.
+    /// An extension, or a parameter of one, that was not asked for.
     Extension,
 }
 
@@ -94,7 +97,8 @@ impl fmt::Display for ResponseError {
 impl std::error::Error for ResponseError {}
 
 /// Checks a response head, its empty line included, against the `key` and the `protocols` of the
-/// request (RFC 6455 section 4.1, the second list of rules).
+/// request (RFC 6455 section 4.1, the second list of rules), and against the policy that was
+/// offered with [`Agreement::offer`], if one was.
 ///
 /// # Errors
 ///
@@ -103,6 +107,7 @@ pub fn check_response<'a>(
     head: &'a [u8],
     key: &str,
     protocols: &[&str],
+    deflate: Option<DeflatePolicy>,
 ) -> Result<Accepted<'a>, ResponseError> {
     let mut headers = [httparse::EMPTY_HEADER; HEADER_FIELDS_MAX];
     let mut response = httparse::Response::new(&mut headers);
@@ -125,10 +130,25 @@ pub fn check_response<'a>(
     if accepts.next() != Some(&accept_key(key.as_bytes())) || accepts.next().is_some() {
         return Err(ResponseError::AcceptKey);
     }
-    if fields.values("sec-websocket-extensions").next().is_some() {
-        return Err(ResponseError::Extension);
+    let agreement = chosen_extension(fields, deflate)?;
+    Ok(Accepted { protocol: chosen_protocol(fields, protocols)?, agreement })
+}
+
+fn chosen_extension(
+    fields: Fields<'_>,
+    deflate: Option<DeflatePolicy>,
+) -> Result<Option<Agreement>, ResponseError> {
+    // What is not even text was not offered: it reads as a list of nothing, which is refused.
+    let mut values = fields
+        .values("sec-websocket-extensions")
+        .map(|value| str::from_utf8(value).unwrap_or_default());
+    match deflate {
+        Some(policy) => {
+            Agreement::of_response(policy, values).map_err(|_| ResponseError::Extension)
+        }
+        None if values.next().is_some() => Err(ResponseError::Extension),
+        None => Ok(None),
     }
-    Ok(Accepted { protocol: chosen_protocol(fields, protocols)? })
 }
 
 fn chosen_protocol<'a>(

@@ -10,8 +10,14 @@ use super::{Refusal, UpgradeRequest};
 const ACCEPT_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// Appends the 101 that ends the handshake (RFC 6455 section 4.2.2). `protocol` must be one of
-/// those the request offers.
-pub fn accept(out: &mut Vec<u8>, request: &UpgradeRequest<'_>, protocol: Option<&str>) {
+/// those the request offers, `extensions` the answer to what it offers of these
+/// ([`Agreement::negotiate`](crate::protocol::deflate::Agreement::negotiate)).
+pub fn accept(
+    out: &mut Vec<u8>,
+    request: &UpgradeRequest<'_>,
+    protocol: Option<&str>,
+    extensions: Option<&str>,
+) {
     out.extend_from_slice(
         b"HTTP/1.1 101 Switching Protocols\r\n\
           Upgrade: websocket\r\n\
@@ -23,6 +29,11 @@ pub fn accept(out: &mut Vec<u8>, request: &UpgradeRequest<'_>, protocol: Option<
         debug_assert!(request.protocols().any(|offered| offered == protocol), "not offered");
         out.extend_from_slice(b"\r\nSec-WebSocket-Protocol: ");
         out.extend_from_slice(protocol.as_bytes());
+    }
+    if let Some(extensions) = extensions {
+        debug_assert!(request.extensions().next().is_some(), "not offered");
+        out.extend_from_slice(b"\r\nSec-WebSocket-Extensions: ");
+        out.extend_from_slice(extensions.as_bytes());
     }
     out.extend_from_slice(b"\r\n\r\n");
 }

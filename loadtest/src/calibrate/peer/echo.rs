@@ -330,7 +330,7 @@ fn head_size(head: &mut Vec<u8>, response: &mut Vec<u8>, bytes: &[u8]) -> Option
     let Some(size) = HeadScanner::new().end_of_head(bytes).ok()? else { return Some(0) };
     let Ok(Request::Upgrade(request)) = parse_request(&bytes[..size]) else { return None };
     response.clear();
-    accept(response, &request, None);
+    accept(response, &request, None, None);
     head.clear();
     head.extend_from_slice(&bytes[..size]);
     Some(size)

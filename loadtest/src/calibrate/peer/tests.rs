@@ -43,7 +43,7 @@ fn read_response(stream: &mut TcpStream) {
         stream.read_exact(&mut byte).expect("more of the response");
         head.push(byte[0]);
     }
-    check_response(&head, WEBSOCKET_KEY, &[]).expect("the right 101");
+    check_response(&head, WEBSOCKET_KEY, &[], None).expect("the right 101");
 }
 
 fn open(peer: &NullPeer) -> TcpStream {

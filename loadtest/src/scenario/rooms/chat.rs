@@ -314,7 +314,7 @@ mod tests {
         speech.chat_message(8, b"hello");
         let mut decoder = Decoder::new(Role::Server);
         let mut pool = AssemblyPool::new(1 << 20);
-        let limits = Limits { message_bytes_max: 1 << 20, fragments_max: 1 };
+        let limits = Limits { message_bytes_max: 1 << 20, fragments_max: 1, compressed: false };
         let mut input = Input::new(&mut speech.frames);
         for said in [
             r#"{"type":"leave_room","roomId":"load-000000ab-7"}"#,
@@ -323,7 +323,7 @@ mod tests {
             r#"{"type":"chat_message","roomId":"load-000000ab-8","text":"hello"}"#,
         ] {
             let event = decoder.next(&mut input, &mut pool, &limits).expect("valid frames");
-            let Some(Event::Message { kind: MessageKind::Text, payload }) = event else {
+            let Some(Event::Message { kind: MessageKind::Text, payload, .. }) = event else {
                 panic!("{event:?} and not {said}");
             };
             assert_eq!(str::from_utf8(payload), Ok(said));
