@@ -1,5 +1,6 @@
 //! The command line.
 
+mod compression;
 mod lives;
 mod rates;
 mod rooms;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use self::compression::{Compression, CompressionArguments};
 pub(crate) use self::lives::{
     Backoff, BackoffArguments, ChurnArguments, RestartArguments, SlowArguments, SlowLoad,
     StormArguments,
@@ -160,6 +162,8 @@ pub(crate) struct Common {
     pub(crate) url: Vec<Target>,
     #[command(flatten)]
     pub(crate) tls: TlsArguments,
+    #[command(flatten)]
+    pub(crate) deflate: CompressionArguments,
     /// Adds a field to the request, as `Name: value`; may be repeated
     #[arg(long, value_name = "FIELD")]
     pub(crate) header: Vec<Header>,
@@ -373,6 +377,7 @@ impl Common {
             return Err(format!("--url {first} and {other} differ in their IP version"));
         }
         self.tls.check(&self.url)?;
+        self.deflate.check()?;
         let is_repeated = |(index, name)| self.protocol[..index].contains(name);
         match self.protocol.iter().enumerate().find(|&offer| is_repeated(offer)) {
             Some((_, name)) => Err(format!("--protocol {name} is given twice")),

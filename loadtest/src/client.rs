@@ -5,6 +5,8 @@ use std::os::fd::OwnedFd;
 use ringwire::protocol::{Decoder, Role};
 use ringwire::tls::{self, Outcome, Outlet, Session};
 
+use crate::press::Compression;
+
 /// Where a connection is in its life. It goes on to `Gone`, and from there to another life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum State {
@@ -69,12 +71,14 @@ pub(crate) struct Client {
     pub(crate) connected: u64,
     /// What is received.
     pub(crate) decoder: Decoder,
+    /// How messages are compressed, if they are.
+    pub(crate) compression: Option<Box<Compression>>,
     /// What was cut short.
     pub(crate) rest: Option<Box<Rest>>,
 }
 
-// A million of them must fit next to the server they are connected to. Where a session is costs
-// each of them 8 bytes, without TLS too: there is no gap to put it in.
+// A million of them must fit next to the server they are connected to. TLS and compression cost
+// each of them 8 bytes, used or not: there is no gap to put a pointer in.
 const _: () = assert!(size_of::<Client>() <= 96);
 
 /// Bytes that wait for the other half, or for room in the socket.
@@ -105,6 +109,7 @@ impl Client {
             since: 0,
             connected: 0,
             decoder: Decoder::new(Role::Client),
+            compression: None,
             rest: None,
         }
     }
@@ -118,6 +123,7 @@ impl Client {
         self.session = None;
         self.since = now;
         self.decoder = Decoder::new(Role::Client);
+        self.compression = None;
     }
 
     /// Sends, or keeps what the socket does not take for [`flush`](Self::flush). `false` when the

@@ -51,6 +51,7 @@ pub(crate) fn start(
         roams: scenario.reconnects(),
         tls: tls::config(common)?,
         resumes: common.tls.tls_resume,
+        deflate: common.deflate.clone(),
         wishes: Wishes::of(common),
         sources: plan.sources.clone(),
         connect_timeout: common.connect_timeout.as_nanos() as u64,

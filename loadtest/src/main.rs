@@ -20,6 +20,7 @@ mod measured;
 mod names;
 mod payload;
 mod plan;
+mod press;
 mod probe;
 mod progress;
 mod redact;

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use crate::args::{Arguments, Common, ScenarioArguments, SlowLoad};
+use crate::args::{Arguments, Common, Compression, ScenarioArguments, SlowLoad};
 use crate::environment;
 use crate::judge::{Evidence, Judgement, judge};
 use crate::names;
 use crate::payload::MASKING_KEY;
 use crate::probe::{ProcessSample, Sample};
 use crate::results::{
-    self, Config, Connections, CpuShare, ErrorCount, FORMAT, Figure, Generator, Kernel, Load,
-    LoadModel, Merge, Messages, NamedHistogram, Percentiles, Rate, Results, Server, Summary,
+    self, Compressed, Config, Connections, CpuShare, ErrorCount, FORMAT, Figure, Generator, Kernel,
+    Load, LoadModel, Merge, Messages, NamedHistogram, Percentiles, Rate, Results, Server, Summary,
     ThreadShare, TlsChoice, TlsHandshakes, latency_gap,
 };
 use crate::run::Outcome;
@@ -174,6 +174,7 @@ fn config(arguments: &Arguments, outcome: &Outcome) -> Config {
             version: common.tls.tls_version.map(|version| version.to_string()),
             resumes: common.tls.tls_resume,
         }),
+        compression: compression_name(common),
         verified: scenario.message().is_none_or(|message| !message.no_verify),
         processes: 1,
     }
@@ -181,6 +182,16 @@ fn config(arguments: &Arguments, outcome: &Outcome) -> Config {
 
 fn speaks_tls(common: &Common) -> bool {
     common.url.iter().any(|target| target.tls.is_some())
+}
+
+/// What was offered, if anything was.
+fn compression_name(common: &Common) -> Option<String> {
+    let name = match common.deflate.compression {
+        Compression::Off => return None,
+        Compression::Shared => "shared",
+        Compression::Dedicated => "dedicated",
+    };
+    Some(name.to_owned())
 }
 
 /// The rooms of a scenario, if it has any.
@@ -216,6 +227,13 @@ fn connections(arguments: &Arguments, outcome: &Outcome) -> Connections {
             tls_1_2: count(names::TLS_1_2),
             tls_1_3: count(names::TLS_1_3),
             resumed: count(names::TLS_RESUMED),
+        }),
+        compression: compression_name(common).map(|_| Compressed {
+            connections: count(names::COMPRESSED),
+            sent_bytes: stats.pressed.sent.0,
+            sent_wire_bytes: stats.pressed.sent.1,
+            received_bytes: stats.pressed.received.0,
+            received_wire_bytes: stats.pressed.received.1,
         }),
     }
 }

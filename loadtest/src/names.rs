@@ -23,6 +23,8 @@ pub(crate) const TLS_1_2: &str = "tls_1_2";
 pub(crate) const TLS_1_3: &str = "tls_1_3";
 /// TLS handshakes that went on from an earlier session.
 pub(crate) const TLS_RESUMED: &str = "tls_resumed";
+/// Connections that agreed to compression.
+pub(crate) const COMPRESSED: &str = "compressed";
 /// Histogram: from the TCP connection, or the TLS handshake over it, to the server's 101.
 pub(crate) const UPGRADE: &str = "upgrade";
 /// Histogram: from our close frame to the server's FIN, after its own close frame.
@@ -134,7 +136,7 @@ pub(crate) const BACK_IN_ROOM: &str = "back_in_room";
 
 /// Whether a count has a name of this module, and a place of its own in the report.
 pub(crate) fn is_of_lives(name: &str) -> bool {
-    const ALL: [&str; 24] = [
+    const ALL: [&str; 25] = [
         ATTEMPTS,
         RETRIED,
         ABANDONED,
@@ -156,6 +158,7 @@ pub(crate) fn is_of_lives(name: &str) -> bool {
         SLOW_BYTES,
         SLOW_SENT,
         SLOW_BLOCKED,
+        COMPRESSED,
         TLS_1_2,
         TLS_1_3,
         TLS_RESUMED,

@@ -8,26 +8,11 @@ mod peer;
 use std::fs;
 use std::path::Path;
 
-use common::{program, report};
-use peer::{Authority, Peer};
+use common::program;
+use peer::{Authority, Peer, is_good, number, run};
 use serde_json::Value;
 
 const LOAD: &str = "echo --connections 20 --closed --size 64 --warmup 100ms --duration 400ms";
-
-/// Valid, or made on a machine that is too busy for more.
-fn is_good(code: i32) -> bool {
-    code == 0 || code == 4
-}
-
-fn number(report: &Value, pointer: &str) -> u64 {
-    let value = report.pointer(pointer).unwrap_or_else(|| panic!("{pointer} is not in {report}"));
-    value.as_u64().unwrap_or_else(|| panic!("{pointer} is {value}"))
-}
-
-/// Runs the program against a peer: its exit code and its report.
-fn run(url: &str, words: &str) -> (i32, Value) {
-    report(program(&format!("{words} --url {url} --interval 100ms --json -")))
-}
 
 /// The only kind of failure of a run, of the stage `tls`, and how often it came.
 fn refusal(report: &Value) -> (String, u64) {

@@ -222,6 +222,7 @@ impl Connections {
             self.stats.punctual.record(handshake);
         }
         self.stats.histogram(names::UPGRADE).record(now.saturating_sub(client.connected));
+        self.stats.count_if_any(names::COMPRESSED, client.compression.is_some().into());
         if !std::mem::replace(&mut client.was_open, true) {
             self.stats.achieved += 1;
         }
@@ -272,8 +273,8 @@ impl Connections {
             State::Closing => self.stats.fail(Stage::Leave, failure),
             State::Closed => match failure {
                 Failure::TimedOut => self.stats.fail(Stage::Leave, failure),
-                // The end of the stream is the server's duty here. Behind both close frames there is
-                // nothing to cut off.
+                // The end of the stream is the server's duty here. Behind both close frames there
+                // is nothing to cut off.
                 Failure::Ended | Failure::Cut => {
                     let took = self.clock.now() - self.clients[index as usize].since;
                     self.stats.histogram(names::CLOSE).record(took);
@@ -339,6 +340,7 @@ impl Connections {
         }
         client.state = State::Draining;
         client.decoder.release(&mut self.pool);
+        client.compression = None;
         client.rest = None;
         if client.polling {
             let token = Token::new(POLL, 0, index);

@@ -17,11 +17,12 @@ pub(crate) use self::lives::Cause;
 
 use self::deadlines::Deadlines;
 use self::lives::Gone;
-use crate::args::Target;
+use crate::args::{CompressionArguments, Target};
 use crate::client::{Client, State};
 use crate::control::{Clock, Population};
 use crate::payload::mix;
 use crate::plan::among;
+use crate::press::Press;
 use crate::rotation::{Rotation, target_of};
 use crate::scenario::Scenario;
 use crate::sources::Sources;
@@ -49,6 +50,8 @@ pub(crate) struct Setup {
     pub(crate) tls: Option<Arc<ClientConfig>>,
     /// TLS goes on from earlier sessions.
     pub(crate) resumes: bool,
+    /// How messages are compressed, where servers agree to it.
+    pub(crate) deflate: CompressionArguments,
     /// What is asked of them.
     pub(crate) wishes: Wishes,
     /// Where connections come from.
@@ -109,6 +112,7 @@ pub(crate) struct Connections {
     tls: Option<Arc<ClientConfig>>,
     inlet: Inlet,
     outlet: Outlet,
+    press: Press,
     pool: AssemblyPool,
     /// Clients with more to read than their share.
     line: VecDeque<u32>,
@@ -144,6 +148,7 @@ impl Connections {
             leaving: Deadlines::new(setup.leave_timeout),
             first_slow: count - setup.slow.among(first, count),
             tls: setup.tls.as_ref().map(|config| tls::of_thread(config, setup.resumes)),
+            press: Press::new(&setup.deflate),
             setup,
             clock,
             clients: std::iter::repeat_with(Client::new).take(count as usize).collect(),
@@ -251,6 +256,10 @@ impl Connections {
         if client.state != State::Open {
             return;
         }
+        let frames = match &mut client.compression {
+            None => frames,
+            Some(agreed) => self.press.deflate(agreed, frames, &mut self.stats.pressed),
+        };
         if !client.send(&mut self.outlet, frames) {
             client.hung_up = true;
             client.broken = true;

@@ -17,6 +17,9 @@ const READS_IN_A_ROW: usize = 4;
 const LIMITS: Limits =
     Limits { message_bytes_max: MESSAGE_BYTES_MAX, fragments_max: u16::MAX, compressed: false };
 
+/// The same where compression was agreed to.
+const COMPRESSED: Limits = Limits { compressed: true, ..LIMITS };
+
 impl Connections {
     /// Reads what is there, or a share of it.
     pub(super) fn read<S: Scenario>(&mut self, scenario: &mut S, index: u32) {
@@ -120,6 +123,7 @@ impl Connections {
         let hears = !self.is_deaf;
         let client = &mut self.clients[index as usize];
         let (mut at, end) = (0, bytes.len());
+        let limits = if client.compression.is_some() { &COMPRESSED } else { &LIMITS };
         let mut messages = 0;
         let ended = loop {
             if hears && client.state == State::Open && !client.decoder.in_message() {
@@ -128,8 +132,19 @@ impl Connections {
                 messages += known.messages;
             }
             let mut input = Input::new(&mut bytes[at..]);
-            match client.decoder.next(&mut input, &mut self.pool, &LIMITS) {
-                Ok(Some(Event::Message { kind, payload, .. })) => {
+            match client.decoder.next(&mut input, &mut self.pool, limits) {
+                Ok(Some(Event::Message { kind, compressed, payload })) => {
+                    // Heard or not: the next one may refer to it.
+                    let payload = match &mut client.compression {
+                        Some(agreed) if compressed => {
+                            let pressed = &mut self.stats.pressed;
+                            match self.press.inflate(agreed, kind, payload, pressed) {
+                                Ok(payload) => payload,
+                                Err(error) => break Some(Failure::Protocol(error.reason())),
+                            }
+                        }
+                        _ => payload,
+                    };
                     if hears && client.state == State::Open {
                         messages += 1;
                         scenario.message(

@@ -110,6 +110,9 @@ pub(crate) struct Config {
     /// Absent when no server was spoken to in TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) tls: Option<TlsChoice>,
+    /// What was offered, `shared` or `dedicated`; absent when nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) compression: Option<String>,
     /// Messages were checked.
     pub(crate) verified: bool,
     /// Process count: 1, or the workers that were merged.
@@ -206,6 +209,22 @@ pub(crate) struct Connections {
     /// Absent when no server was spoken to in TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) tls: Option<TlsHandshakes>,
+    /// Absent when no compression was offered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) compression: Option<Compressed>,
+}
+
+/// What compression came to.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct Compressed {
+    /// Connections whose server agreed to it.
+    pub(crate) connections: u64,
+    /// Frames sent on them: as they would have been without, and as they were.
+    pub(crate) sent_bytes: u64,
+    pub(crate) sent_wire_bytes: u64,
+    /// Payloads of the compressed messages received on them: what they contain, and as they came.
+    pub(crate) received_bytes: u64,
+    pub(crate) received_wire_bytes: u64,
 }
 
 /// The TLS handshakes that succeeded.

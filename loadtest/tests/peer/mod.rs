@@ -5,6 +5,10 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use serde_json::Value;
+
+use super::common::{program, report};
+
 /// An issuer of certificates, in a folder of its own.
 pub struct Authority {
     folder: PathBuf,
@@ -98,4 +102,20 @@ impl Drop for Peer {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Valid, or made on a machine that is too busy for more.
+pub fn is_good(code: i32) -> bool {
+    code == 0 || code == 4
+}
+
+/// What stands at a place of a report.
+pub fn number(report: &Value, pointer: &str) -> u64 {
+    let value = report.pointer(pointer).unwrap_or_else(|| panic!("{pointer} is not in {report}"));
+    value.as_u64().unwrap_or_else(|| panic!("{pointer} is {value}"))
+}
+
+/// Runs the program against a peer: its exit code and its report.
+pub fn run(url: &str, words: &str) -> (i32, Value) {
+    report(program(&format!("{words} --url {url} --interval 100ms --json -")))
 }

@@ -206,6 +206,7 @@ fn idle_summary(histograms: BTreeMap<String, NamedHistogram>) -> Summary {
             connect_seconds: 0.8123,
             connects_per_second: 12_310.4,
             tls: None,
+            compression: None,
         },
         messages: Messages::default(),
         rate: Rate::default(),
@@ -241,6 +242,7 @@ fn config() -> Config {
         load: None,
         rooms: None,
         tls: None,
+        compression: None,
         verified: true,
         processes: 1,
     }
