@@ -1,17 +1,20 @@
 //! The command line.
 
+mod compression;
 mod lives;
 mod rates;
 mod rooms;
 mod target;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use self::compression::{Compression, CompressionArguments};
 pub(crate) use self::lives::{
     Backoff, BackoffArguments, ChurnArguments, RestartArguments, SlowArguments, SlowLoad,
     StormArguments,
@@ -20,6 +23,7 @@ pub(crate) use self::rates::ConnectRate;
 use self::rates::rate;
 pub(crate) use self::rooms::{OrderBy, RoomArguments};
 pub(crate) use self::target::{Target, nodes};
+pub(crate) use self::tls::{TlsArguments, TlsVersion};
 use crate::addresses::SourceChoice;
 use crate::payload::{Sizes, name_size, stamp_size};
 use crate::results::Gate;
@@ -151,10 +155,15 @@ pub(crate) enum ScenarioArguments {
 /// The flags of every scenario.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Common {
-    /// The server, as `ws://HOST:PORT/PATH`; port and path may be left out. Several, divided by
-    /// commas or in flags of their own, get the connections in turn (a comma of a path is %2C)
+    /// The server, as `ws://HOST:PORT/PATH`, or `wss://` for TLS; port and path may be left out.
+    /// Several, divided by commas or in flags of their own, get the connections in turn (a comma of
+    /// a path is %2C)
     #[arg(long, value_name = "URL", required = true, value_delimiter = ',')]
     pub(crate) url: Vec<Target>,
+    #[command(flatten)]
+    pub(crate) tls: TlsArguments,
+    #[command(flatten)]
+    pub(crate) deflate: CompressionArguments,
     /// Adds a field to the request, as `Name: value`; may be repeated
     #[arg(long, value_name = "FIELD")]
     pub(crate) header: Vec<Header>,
@@ -367,6 +376,8 @@ impl Common {
         if let Some(other) = self.url.iter().find(is_other) {
             return Err(format!("--url {first} and {other} differ in their IP version"));
         }
+        self.tls.check(&self.url)?;
+        self.deflate.check()?;
         let is_repeated = |(index, name)| self.protocol[..index].contains(name);
         match self.protocol.iter().enumerate().find(|&offer| is_repeated(offer)) {
             Some((_, name)) => Err(format!("--protocol {name} is given twice")),

@@ -3,7 +3,9 @@
 use std::os::fd::OwnedFd;
 
 use ringwire::protocol::{Decoder, Role};
-use ringwire::ring::socket::{self, Sent};
+use ringwire::tls::{self, Outcome, Outlet, Session};
+
+use crate::press::Compression;
 
 /// Where a connection is in its life. It goes on to `Gone`, and from there to another life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -12,6 +14,8 @@ pub(crate) enum State {
     Idle,
     /// The TCP connection is being made.
     Connecting,
+    /// The TLS handshake goes on.
+    Handshaking,
     /// The request is sent, the response is not here.
     Upgrading,
     /// Messages flow.
@@ -29,7 +33,7 @@ pub(crate) enum State {
 impl State {
     /// On its way to be open.
     pub(crate) const fn is_opening(self) -> bool {
-        matches!(self, Self::Connecting | Self::Upgrading)
+        matches!(self, Self::Connecting | Self::Handshaking | Self::Upgrading)
     }
 
     /// On its way out, and the server has a part in it.
@@ -59,25 +63,31 @@ pub(crate) struct Client {
     pub(crate) attempts: u32,
     /// Its socket, while there is one.
     pub(crate) socket: Option<OwnedFd>,
+    /// TLS over it, if the server speaks that.
+    pub(crate) session: Option<Box<Session>>,
     /// When it was started, or asked to leave: which of its lives a deadline is for.
     pub(crate) since: u64,
-    /// When the TCP connection was made.
+    /// When the TCP connection was made, or TLS over it.
     pub(crate) connected: u64,
     /// What is received.
     pub(crate) decoder: Decoder,
+    /// How messages are compressed, if they are.
+    pub(crate) compression: Option<Box<Compression>>,
     /// What was cut short.
     pub(crate) rest: Option<Box<Rest>>,
 }
 
-// A million of them must fit next to the server they are connected to.
-const _: () = assert!(size_of::<Client>() <= 88);
+// A million of them must fit next to the server they are connected to. TLS and compression cost
+// each of them 8 bytes, used or not: there is no gap to put a pointer in.
+const _: () = assert!(size_of::<Client>() <= 96);
 
 /// Bytes that wait for the other half, or for room in the socket.
 #[derive(Debug, Default)]
 pub(crate) struct Rest {
     /// The beginning of the response head.
     pub(crate) head: Vec<u8>,
-    /// What the socket did not take at first, and how much of that it has taken since.
+    /// What the socket did not take at first, and how much of that it has taken since. Of TLS it is
+    /// the plaintext; the first bytes of what is left may be in records that the session keeps.
     unsent: Vec<u8>,
     taken: usize,
 }
@@ -95,9 +105,11 @@ impl Client {
             has_failed: false,
             attempts: 0,
             socket: None,
+            session: None,
             since: 0,
             connected: 0,
             decoder: Decoder::new(Role::Client),
+            compression: None,
             rest: None,
         }
     }
@@ -108,22 +120,24 @@ impl Client {
         self.hung_up = false;
         self.broken = false;
         self.socket = Some(socket);
+        self.session = None;
         self.since = now;
         self.decoder = Decoder::new(Role::Client);
+        self.compression = None;
     }
 
     /// Sends, or keeps what the socket does not take for [`flush`](Self::flush). `false` when the
     /// connection is broken.
     #[inline]
-    pub(crate) fn send(&mut self, bytes: &[u8]) -> bool {
+    pub(crate) fn send(&mut self, outlet: &mut Outlet, bytes: &[u8]) -> bool {
         let Some(socket) = &self.socket else { return false };
         let mut taken = 0;
         if self.rest.is_none() {
-            match socket::send(socket, bytes) {
-                Sent::Bytes(count) if count == bytes.len() => return true,
-                Sent::Bytes(count) => taken = count,
-                Sent::Starved => {}
-                Sent::Broken => return false,
+            match outlet.send(socket, self.session.as_deref_mut(), bytes) {
+                Outcome::Taken { sent, .. } if sent == bytes.len() => return true,
+                Outcome::Taken { sent, .. } => taken = sent,
+                Outcome::Starved => {}
+                Outcome::Broken => return false,
             }
         }
         let rest = self.rest.get_or_insert_default();
@@ -136,19 +150,59 @@ impl Client {
         true
     }
 
+    /// The head of the response has come.
+    pub(crate) fn end_head(&mut self) {
+        match &mut self.rest {
+            Some(rest) if !rest.unsent.is_empty() => rest.head = Vec::new(),
+            _ => self.rest = None,
+        }
+    }
+
+    /// Tells the peer of TLS that nothing more is sent, not even what has waited until now.
+    pub(crate) fn say_goodbye(&mut self) {
+        if let (Some(socket), Some(session)) = (&self.socket, &mut self.session) {
+            tls::say_goodbye(socket, session);
+            self.rest = None;
+        }
+    }
+
     /// Bytes that wait for room in the socket.
     pub(crate) fn unsent(&self) -> usize {
         self.rest.as_ref().map_or(0, |rest| rest.unsent.len() - rest.taken)
     }
 
+    /// Whether something may wait for room in the socket.
+    pub(crate) const fn may_wait(&self) -> bool {
+        self.rest.is_some() || self.session.is_some()
+    }
+
     /// Sends what is waiting. `false` when the connection is broken.
-    pub(crate) fn flush(&mut self) -> bool {
-        let (Some(socket), Some(rest)) = (&self.socket, &mut self.rest) else { return true };
+    pub(crate) fn flush(&mut self, outlet: &mut Outlet) -> bool {
+        let Some(socket) = &self.socket else { return true };
+        let records = match &mut self.session {
+            Some(session) => tls::flush(socket, session),
+            None => Outcome::Taken { sent: 0, sealed: 0, has_moved: false },
+        };
+        let (gone, sealed) = match records {
+            Outcome::Taken { sent, sealed, .. } => (sent, sealed),
+            Outcome::Starved => return true,
+            Outcome::Broken => return false,
+        };
+        let Some(rest) = &mut self.rest else { return true };
+        rest.taken += gone;
+        if sealed > 0 {
+            return true;
+        }
         while rest.taken < rest.unsent.len() {
-            match socket::send(socket, &rest.unsent[rest.taken..]) {
-                Sent::Bytes(0) | Sent::Starved => return true,
-                Sent::Bytes(count) => rest.taken += count,
-                Sent::Broken => return false,
+            match outlet.send(socket, self.session.as_deref_mut(), &rest.unsent[rest.taken..]) {
+                Outcome::Taken { sent, sealed, .. } => {
+                    rest.taken += sent;
+                    if sent == 0 || sealed > 0 {
+                        return true;
+                    }
+                }
+                Outcome::Starved => return true,
+                Outcome::Broken => return false,
             }
         }
         if rest.head.is_empty() {

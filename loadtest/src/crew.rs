@@ -20,6 +20,7 @@ use crate::scenario::{
     Pauses, Publication, Rate, Restart, Rooms, Rounds, Scenario, Slow, Speech, Stay, Storm, Talk,
     Weather,
 };
+use crate::tls;
 use crate::upgrade::Wishes;
 
 /// Bytes of a connection that wait for the server to read, at most, unless a client may have more
@@ -35,7 +36,7 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Starts all threads of `plan`.
 ///
 /// # Errors
-/// When a thread cannot be started.
+/// When a thread cannot be started, or nobody's certificate can be trusted.
 pub(crate) fn start(
     scenario: &ScenarioArguments,
     plan: &Plan,
@@ -48,6 +49,9 @@ pub(crate) fn start(
         targets: common.url.clone(),
         nodes: nodes(&common.url),
         roams: scenario.reconnects(),
+        tls: tls::config(common)?,
+        resumes: common.tls.tls_resume,
+        deflate: common.deflate.clone(),
         wishes: Wishes::of(common),
         sources: plan.sources.clone(),
         connect_timeout: common.connect_timeout.as_nanos() as u64,

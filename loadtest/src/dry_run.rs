@@ -4,6 +4,7 @@ use crate::args::Arguments;
 use crate::environment;
 use crate::measured;
 use crate::plan::Plan;
+use crate::tls;
 
 /// Prints the plan, this host and what may spoil the run.
 ///
@@ -12,6 +13,7 @@ use crate::plan::Plan;
 pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
     let scenario = &arguments.scenario;
     let (plan, host) = Plan::for_this_host(scenario.common(), scenario.bytes_in_flight())?;
+    tls::config(scenario.common())?;
     for (index, target) in scenario.common().url.iter().enumerate() {
         let name = if index == 0 { "target" } else { "" };
         println!("{name:<12} {target} at {}", target.address);

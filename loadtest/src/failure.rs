@@ -11,6 +11,8 @@ use rustix::io::Errno;
 pub(crate) enum Stage {
     /// Before the TCP connection.
     Connect,
+    /// Before the end of the TLS handshake.
+    Tls,
     /// Before the server's 101.
     Upgrade,
     /// While the connection was open.
@@ -22,10 +24,16 @@ pub(crate) enum Stage {
 }
 
 impl Stage {
+    /// Whether the connection was on its way to be open.
+    pub(crate) const fn is_opening(self) -> bool {
+        matches!(self, Self::Connect | Self::Tls | Self::Upgrade)
+    }
+
     /// In one word.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Connect => "connect",
+            Self::Tls => "tls",
             Self::Upgrade => "upgrade",
             Self::Open => "open",
             Self::Application => "application",
@@ -43,6 +51,8 @@ pub(crate) enum Failure {
     TimedOut,
     /// The peer ended the TCP connection without a word.
     Ended,
+    /// The TCP connection ended in the middle of a TLS session: perhaps somebody else cut it.
+    Cut,
     /// The connection is broken.
     Broken,
     /// The peer does not read: more waits for it than is kept.
@@ -53,6 +63,8 @@ pub(crate) enum Failure {
     Status(u16),
     /// The response is not the one to the request; why.
     Response(&'static str),
+    /// The certificate is not to be trusted, or one of the two broke the rules of TLS; how.
+    Tls(&'static str),
     /// The server broke the protocol; how.
     Protocol(&'static str),
     /// The server answered with an error; its text.
@@ -118,11 +130,13 @@ impl fmt::Display for Failure {
             },
             Self::TimedOut => formatter.write_str("timed out"),
             Self::Ended => formatter.write_str("ended without a close frame"),
+            Self::Cut => formatter.write_str("cut: the stream ended without close_notify of TLS"),
             Self::Broken => formatter.write_str("reset"),
             Self::Unread => formatter.write_str("the server stopped reading"),
             Self::Closed(code) => write!(formatter, "close frame {code}"),
             Self::Status(status) => write!(formatter, "HTTP status {status}"),
             Self::Response(what) => write!(formatter, "bad response: {what}"),
+            Self::Tls(what) => formatter.write_str(what),
             Self::Protocol(what) => write!(formatter, "protocol violation: {what}"),
             Self::Answered(text) => write!(formatter, "error: {text}"),
             Self::NotTried => formatter.write_str("not tried: none before had worked"),

@@ -20,6 +20,7 @@ mod measured;
 mod names;
 mod payload;
 mod plan;
+mod press;
 mod probe;
 mod progress;
 mod redact;
@@ -34,6 +35,7 @@ mod shortage;
 mod sources;
 mod stats;
 mod timeline;
+mod tls;
 mod upgrade;
 mod workers;
 

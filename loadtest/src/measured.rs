@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use crate::args::{Arguments, ScenarioArguments, SlowLoad};
+use crate::args::{Arguments, Common, Compression, ScenarioArguments, SlowLoad};
 use crate::environment;
 use crate::judge::{Evidence, Judgement, judge};
 use crate::names;
 use crate::payload::MASKING_KEY;
 use crate::probe::{ProcessSample, Sample};
 use crate::results::{
-    self, Config, Connections, CpuShare, ErrorCount, FORMAT, Figure, Generator, Kernel, Load,
-    LoadModel, Merge, Messages, NamedHistogram, Percentiles, Rate, Results, Server, Summary,
-    ThreadShare, latency_gap,
+    self, Compressed, Config, Connections, CpuShare, ErrorCount, FORMAT, Figure, Generator, Kernel,
+    Load, LoadModel, Merge, Messages, NamedHistogram, Percentiles, Rate, Results, Server, Summary,
+    ThreadShare, TlsChoice, TlsHandshakes, latency_gap,
 };
 use crate::run::Outcome;
 use crate::scenario;
@@ -169,9 +169,29 @@ fn config(arguments: &Arguments, outcome: &Outcome) -> Config {
         interval_seconds: common.interval.as_secs_f64(),
         load,
         rooms: rooms(scenario),
+        tls: speaks_tls(common).then(|| TlsChoice {
+            verified: !common.tls.insecure,
+            version: common.tls.tls_version.map(|version| version.to_string()),
+            resumes: common.tls.tls_resume,
+        }),
+        compression: compression_name(common),
         verified: scenario.message().is_none_or(|message| !message.no_verify),
         processes: 1,
     }
+}
+
+fn speaks_tls(common: &Common) -> bool {
+    common.url.iter().any(|target| target.tls.is_some())
+}
+
+/// What was offered, if anything was.
+fn compression_name(common: &Common) -> Option<String> {
+    let name = match common.deflate.compression {
+        Compression::Off => return None,
+        Compression::Shared => "shared",
+        Compression::Dedicated => "dedicated",
+    };
+    Some(name.to_owned())
 }
 
 /// The rooms of a scenario, if it has any.
@@ -191,9 +211,11 @@ pub(crate) fn rooms(scenario: &ScenarioArguments) -> Option<results::Rooms> {
 
 fn connections(arguments: &Arguments, outcome: &Outcome) -> Connections {
     let stats = &outcome.timeline.total;
+    let common = arguments.scenario.common();
     let (connected, connect_seconds) = outcome.connected;
+    let count = |name| stats.counts.get(name).copied().unwrap_or_default();
     Connections {
-        requested: arguments.scenario.common().connections.into(),
+        requested: common.connections.into(),
         achieved: stats.achieved,
         opened: stats.opened,
         lost: stats.lost,
@@ -201,6 +223,18 @@ fn connections(arguments: &Arguments, outcome: &Outcome) -> Connections {
         pings_answered: stats.pings_answered,
         connect_seconds,
         connects_per_second: per(connected as f64, connect_seconds),
+        tls: speaks_tls(common).then(|| TlsHandshakes {
+            tls_1_2: count(names::TLS_1_2),
+            tls_1_3: count(names::TLS_1_3),
+            resumed: count(names::TLS_RESUMED),
+        }),
+        compression: compression_name(common).map(|_| Compressed {
+            connections: count(names::COMPRESSED),
+            sent_bytes: stats.pressed.sent.0,
+            sent_wire_bytes: stats.pressed.sent.1,
+            received_bytes: stats.pressed.received.0,
+            received_wire_bytes: stats.pressed.received.1,
+        }),
     }
 }
 

@@ -15,7 +15,17 @@ pub(crate) const LEFT_BY_ABORT: &str = "left_by_abort";
 
 /// Histogram: from the start of an attempt to the TCP connection.
 pub(crate) const CONNECT: &str = "connect";
-/// Histogram: from the TCP connection to the server's 101.
+/// Histogram: from the TCP connection to the end of the TLS handshake.
+pub(crate) const TLS: &str = "tls";
+/// TLS handshakes by the version that was agreed on.
+pub(crate) const TLS_1_2: &str = "tls_1_2";
+/// See [`TLS_1_2`].
+pub(crate) const TLS_1_3: &str = "tls_1_3";
+/// TLS handshakes that went on from an earlier session.
+pub(crate) const TLS_RESUMED: &str = "tls_resumed";
+/// Connections that agreed to compression.
+pub(crate) const COMPRESSED: &str = "compressed";
+/// Histogram: from the TCP connection, or the TLS handshake over it, to the server's 101.
 pub(crate) const UPGRADE: &str = "upgrade";
 /// Histogram: from our close frame to the server's FIN, after its own close frame.
 pub(crate) const CLOSE: &str = "close";
@@ -124,9 +134,9 @@ pub(crate) const CROSS_NODE: &str = "cross_node_message";
 /// Histogram: from the end of a member's connection until it was back in its room.
 pub(crate) const BACK_IN_ROOM: &str = "back_in_room";
 
-/// Whether a count has a name of this module.
+/// Whether a count has a name of this module, and a place of its own in the report.
 pub(crate) fn is_of_lives(name: &str) -> bool {
-    const ALL: [&str; 21] = [
+    const ALL: [&str; 25] = [
         ATTEMPTS,
         RETRIED,
         ABANDONED,
@@ -148,6 +158,10 @@ pub(crate) fn is_of_lives(name: &str) -> bool {
         SLOW_BYTES,
         SLOW_SENT,
         SLOW_BLOCKED,
+        COMPRESSED,
+        TLS_1_2,
+        TLS_1_3,
+        TLS_RESUMED,
     ];
     ALL.contains(&name)
 }
@@ -156,7 +170,8 @@ pub(crate) fn is_of_lives(name: &str) -> bool {
 pub(crate) fn describe(name: &'static str) -> &'static str {
     match name {
         CONNECT => "from the start of an attempt to the TCP connection",
-        UPGRADE => "from the TCP connection to the 101",
+        TLS => "from the TCP connection to the end of the TLS handshake",
+        UPGRADE => "from the TCP connection, or the TLS handshake over it, to the 101",
         CLOSE => "from our close frame to the server's end of the stream",
         FIRST_MESSAGE => "from the first message of a connection to its echo",
         RECOVERY => "from the drop of a connection until it was open again",

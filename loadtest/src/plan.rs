@@ -24,6 +24,9 @@ const PAIR_BYTES: u64 = 9 * 1024;
 /// The same when the server is on another host: a little more than half.
 const END_BYTES: u64 = 5 * 1024;
 
+/// User memory of a TLS session, as measured; the server's end is taken for as large as this one.
+const TLS_BYTES: u64 = 8 * 1024;
+
 /// Memory of a thread: its ring, buffers and histograms.
 const THREAD_BYTES: u64 = 1024 * 1024;
 
@@ -125,6 +128,8 @@ impl Needs {
         let connections = u64::from(common.connections);
         let both_ends = common.url.iter().any(|target| host.owns(target.address.ip()));
         let (ends, bytes) = if both_ends { (2, PAIR_BYTES) } else { (1, END_BYTES) };
+        let speaks_tls = common.url.iter().any(|target| target.tls.is_some());
+        let bytes = if speaks_tls { bytes + ends * TLS_BYTES } else { bytes };
         Self {
             connections: common.connections,
             both_ends,

@@ -8,6 +8,7 @@ use hdrhistogram::Histogram;
 
 pub(crate) use crate::failure::{Failure, Stage};
 use crate::payload::{Answer, Flaw};
+use crate::press::Pressed;
 use crate::results::new_histogram;
 
 /// The resolution of a series: a tenth of a second.
@@ -170,6 +171,8 @@ pub(crate) struct Stats {
     pub(crate) series: BTreeMap<&'static str, BTreeMap<u64, u64>>,
     /// Slow readers that the server let go.
     pub(crate) slow_lost: BTreeMap<Failure, u64>,
+    /// Bytes that were compressed.
+    pub(crate) pressed: Pressed,
     /// Failures of connections.
     pub(crate) errors: BTreeMap<(Stage, Failure), u64>,
     /// Times the kernel had more completions than the ring holds.
@@ -342,6 +345,7 @@ impl Stats {
         for (&(stage, failure), &count) in &other.errors {
             self.fail_many(stage, failure, count);
         }
+        self.pressed.add(&other.pressed);
         self.ring_pressure += other.ring_pressure;
         self.ran += other.ran;
         self.busy.extend_from_slice(&other.busy);

@@ -4,10 +4,12 @@ use std::fmt;
 use std::str::FromStr;
 
 use ringwire::limits::HEAD_BYTES_MAX;
+use ringwire::protocol::deflate::{Agreement, DeflatePolicy};
 use ringwire::protocol::upgrade::{HeadScanner, check_response, write_request};
 
 use crate::args::{Common, Target};
 use crate::client::Client;
+use crate::press::Compression;
 use crate::stats::Failure;
 
 /// `Sec-WebSocket-Key`: one for all, since nothing between this client and the server caches.
@@ -75,12 +77,17 @@ fn is_token(text: &str) -> bool {
 pub(crate) struct Wishes {
     headers: Vec<Header>,
     protocols: Vec<Protocol>,
+    deflate: Option<DeflatePolicy>,
 }
 
 impl Wishes {
     /// Those of the command line.
     pub(crate) fn of(common: &Common) -> Self {
-        Self { headers: common.header.clone(), protocols: common.protocol.clone() }
+        Self {
+            headers: common.header.clone(),
+            protocols: common.protocol.clone(),
+            deflate: common.deflate.policy(),
+        }
     }
 
     fn protocols(&self) -> Vec<&str> {
@@ -96,17 +103,21 @@ pub(crate) struct Upgrade {
     /// The last response that was checked. The key is always the same, so a server that sends the
     /// same head again has given the right answer again.
     checked: Vec<u8>,
+    /// What it grants.
+    agreement: Option<Agreement>,
 }
 
 impl Upgrade {
     /// The handshake with `target`.
     pub(crate) fn new(target: &Target, wishes: &Wishes) -> Self {
-        let fields: Vec<(&str, &str)> =
-            wishes.headers.iter().map(|field| (&*field.name, &*field.value)).collect();
+        let offer = wishes.deflate.map(Agreement::offer);
+        let fields = wishes.headers.iter().map(|field| (&*field.name, &*field.value));
+        let offer = offer.iter().map(|offer| ("Sec-WebSocket-Extensions", offer.as_str()));
+        let fields: Vec<(&str, &str)> = fields.chain(offer).collect();
         let (host, path, protocols) = (&target.authority, &target.path, wishes.protocols());
         let mut request = Vec::new();
         write_request(&mut request, host, path, KEY, &protocols, &fields);
-        Self { request, wishes: wishes.clone(), checked: Vec::new() }
+        Self { request, wishes: wishes.clone(), checked: Vec::new(), agreement: None }
     }
 
     /// What to send.
@@ -122,6 +133,7 @@ impl Upgrade {
         bytes: &[u8],
     ) -> Result<Option<usize>, Failure> {
         if client.rest.is_none() && !self.checked.is_empty() && bytes.starts_with(&self.checked) {
+            client.compression = self.compression();
             return Ok(Some(self.checked.len()));
         }
         let head = &mut client.rest.get_or_insert_default().head;
@@ -131,13 +143,20 @@ impl Upgrade {
         match end.map_err(|_| Failure::Response("no head of HTTP"))? {
             None => Ok(None),
             Some(end) => {
-                check_response(&head[..end], KEY, &self.wishes.protocols(), None)?;
+                let (protocols, deflate) = (self.wishes.protocols(), self.wishes.deflate);
+                self.agreement = check_response(&head[..end], KEY, &protocols, deflate)?.agreement;
                 self.checked.clear();
                 self.checked.extend_from_slice(&head[..end]);
-                client.rest = None;
+                client.end_head();
+                client.compression = self.compression();
                 Ok(Some(end - before))
             }
         }
+    }
+
+    /// Of a connection that the last response opened.
+    fn compression(&self) -> Option<Box<Compression>> {
+        self.agreement.map(|agreement| Box::new(Compression::new(agreement)))
     }
 }
 
@@ -167,6 +186,7 @@ mod tests {
         let wishes = Wishes {
             headers: vec!["Origin:http://a b".parse().expect("a field")],
             protocols: vec!["chat.v2".parse().expect("a name"), "chat".parse().expect("a name")],
+            deflate: None,
         };
         let (mut upgrade, response) = exchange_with(&wishes, Some("chat"));
         let request = String::from_utf8_lossy(upgrade.request()).into_owned();
@@ -176,6 +196,29 @@ mod tests {
         assert_eq!(upgrade.response(&mut Client::new(), &response), Ok(Some(size)));
         let other = String::from_utf8_lossy(&response).replace("chat", "chit").into_bytes();
         assert!(upgrade.response(&mut Client::new(), &other).is_err());
+    }
+
+    #[test]
+    fn compression_is_what_the_server_grants() {
+        let policy = DeflatePolicy { takeover: false, window_bits: 15 };
+        let wishes = Wishes { deflate: Some(policy), ..Wishes::default() };
+        let (mut upgrade, response) = exchange_with(&wishes, None);
+        let mut client = Client::new();
+        assert_eq!(upgrade.response(&mut client, &response), Ok(Some(response.len())));
+        assert!(client.compression.is_none(), "the server declined");
+        let (_, answer) = Agreement::negotiate([&*Agreement::offer(policy)].into_iter(), policy)
+            .expect("what was offered");
+        let mut granted = response;
+        granted.truncate(granted.len() - 2);
+        granted.extend_from_slice(format!("Sec-WebSocket-Extensions: {answer}\r\n\r\n").as_bytes());
+        // Once looked at, and once known.
+        for _ in 0..2 {
+            let mut client = Client::new();
+            assert_eq!(upgrade.response(&mut client, &granted), Ok(Some(granted.len())));
+            assert!(client.compression.is_some());
+        }
+        let (mut upgrade, _) = exchange();
+        assert!(upgrade.response(&mut Client::new(), &granted).is_err(), "nobody offered it");
     }
 
     #[test]

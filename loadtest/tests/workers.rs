@@ -7,40 +7,11 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Child;
 use std::thread;
 
-use common::{Manner, Server, program, report};
+use common::{Manner, Server, Worker, program, report};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-
-/// A worker process, which the end of the test ends.
-struct Worker {
-    child: Child,
-    address: String,
-}
-
-impl Worker {
-    fn start(flags: &str) -> Self {
-        let mut child = program(&format!("worker --listen 127.0.0.1:0 {flags}"));
-        let mut line = String::new();
-        let mut stdout = BufReader::new(child.stdout.as_mut().expect("a pipe"));
-        stdout.read_line(&mut line).expect("a line");
-        let address = line.trim().strip_prefix("listening on ").expect("an address").to_owned();
-        Self { child, address }
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).expect("the worker runs");
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// So many workers, and the flag that names them.
 fn workers(count: usize) -> (Vec<Worker>, String) {

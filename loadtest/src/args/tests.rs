@@ -121,3 +121,28 @@ fn durations_have_units() {
     assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
     assert!(duration("-1s").is_err() && duration("s").is_err() && duration("inf").is_err());
 }
+
+#[test]
+fn tls_is_for_servers_that_speak_it() {
+    let line = "idle --connections 1 --url";
+    let check = |flags: &str| parse(&format!("{line} {flags}")).unwrap().check();
+    assert_eq!(check("wss://127.0.0.1 --insecure --tls-version 1.2 --tls-resume"), Ok(()));
+    // One of several is enough.
+    assert_eq!(check("ws://127.0.0.1:1,wss://127.0.0.1:2 --tls-ca /nowhere"), Ok(()));
+    for flag in ["--insecure", "--tls-ca /nowhere", "--tls-version 1.3", "--tls-resume"] {
+        assert!(check(&format!("ws://127.0.0.1 {flag}")).unwrap_err().contains("wss://"), "{flag}");
+    }
+    assert!(parse(&format!("{line} wss://127.0.0.1 --insecure --tls-ca /nowhere")).is_err());
+}
+
+#[test]
+fn compression_has_the_defaults_of_the_server() {
+    let parse = |flags: &str| parse(&format!("idle --connections 1 --url ws://127.0.0.1{flags}"));
+    let of = |flags: &str| parse(flags).unwrap().scenario.common().deflate.clone();
+    assert_eq!((of("").policy(), of("").level(), of("").least()), (None, 1, 256));
+    let dedicated = of(" --compression dedicated --compression-level 6 --compression-min 0");
+    assert!(dedicated.policy().is_some_and(|policy| policy.takeover));
+    assert_eq!((dedicated.level(), dedicated.least()), (6, 0));
+    assert!(of(" --compression shared").policy().is_some_and(|policy| !policy.takeover));
+    assert!(parse(" --compression-level 2").unwrap().check().is_err());
+}

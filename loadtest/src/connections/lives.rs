@@ -6,6 +6,8 @@ use std::os::fd::OwnedFd;
 use ringwire::protocol::{OpCode, encode_masked_frame};
 use ringwire::ring::Token;
 use ringwire::ring::socket;
+use ringwire::tls::Session;
+use rustls::ProtocolVersion;
 
 use super::{CANCEL, Connections, POLL};
 use crate::args::Leave;
@@ -14,6 +16,7 @@ use crate::names;
 use crate::payload::MASKING_KEY;
 use crate::scenario::Scenario;
 use crate::stats::{Failure, Stage};
+use crate::tls::words;
 
 /// Why a connection is gone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -84,7 +87,10 @@ impl Connections {
                 }
                 self.drain(index);
             }
-            (State::Connecting | State::Upgrading | State::Open, _) => self.abort(index),
+            (
+                State::Connecting | State::Handshaking | State::Upgrading | State::Open,
+                Leave::Close | Leave::Fin | Leave::Abort,
+            ) => self.abort(index),
             (State::Closing | State::Closed | State::Draining | State::Gone, _) => {}
         }
     }
@@ -155,19 +161,55 @@ impl Connections {
         let target = self.target_of(index);
         let client = &mut self.clients[index as usize];
         let Some(socket) = &client.socket else { return };
-        let outcome = socket::connect_outcome(socket).map_err(Failure::from);
-        if outcome.is_ok() {
-            client.state = State::Upgrading;
-            client.connected = now;
-            self.stats.histogram(names::CONNECT).record(now.saturating_sub(client.since));
+        if let Err(error) = socket::connect_outcome(socket) {
+            self.failed(index, Stage::Connect, error.into());
+            return self.drain(index);
         }
-        let failed = match outcome {
-            Ok(()) if client.send(self.upgrades[target].request()) => return,
-            Ok(()) => (Stage::Upgrade, Failure::Broken),
-            Err(failure) => (Stage::Connect, failure),
-        };
-        self.failed(index, failed.0, failed.1);
-        self.drain(index);
+        client.connected = now;
+        self.stats.histogram(names::CONNECT).record(now.saturating_sub(client.since));
+        match (&self.setup.targets[target].tls, &self.tls) {
+            (Some(name), Some(config)) => {
+                let begun = Session::client(config.clone(), name.clone());
+                let begun = begun.and_then(|mut session| session.begin().map(|()| session));
+                match begun {
+                    Ok(session) => {
+                        client.state = State::Handshaking;
+                        client.session = Some(session.into());
+                        if client.flush(&mut self.outlet) {
+                            return;
+                        }
+                        self.failed(index, Stage::Tls, Failure::Broken);
+                    }
+                    Err(error) => self.failed(index, Stage::Tls, Failure::Tls(words(error))),
+                }
+                self.drain(index);
+            }
+            _ => self.ask(index),
+        }
+    }
+
+    /// The TLS handshake is over.
+    pub(super) fn secured(&mut self, index: u32, now: u64) {
+        let client = &mut self.clients[index as usize];
+        self.stats.histogram(names::TLS).record(now.saturating_sub(client.connected));
+        client.connected = now;
+        let Some(session) = &client.session else { return };
+        let is_newest = session.version() == Some(ProtocolVersion::TLSv1_3);
+        let is_resumed = session.is_resumed();
+        self.stats.count(if is_newest { names::TLS_1_3 } else { names::TLS_1_2 });
+        self.stats.count_if_any(names::TLS_RESUMED, is_resumed.into());
+        self.ask(index);
+    }
+
+    /// Asks for the upgrade.
+    fn ask(&mut self, index: u32) {
+        let target = self.target_of(index);
+        let client = &mut self.clients[index as usize];
+        client.state = State::Upgrading;
+        if !client.send(&mut self.outlet, self.upgrades[target].request()) {
+            self.failed(index, Stage::Upgrade, Failure::Broken);
+            self.drain(index);
+        }
     }
 
     pub(super) fn opened<S: Scenario>(&mut self, scenario: &mut S, index: u32, now: u64) {
@@ -180,6 +222,7 @@ impl Connections {
             self.stats.punctual.record(handshake);
         }
         self.stats.histogram(names::UPGRADE).record(now.saturating_sub(client.connected));
+        self.stats.count_if_any(names::COMPRESSED, client.compression.is_some().into());
         if !std::mem::replace(&mut client.was_open, true) {
             self.stats.achieved += 1;
         }
@@ -196,7 +239,7 @@ impl Connections {
         let client = &mut self.clients[index as usize];
         let mut frame = Vec::with_capacity(8);
         encode_masked_frame(&mut frame, OpCode::Close, &1000u16.to_be_bytes(), MASKING_KEY);
-        if !client.send(&frame) {
+        if !client.send(&mut self.outlet, &frame) {
             return self.abort(index);
         }
         client.state = State::Closing;
@@ -220,13 +263,19 @@ impl Connections {
         let state = self.clients[index as usize].state;
         match state {
             State::Connecting => self.failed(index, Stage::Connect, failure),
+            State::Handshaking => self.failed(index, Stage::Tls, failure),
+            // A server may say what it thinks of the handshake when it is over for us.
+            State::Upgrading if matches!(failure, Failure::Tls(_)) => {
+                self.failed(index, Stage::Tls, failure);
+            }
             State::Upgrading => self.failed(index, Stage::Upgrade, failure),
             State::Open => self.lost(index, failure),
             State::Closing => self.stats.fail(Stage::Leave, failure),
             State::Closed => match failure {
                 Failure::TimedOut => self.stats.fail(Stage::Leave, failure),
-                // The end of the stream is the server's duty here.
-                Failure::Ended => {
+                // The end of the stream is the server's duty here. Behind both close frames there
+                // is nothing to cut off.
+                Failure::Ended | Failure::Cut => {
                     let took = self.clock.now() - self.clients[index as usize].since;
                     self.stats.histogram(names::CLOSE).record(took);
                 }
@@ -237,6 +286,10 @@ impl Connections {
         if failure == Failure::TimedOut {
             self.abort(index);
         } else {
+            if state != State::Closed {
+                // What the server did wrong in TLS is told as well.
+                self.clients[index as usize].say_goodbye();
+            }
             self.drain(index);
         }
         if state == State::Open {
@@ -279,10 +332,15 @@ impl Connections {
                 self.pending += 1;
             }
             State::Idle | State::Draining | State::Gone => return,
-            State::Connecting | State::Upgrading | State::Closing | State::Closed => {}
+            State::Connecting
+            | State::Handshaking
+            | State::Upgrading
+            | State::Closing
+            | State::Closed => {}
         }
         client.state = State::Draining;
         client.decoder.release(&mut self.pool);
+        client.compression = None;
         client.rest = None;
         if client.polling {
             let token = Token::new(POLL, 0, index);
@@ -297,6 +355,7 @@ impl Connections {
     pub(super) fn free(&mut self, index: u32) {
         let client = &mut self.clients[index as usize];
         client.socket = None;
+        client.session = None;
         client.state = State::Gone;
         self.pending -= 1;
         self.tell_gone(index);

@@ -10,20 +10,24 @@ use std::sync::Arc;
 use ringwire::limits::READ_BYTES;
 use ringwire::protocol::AssemblyPool;
 use ringwire::ring::{Completion, Interest, Ring, Token};
+use ringwire::tls::{Inlet, Outlet};
+use rustls::ClientConfig;
 
 pub(crate) use self::lives::Cause;
 
 use self::deadlines::Deadlines;
 use self::lives::Gone;
-use crate::args::Target;
+use crate::args::{CompressionArguments, Target};
 use crate::client::{Client, State};
 use crate::control::{Clock, Population};
 use crate::payload::mix;
 use crate::plan::among;
+use crate::press::Press;
 use crate::rotation::{Rotation, target_of};
 use crate::scenario::Scenario;
 use crate::sources::Sources;
 use crate::stats::{Failure, Stage, Stats};
+use crate::tls;
 use crate::upgrade::{Upgrade, Wishes};
 
 /// Kinds of tokens.
@@ -42,6 +46,12 @@ pub(crate) struct Setup {
     pub(crate) nodes: Vec<u32>,
     /// A client connects to another target each time: the next in turn.
     pub(crate) roams: bool,
+    /// How those that speak TLS are spoken to.
+    pub(crate) tls: Option<Arc<ClientConfig>>,
+    /// TLS goes on from earlier sessions.
+    pub(crate) resumes: bool,
+    /// How messages are compressed, where servers agree to it.
+    pub(crate) deflate: CompressionArguments,
     /// What is asked of them.
     pub(crate) wishes: Wishes,
     /// Where connections come from.
@@ -98,7 +108,11 @@ pub(crate) struct Connections {
     /// One for each target.
     upgrades: Vec<Upgrade>,
     rotation: Rotation,
-    buffer: Box<[u8]>,
+    /// How those that speak TLS are spoken to by this thread, which has sessions of its own.
+    tls: Option<Arc<ClientConfig>>,
+    inlet: Inlet,
+    outlet: Outlet,
+    press: Press,
     pool: AssemblyPool,
     /// Clients with more to read than their share.
     line: VecDeque<u32>,
@@ -109,7 +123,7 @@ pub(crate) struct Connections {
     causes: HashMap<u32, (Stage, Failure)>,
     /// Clients that are gone, of which the scenario has yet to hear.
     gone: Vec<Gone>,
-    /// Clients that are connecting, upgrading, closing or draining.
+    /// Clients that are being opened, closing or draining.
     pub(crate) pending: usize,
     /// Clients that are open and not slow.
     pub(crate) open: u32,
@@ -133,11 +147,14 @@ impl Connections {
             opening: Deadlines::new(setup.connect_timeout),
             leaving: Deadlines::new(setup.leave_timeout),
             first_slow: count - setup.slow.among(first, count),
+            tls: setup.tls.as_ref().map(|config| tls::of_thread(config, setup.resumes)),
+            press: Press::new(&setup.deflate),
             setup,
             clock,
             clients: std::iter::repeat_with(Client::new).take(count as usize).collect(),
             first,
-            buffer: vec![0; READ_BYTES].into_boxed_slice(),
+            inlet: Inlet::new(READ_BYTES),
+            outlet: Outlet::default(),
             pool: AssemblyPool::new(PIECES_BYTES_MAX),
             line: VecDeque::new(),
             causes: HashMap::new(),
@@ -204,7 +221,7 @@ impl Connections {
         }
         if client.state == State::Connecting {
             self.connected(index);
-        } else if client.rest.is_some() && completion.writable() && !client.flush() {
+        } else if client.may_wait() && completion.writable() && !client.flush(&mut self.outlet) {
             self.end(scenario, index, Failure::Broken);
         }
         if completion.readable() && self.reads_when_ready(index) {
@@ -239,7 +256,11 @@ impl Connections {
         if client.state != State::Open {
             return;
         }
-        if !client.send(frames) {
+        let frames = match &mut client.compression {
+            None => frames,
+            Some(agreed) => self.press.deflate(agreed, frames, &mut self.stats.pressed),
+        };
+        if !client.send(&mut self.outlet, frames) {
             client.hung_up = true;
             client.broken = true;
             self.wait_in_line(index);

@@ -7,9 +7,10 @@ use std::{env, fs, process};
 use hdrhistogram::Histogram;
 
 use super::{
-    Config, Connections, CpuShare, Environment, ErrorCount, FORMAT, Figure, Generator, Interval,
-    Kernel, Load, LoadModel, Merge, Messages, NamedHistogram, Packed, Percentiles, Rate, Results,
-    Row, RowPhase, Server, Step, Summary, ThreadShare, Verdict, latency_gap, new_histogram,
+    Compressed, Config, Connections, CpuShare, Environment, ErrorCount, FORMAT, Figure, Generator,
+    Interval, Kernel, Load, LoadModel, Merge, Messages, NamedHistogram, Packed, Percentiles, Rate,
+    Results, Row, RowPhase, Server, Step, Summary, ThreadShare, TlsHandshakes, Verdict,
+    latency_gap, new_histogram,
 };
 
 /// A directory that goes with the test.
@@ -127,6 +128,8 @@ fn summary(slowness: u64) -> Summary {
             pings_answered: 3,
             connect_seconds: 0.5,
             connects_per_second: 20.0,
+            tls: Some(TlsHandshakes { tls_1_2: 1, tls_1_3: 9, resumed: 4 }),
+            compression: Some(Compressed { connections: 8, ..Compressed::default() }),
         },
         messages: messages(),
         rate: Rate { target: Some(100.0), achieved: 98.0, received: 97.0, ratio: Some(0.98) },
@@ -186,6 +189,8 @@ fn config() -> Config {
             masking_key: [1, 2, 3, 4],
         }),
         rooms: None,
+        tls: None,
+        compression: Some("shared".to_owned()),
         verified: true,
         processes: 1,
     }

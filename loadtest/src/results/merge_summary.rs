@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use super::histogram::add;
 use super::merge::{of_hosts, per, sum};
 use super::{
-    Config, Connections, ErrorCount, Figure, Generator, Kernel, LoadModel, Merge, Messages,
-    NamedHistogram, Percentiles, Rate, Server, Summary, Verdict, latency_gap, new_histogram,
+    Compressed, Config, Connections, ErrorCount, Figure, Generator, Kernel, LoadModel, Merge,
+    Messages, NamedHistogram, Percentiles, Rate, Server, Summary, TlsHandshakes, Verdict,
+    latency_gap, new_histogram,
 };
 
 /// One of at least one; the first lends what cannot be merged.
@@ -157,7 +158,31 @@ fn connections(parts: &[Summary]) -> Connections {
         pings_answered: count(|of| of.pings_answered),
         connect_seconds: seconds,
         connects_per_second: per(made, seconds),
+        tls: tls(parts),
+        compression: compression(parts),
     }
+}
+
+fn compression(parts: &[Summary]) -> Option<Compressed> {
+    let all: Vec<_> = parts.iter().filter_map(|part| part.connections.compression).collect();
+    let count = |of: fn(&Compressed) -> u64| sum(all.iter().map(of));
+    (!all.is_empty()).then(|| Compressed {
+        connections: count(|of| of.connections),
+        sent_bytes: count(|of| of.sent_bytes),
+        sent_wire_bytes: count(|of| of.sent_wire_bytes),
+        received_bytes: count(|of| of.received_bytes),
+        received_wire_bytes: count(|of| of.received_wire_bytes),
+    })
+}
+
+fn tls(parts: &[Summary]) -> Option<TlsHandshakes> {
+    let all: Vec<_> = parts.iter().filter_map(|part| part.connections.tls).collect();
+    let count = |of: fn(&TlsHandshakes) -> u64| sum(all.iter().map(of));
+    (!all.is_empty()).then(|| TlsHandshakes {
+        tls_1_2: count(|of| of.tls_1_2),
+        tls_1_3: count(|of| of.tls_1_3),
+        resumed: count(|of| of.resumed),
+    })
 }
 
 fn messages(parts: &[Summary]) -> Messages {

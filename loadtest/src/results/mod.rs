@@ -30,9 +30,9 @@ pub(crate) use self::gap::latency_gap;
 pub(crate) use self::gate::Gate;
 pub(crate) use self::schema::schema;
 pub(crate) use self::summary::{
-    Config, Connections, CpuShare, Environment, ErrorCount, Figure, Generator, Kernel, Load,
-    LoadModel, Merge, Messages, NamedHistogram, Percentiles, Rate, Rooms, Row, RowPhase, Server,
-    Step, Summary, ThreadShare, Verdict,
+    Compressed, Config, Connections, CpuShare, Environment, ErrorCount, Figure, Generator, Kernel,
+    Load, LoadModel, Merge, Messages, NamedHistogram, Percentiles, Rate, Rooms, Row, RowPhase,
+    Server, Step, Summary, ThreadShare, TlsChoice, TlsHandshakes, Verdict,
 };
 
 /// Of the files that a run leaves; a reader refuses a higher one.

@@ -60,7 +60,8 @@ pub(crate) struct Summary {
     /// The kernel of the generator's host.
     pub(crate) kernel: Kernel,
     /// Every histogram of the run without loss, by name: `latency`, `latency_uncorrected`,
-    /// `connect` (TCP), `upgrade`, `handshake` (both), `schedule_lag` and those of the scenario.
+    /// `connect` (TCP), `tls`, `upgrade`, `handshake` (all of these), `schedule_lag` and those of
+    /// the scenario.
     pub(crate) histograms: BTreeMap<String, NamedHistogram>,
 }
 
@@ -106,10 +107,28 @@ pub(crate) struct Config {
     /// Absent when there are no rooms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) rooms: Option<Rooms>,
+    /// Absent when no server was spoken to in TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tls: Option<TlsChoice>,
+    /// What was offered, `shared` or `dedicated`; absent when nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) compression: Option<String>,
     /// Messages were checked.
     pub(crate) verified: bool,
     /// Process count: 1, or the workers that were merged.
     pub(crate) processes: u64,
+}
+
+/// How TLS was spoken.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct TlsChoice {
+    /// Certificates were verified.
+    pub(crate) verified: bool,
+    /// The only version that was offered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) version: Option<String>,
+    /// Handshakes went on from earlier sessions where the server let them.
+    pub(crate) resumes: bool,
 }
 
 /// The rooms of a run, those of all processes.
@@ -187,6 +206,35 @@ pub(crate) struct Connections {
     /// From the first connection's start to the last one's 101, before the scenario began.
     pub(crate) connect_seconds: f64,
     pub(crate) connects_per_second: f64,
+    /// Absent when no server was spoken to in TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tls: Option<TlsHandshakes>,
+    /// Absent when no compression was offered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) compression: Option<Compressed>,
+}
+
+/// What compression came to.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct Compressed {
+    /// Connections whose server agreed to it.
+    pub(crate) connections: u64,
+    /// Frames sent on them: as they would have been without, and as they were.
+    pub(crate) sent_bytes: u64,
+    pub(crate) sent_wire_bytes: u64,
+    /// Payloads of the compressed messages received on them: what they contain, and as they came.
+    pub(crate) received_bytes: u64,
+    pub(crate) received_wire_bytes: u64,
+}
+
+/// The TLS handshakes that succeeded.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct TlsHandshakes {
+    /// By the version that was agreed on.
+    pub(crate) tls_1_2: u64,
+    pub(crate) tls_1_3: u64,
+    /// Of both, those that went on from an earlier session.
+    pub(crate) resumed: u64,
 }
 
 /// The messages that were due while the run was measured; those that were wrong at any time.
@@ -283,7 +331,7 @@ pub(crate) struct Step {
 /// How often something failed.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct ErrorCount {
-    /// `connect`, `upgrade`, `open`, `application` or `leave`.
+    /// `connect`, `tls`, `upgrade`, `open`, `application` or `leave`.
     pub(crate) stage: String,
     pub(crate) kind: String,
     pub(crate) count: u64,

@@ -8,8 +8,8 @@ use hdrhistogram::Histogram;
 use super::merge::per;
 use super::units::{bytes, number, time};
 use super::{
-    Config, Connections, Figure, Generator, Kernel, Load, LoadModel, Messages, Percentiles, Rate,
-    Rooms, Server, Step, Summary, hgrm,
+    Compressed, Config, Connections, Figure, Generator, Kernel, Load, LoadModel, Messages,
+    Percentiles, Rate, Rooms, Server, Step, Summary, TlsChoice, TlsHandshakes, hgrm,
 };
 
 /// Columns of a label.
@@ -40,6 +40,12 @@ impl Summary {
         }
         line(&mut out, "measured", &fairness(&self.config));
         connections(&mut out, &self.connections);
+        if let Some(found) = &self.connections.tls {
+            line(&mut out, "tls", &tls(found, self.config.tls.as_ref()));
+        }
+        if let Some(found) = &self.connections.compression {
+            line(&mut out, "compression", &compression(found, &self.connections));
+        }
         for (name, histogram) in &self.histograms {
             if DISTRIBUTIONS.iter().all(|(headline, _)| headline != name) {
                 line(&mut out, name, &short(&histogram.us));
@@ -187,6 +193,34 @@ fn connections(out: &mut String, found: &Connections) {
         text += &format!(", {opened} handshakes");
     }
     line(out, "connections", &text);
+}
+
+/// What was agreed on, and how.
+fn tls(found: &TlsHandshakes, choice: Option<&TlsChoice>) -> String {
+    let TlsHandshakes { tls_1_2, tls_1_3, resumed } = found;
+    let verified = match choice {
+        Some(TlsChoice { verified: false, .. }) => "; any certificate was accepted",
+        _ => "",
+    };
+    format!(
+        "{} handshakes: {tls_1_3} of TLS 1.3, {tls_1_2} of TLS 1.2; {resumed} resumed{verified}",
+        tls_1_2 + tls_1_3
+    )
+}
+
+/// How many agreed to it, and what came of it.
+fn compression(found: &Compressed, all: &Connections) -> String {
+    let share = |wire: u64, plain: u64| match plain {
+        0 => "nothing".to_owned(),
+        _ => format!("{} as {}", bytes(plain as f64), bytes(wire as f64)),
+    };
+    format!(
+        "{} of {} connections; sent {}, received {}",
+        found.connections,
+        all.opened,
+        share(found.sent_wire_bytes, found.sent_bytes),
+        share(found.received_wire_bytes, found.received_bytes)
+    )
 }
 
 /// The first lines of wrk2's block. `Latency` is followed by mean, deviation, maximum and the share

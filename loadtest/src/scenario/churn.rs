@@ -13,7 +13,7 @@ use crate::connections::{Cause, Connections};
 use crate::names;
 use crate::payload::{Payloads, Stamp};
 use crate::schedule::Schedule;
-use crate::stats::{Failure, Stage, Stats};
+use crate::stats::{Failure, Stats};
 
 /// Connections started or ended in one turn, so that completions are not left waiting.
 const STARTS_PER_TURN: u32 = 64;
@@ -297,7 +297,9 @@ impl Scenario for Churn {
 
     fn gone(&mut self, connections: &mut Connections, index: u32, now: u64, cause: Cause) {
         if self.begun {
-            if let Cause::Failed(Stage::Connect | Stage::Upgrade, failure) = cause {
+            if let Cause::Failed(stage, failure) = cause
+                && stage.is_opening()
+            {
                 let own = Failure::OF_THIS_HOST.contains(&failure);
                 let name = if own { names::WITHOUT_MEANS } else { names::NOT_ADMITTED };
                 connections.stats.count(name);

@@ -335,7 +335,7 @@ pub(crate) fn breaks(stats: &Stats) -> [Break; 7] {
         let kind = match failure {
             Failure::REFUSED => 0,
             Failure::Broken => 1,
-            Failure::Ended => 2,
+            Failure::Ended | Failure::Cut => 2,
             Failure::Closed(_) => 3,
             Failure::Status(_) | Failure::Response(_) => 4,
             Failure::TimedOut => 5,
@@ -359,7 +359,7 @@ mod tests {
         let failures = [
             Failure::REFUSED,
             Failure::Broken,
-            Failure::Ended,
+            Failure::Cut,
             Failure::Closed(1000),
             Failure::Status(503),
             Failure::TimedOut,

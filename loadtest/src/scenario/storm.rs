@@ -233,7 +233,7 @@ impl Scenario for Storm {
     fn gone(&mut self, connections: &mut Connections, index: u32, now: u64, cause: Cause) {
         let absence = self.clients[index as usize];
         match cause {
-            Cause::Failed(Stage::Connect | Stage::Upgrade, _) if absence.is_trying => {
+            Cause::Failed(stage, _) if stage.is_opening() && absence.is_trying => {
                 self.tried(index, now);
                 let absence = &mut self.clients[index as usize];
                 absence.failures = absence.failures.saturating_add(1);

@@ -289,13 +289,16 @@ impl<'a> Coordinator<'a> {
                     .to_owned(),
             );
         }
+        let issuers = common.tls.read_issuers()?;
         let run = run_number();
         let step = self.arguments.step;
         let shares = share::shares(&self.arguments.scenario, self.workers.len() as u32)?;
         for (index, (worker, connections)) in self.workers.iter_mut().zip(shares).enumerate() {
             let (words, epoch) = (words.clone(), worker.clock.offset);
             let watch_server = watcher == Some(index);
-            worker.order(&Order::Job(Job { words, step, run, connections, epoch, watch_server }));
+            let issuers = issuers.as_deref().map(str::to_owned);
+            let job = Job { words, issuers, step, run, connections, epoch, watch_server };
+            worker.order(&Order::Job(job));
         }
         Ok(())
     }

@@ -17,7 +17,7 @@ use crate::control::{Population, Times};
 use crate::results::{Interval, Packed, Row, Summary};
 
 /// Changes with every change of the messages below.
-const PROTOCOL: u32 = 1;
+const PROTOCOL: u32 = 2;
 
 /// Silence after which the other side is taken for dead. The coordinator's pings and their answers
 /// come far more often, whatever the run does.
@@ -87,6 +87,8 @@ pub(super) enum Report {
 pub(super) struct Job {
     /// The command line of the run.
     pub(super) words: Vec<String>,
+    /// The issuers that the file of --tls-ca names, which is on the coordinator's host.
+    pub(super) issuers: Option<String>,
     /// The value of the step, if that is a search.
     pub(super) step: Option<f64>,
     /// The number of the run.

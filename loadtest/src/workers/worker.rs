@@ -163,8 +163,10 @@ fn prepare(
         return Err(format!("there are no connections {connections:?} in this run"));
     }
     share::take(&mut arguments.scenario, connections);
+    let common = share::common_of(&mut arguments.scenario);
+    common.tls.issuers = job.issuers.as_deref().map(Into::into);
     if !job.watch_server {
-        share::common_of(&mut arguments.scenario).server_pid = None;
+        common.server_pid = None;
     }
     let clock = clock(job.epoch, accepted).ok_or("the clock of the run is not of this time")?;
     let (first, run) = (connections.start, job.run);

@@ -1,6 +1,6 @@
 //! A small server over threads, well-behaved or not, and the program run against it.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,6 +13,7 @@ use ringwire::protocol::{
     AssemblyPool, Decoder, Event, Input, Limits, OpCode, Role, encode_close, encode_frame,
 };
 use rustix::net::sockopt;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// How long a server that stalls does so.
@@ -158,6 +159,11 @@ impl Server {
         self.hub.members.lock().expect("no panic").streams.clear();
     }
 
+    /// Where it listens.
+    pub fn url(&self) -> String {
+        format!("ws://{}/", self.address)
+    }
+
     /// Starts the program with these words and a report in JSON.
     pub fn start_program(&self, words: &str) -> Child {
         program(&format!("{words} --url ws://{}/ --interval 100ms --json -", self.address))
@@ -186,6 +192,34 @@ pub fn report(child: Child) -> (i32, Value) {
     let report = serde_json::from_str(&text)
         .unwrap_or_else(|_| panic!("no report: {text}{}", String::from_utf8_lossy(&stderr)));
     (status.code().expect("no signal"), report)
+}
+
+/// A worker process, which the end of the test ends.
+pub struct Worker {
+    pub child: Child,
+    pub address: String,
+}
+
+impl Worker {
+    pub fn start(flags: &str) -> Self {
+        let mut child = program(&format!("worker --listen 127.0.0.1:0 {flags}"));
+        let mut line = String::new();
+        let mut stdout = BufReader::new(child.stdout.as_mut().expect("a pipe"));
+        stdout.read_line(&mut line).expect("a line");
+        let address = line.trim().strip_prefix("listening on ").expect("an address").to_owned();
+        Self { child, address }
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("the worker runs");
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 fn serve(mut stream: TcpStream, index: usize, manner: Manner, hub: &Hub) -> Option<()> {

@@ -205,6 +205,8 @@ fn idle_summary(histograms: BTreeMap<String, NamedHistogram>) -> Summary {
             pings_answered: 20_000,
             connect_seconds: 0.8123,
             connects_per_second: 12_310.4,
+            tls: None,
+            compression: None,
         },
         messages: Messages::default(),
         rate: Rate::default(),
@@ -239,6 +241,8 @@ fn config() -> Config {
         interval_seconds: 1.0,
         load: None,
         rooms: None,
+        tls: None,
+        compression: None,
         verified: true,
         processes: 1,
     }
