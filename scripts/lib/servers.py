@@ -95,12 +95,18 @@ class StartError(Exception):
 class Ringwire(Process):
     """Our server, seen through /proc and its metrics."""
 
-    def __init__(self, programs, log, shards, cpus=(), flags=(), address=None):
+    def __init__(self, programs, log, shards, cpus=(), flags=(), address=None, files=()):
+        """With `files`, a certificate and its key, it speaks TLS."""
+        address = address or f"127.0.0.1:{machine.free_port()}"
+        listen = [f"--listen={address}"]
+        if files:
+            cert, key = files
+            listen = [f"--tls-listen={address}", f"--tls-cert={cert}", f"--tls-key={key}"]
         command = [
             programs / "ringwire",
             # A port that clients can have as well halves the rate at which they connect: the
             # kernel searches all connections of the server for every one that comes upon it.
-            f"--listen={address or f'127.0.0.1:{machine.free_port()}'}",
+            *listen,
             "--admin=127.0.0.1:0",
             f"--shards={shards}",
             # The generator is to be held back by nothing but the server's speed.
@@ -145,8 +151,9 @@ class Successor:
 class Peer(Process):
     """A rival of benches/peers, installed first when it is missing."""
 
-    def __init__(self, name, log, cpus):
-        command = [ROOT / "benches/peers/run", name, machine.free_port()]
+    def __init__(self, name, log, cpus, files=()):
+        """With `files`, a certificate and its key, it speaks TLS."""
+        command = [ROOT / "benches/peers/run", name, machine.free_port(), *files]
         super().__init__(command, cpus, log, "listening on", PREPARE_SECONDS)
         self.url = self.said("listening on")
 

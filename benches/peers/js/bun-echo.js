@@ -1,8 +1,11 @@
 // An echo server on Bun, whose WebSockets are uWebSockets.
 
+const [port, cert, key] = Bun.argv.slice(2);
+
 const server = Bun.serve({
   hostname: "127.0.0.1",
-  port: Number(Bun.argv[2]),
+  port: Number(port),
+  tls: cert && { cert: Bun.file(cert), key: Bun.file(key) },
   fetch(request, server) {
     if (!server.upgrade(request)) return new Response(null, { status: 426 });
   },
@@ -15,4 +18,4 @@ const server = Bun.serve({
   },
 });
 
-console.log(`listening on ws://127.0.0.1:${server.port}`);
+console.log(`listening on ${cert ? "wss" : "ws"}://127.0.0.1:${server.port}`);
