@@ -174,7 +174,7 @@ fn upgrades(criterion: &mut Criterion) {
             let end = upgrade::HeadScanner::new().end_of_head(black_box(&head)).unwrap().unwrap();
             match upgrade::parse_request(&head[..end]) {
                 Ok(upgrade::Request::Upgrade(request)) => {
-                    upgrade::accept(&mut out, &request, None, None)
+                    upgrade::accept(&mut out, &request, None, None);
                 }
                 other => panic!("{other:?}"),
             }

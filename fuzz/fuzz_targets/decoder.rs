@@ -1,6 +1,6 @@
 //! Any bytes, in any chunks: the decoder hears the same, keeps its bounds and its last word.
 //!
-//! Input: one byte of settings (role, limits, compression), one byte of chunk sizes, then the stream.
+//! Input: one byte of settings (role, limits, compression), one of chunk sizes, then the stream.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

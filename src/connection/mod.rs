@@ -96,8 +96,8 @@ pub struct Connection {
 
 impl Connection {
     /// A connection whose handshake has just ended. `seed` spreads the pings of connections that
-    /// fell silent at the same moment over an eighth of the heartbeat. Messages may be compressed as
-    /// far as there is an `agreement` (RFC 7692 section 7.1).
+    /// fell silent at the same moment over an eighth of the heartbeat. With an `agreement` messages
+    /// may be compressed (RFC 7692 section 7.1).
     #[must_use]
     pub const fn new(now: Tick, seed: u32, agreement: Option<Agreement>) -> Self {
         Self {

@@ -89,9 +89,10 @@ impl Decoder {
     /// The next event, or `None` when the input is used up. Call it until then: a delivered message
     /// keeps its buffer until the next call.
     ///
-    /// Text fails at its first byte that cannot be UTF-8, and a length at its header, without
-    /// waiting for the rest of the frame; text that is compressed does not fail here. How the stream is cut into chunks changes nothing, except
-    /// that only what is cut needs memory and can be [`ProtocolError::Overloaded`].
+    /// Text fails at its first byte that cannot be UTF-8, unless it is compressed, and a length at
+    /// its header, without waiting for the rest of the frame. How the stream is cut into chunks
+    /// changes nothing, except that only what is cut needs memory and can be
+    /// [`ProtocolError::Overloaded`].
     ///
     /// # Errors
     ///

@@ -1,7 +1,5 @@
 //! What both ends agree to in the handshake (RFC 7692 section 7.1).
 
-use std::borrow::Cow;
-
 use super::extensions::{Extension, extensions};
 use crate::limits::{DEFLATE_WINDOW_BITS_MAX, DEFLATE_WINDOW_BITS_MIN};
 use crate::protocol::Role;
@@ -122,7 +120,7 @@ impl Parameters {
     fn of(extension: &Extension<'_>, sender: Role) -> Option<Self> {
         let mut parameters = Self::default();
         for (name, value) in extension.parameters() {
-            let value = value.as_ref();
+            let value = value.as_deref();
             match name {
                 SERVER_NO_CONTEXT_TAKEOVER => {
                     set_flag(&mut parameters.server_no_context_takeover, value)?;
@@ -256,7 +254,7 @@ fn is_deflate(extension: &Extension<'_>) -> bool {
 }
 
 /// A flag without a value, and not for the second time.
-fn set_flag(flag: &mut bool, value: Option<&Cow<'_, str>>) -> Option<()> {
+fn set_flag(flag: &mut bool, value: Option<&str>) -> Option<()> {
     let is_new = !std::mem::replace(flag, true);
     (is_new && value.is_none()).then_some(())
 }
@@ -266,7 +264,7 @@ fn set_once(slot: &mut Option<u8>, bits: u8) -> Option<()> {
 }
 
 /// A decimal from 8 to 15 without leading zeros (RFC 7692 section 7.1.2).
-fn window_bits(value: &Cow<'_, str>) -> Option<u8> {
+fn window_bits(value: &str) -> Option<u8> {
     match value.as_bytes() {
         [digit @ b'8'..=b'9'] => Some(digit - b'0'),
         [b'1', digit @ b'0'..=b'5'] => Some(10 + digit - b'0'),

@@ -1,7 +1,5 @@
 //! Bombs, and bytes that are no messages.
 
-use std::time::{Duration, Instant};
-
 use super::*;
 use crate::limits::{DEFLATE_EXCESS, DEFLATE_FINAL_BLOCKS_MAX, INFLATED_BYTES_KEPT};
 
@@ -195,15 +193,14 @@ fn messages_may_have_final_blocks_anywhere() {
     }
 }
 
-/// Time only says that nothing is quadratic: a megabyte of blocks takes milliseconds.
+/// A megabyte of blocks that contain nothing: stored ones, and four in fixed codes at a time. It
+/// would be felt here if each cost more than its own bytes.
 #[test]
-fn empty_blocks_cost_what_they_weigh() {
+fn empty_blocks_are_legal_and_cost_what_they_weigh() {
     let mut inflater = Inflater::new();
-    let begun = Instant::now();
-    for block in [&[0x00, 0x00, 0x00, 0xFF, 0xFF][..], &[0x02, 0x08, 0x20, 0x80, 0x00]] {
-        let mut message = block.repeat((1 << 20) / block.len());
+    for blocks in [[0x00, 0x00, 0x00, 0xFF, 0xFF], [0x02, 0x08, 0x20, 0x80, 0x00]] {
+        let mut message = blocks.repeat((1 << 20) / blocks.len());
         message.push(0);
-        let _ = inflater.inflate(None, &message, 100);
+        assert_eq!(inflater.inflate(None, &message, 0), Ok(&b""[..]));
     }
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
