@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 use common::program;
-use peer::{Authority, Peer, is_good, number, run};
+use peer::{Authority, Peer, is_good, number, openssl_server, run};
 use serde_json::Value;
 
 const LOAD: &str = "echo --connections 20 --closed --size 64 --warmup 100ms --duration 400ms";
@@ -96,6 +96,16 @@ fn versions_are_chosen_and_sessions_resumed() {
         let is_refused = words.contains("ProtocolVersion") || words.starts_with("cut: ");
         assert!(is_refused && count == 2, "{words}");
     }
+}
+
+#[test]
+fn alerts_are_told_in_words() {
+    let authority = Authority::new("alerts");
+    let peer = openssl_server(&authority.server("leaf", "IP:127.0.0.1"), "-tls1_3");
+    let idle = "idle --connections 2 --connecting 1 --insecure --tls-version 1.2";
+    let (code, report) = run(&peer.url("127.0.0.1"), idle);
+    assert_eq!((code, number(&report, "/connections/opened")), (1, 0));
+    assert_eq!(refusal(&report), ("received fatal alert: ProtocolVersion".to_owned(), 2));
 }
 
 #[test]

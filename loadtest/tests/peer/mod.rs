@@ -97,6 +97,23 @@ impl Peer {
     }
 }
 
+/// A server of the `openssl` command, which answers no upgrade but says what it dislikes.
+pub fn openssl_server(certificate: &str, flags: &str) -> Peer {
+    let words = certificate.replace('=', " ").replace("cert ", "-cert ").replace("key ", "-key ");
+    let words = format!("s_server -accept 127.0.0.1:0 {words} {flags}");
+    let mut child = Command::new("openssl")
+        .args(words.split_ascii_whitespace())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("scripts/test installs openssl");
+    let lines = BufReader::new(child.stdout.as_mut().expect("a pipe")).lines();
+    let port_of = |line: String| line.strip_prefix("ACCEPT ")?.rsplit(':').next()?.parse().ok();
+    let port = lines.map_while(Result::ok).find_map(port_of).expect("it listens");
+    Peer { child, port }
+}
+
 impl Drop for Peer {
     fn drop(&mut self) {
         let _ = self.child.kill();
