@@ -63,7 +63,8 @@ pub(crate) enum End {
     Reset,
 }
 
-/// One connection to the server, over TCP or over TLS, with the bytes it has sent and nobody has looked at.
+/// One connection to the server, over TCP or over TLS, with the bytes it has sent and nobody has
+/// looked at.
 pub(crate) struct RawClient {
     stream: TcpStream,
     tls: Option<Box<ClientConnection>>,
