@@ -16,10 +16,9 @@ use std::sync::{Arc, LazyLock};
 
 /// The authority of this test program, and what its servers show unless a test says otherwise.
 pub(crate) static HOUSE: LazyLock<House> = LazyLock::new(|| {
-    let authority = Authority::new();
-    let server = authority.issue(&[]);
-    let client = Arc::new(clients(&authority.ca).with_no_client_auth());
-    House { ca: authority.ca.clone(), server, client }
+    let Authority { ca, first, .. } = Authority::new();
+    let client = Arc::new(clients(&ca).with_no_client_auth());
+    House { ca, server: first, client }
 });
 
 /// What all servers and clients of a test program have.
@@ -55,27 +54,32 @@ pub(crate) struct Authority {
     folder: Files,
     /// Its own certificate, in PEM.
     pub(crate) ca: Vec<u8>,
+    /// The first certificate that it has vouched for.
+    pub(crate) first: Identity,
 }
 
 impl Authority {
     pub(crate) fn new() -> Self {
-        let mut authority = Self { folder: Files::new(), ca: Vec::new() };
-        authority.issue(&[]);
-        authority.ca = authority.folder.read("ca.pem");
-        authority
+        let folder = Files::new();
+        let first = issue_in(&folder, &[]);
+        Self { ca: folder.read("ca.pem"), folder, first }
     }
 
     /// A new certificate for localhost and `names`.
     pub(crate) fn issue(&self, names: &[&str]) -> Identity {
         // What is there already would be kept.
-        drop(fs::remove_file(self.folder.path("server.pem")));
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/dev-cert");
-        let output = Command::new(script).arg("--out").arg(&self.folder.0).args(names).output();
-        let output = output.expect("python3 is there");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "no certificate for {names:?}: {said}");
-        Identity { chain: self.folder.read("server.pem"), key: self.folder.read("server.key") }
+        fs::remove_file(self.folder.path("server.pem")).expect("there was one before");
+        issue_in(&self.folder, names)
     }
+}
+
+fn issue_in(folder: &Files, names: &[&str]) -> Identity {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/dev-cert");
+    let output = Command::new(script).arg("--out").arg(&folder.0).args(names).output();
+    let output = output.expect("python3 is there");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "no certificate for {names:?}: {said}");
+    Identity { chain: folder.read("server.pem"), key: folder.read("server.key") }
 }
 
 /// A folder for files; gone when dropped.
