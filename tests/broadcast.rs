@@ -7,19 +7,23 @@ mod observed;
 #[path = "common/raw.rs"]
 mod raw;
 
-use common::Server;
+use common::{Place, Scheme, Server, over_both};
 use observed::{Metrics, resident_bytes, wait_for_value, wait_until};
 use raw::{BINARY, RawClient, TEXT, frame};
-use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
+
+over_both! {
+    a_slow_reader_is_dropped_and_the_others_lose_nothing,
+    a_reader_without_progress_is_dropped_after_ten_seconds,
+}
 
 /// Bounds a failure; measures nothing.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Opens a connection that is known to be a member: it has seen a message of its own.
-fn member(address: SocketAddr, name: usize) -> RawClient {
+fn member(address: Place, name: usize) -> RawClient {
     let mut client = RawClient::open(address, "/broadcast");
     let ready = format!("ready {name}").into_bytes();
     client.send_frame(TEXT, &ready);
@@ -43,7 +47,7 @@ fn everybody_gets_every_message_once_and_in_one_order() {
     const PUBLISHERS: usize = 5;
     const MESSAGES: usize = 2000;
     let server = Server::start(&["--shards", "4", "--admin", "127.0.0.1:0"]);
-    let (address, admin) = (server.address(), server.admin_address());
+    let (address, admin) = (server.place(), server.admin_address());
     let members: Vec<RawClient> = (0..CLIENTS).map(|name| member(address, name)).collect();
 
     let received: Vec<Vec<Vec<u8>>> = thread::scope(|scope| {
@@ -96,16 +100,15 @@ fn read_messages(mut client: RawClient, count: usize) -> Vec<Vec<u8>> {
     messages
 }
 
-#[test]
-fn a_slow_reader_is_dropped_and_the_others_lose_nothing() {
+fn a_slow_reader_is_dropped_and_the_others_lose_nothing(scheme: Scheme) {
     const READERS: usize = 20;
-    const BATCHES: u32 = 64;
+    let batches = if scheme == Scheme::Plain { 64 } else { 8 };
     // All that is under way at once stays below the 1 MiB a reader may fall behind: whoever reads
     // at all is not slow.
     const BATCH: u32 = 32;
     const MESSAGE_BYTES: usize = 16 * 1024;
-    let server = Server::start(&["--shards", "2", "--admin", "127.0.0.1:0"]);
-    let (address, admin) = (server.address(), server.admin_address());
+    let server = Server::start_for(scheme, &["--shards", "2", "--admin", "127.0.0.1:0"]);
+    let (address, admin) = (server.place(), server.admin_address());
 
     let readers: Vec<RawClient> = (0..READERS).map(|name| member(address, name)).collect();
     let mut slow = RawClient::connect_narrow(address);
@@ -118,7 +121,7 @@ fn a_slow_reader_is_dropped_and_the_others_lose_nothing() {
         for mut client in readers {
             let done = done.clone();
             scope.spawn(move || {
-                for number in 0..BATCHES * BATCH {
+                for number in 0..batches * BATCH {
                     let message = next_message(&mut client);
                     assert_eq!(message.len(), MESSAGE_BYTES);
                     assert_eq!(message[..4], number.to_be_bytes(), "lost or out of order");
@@ -130,7 +133,7 @@ fn a_slow_reader_is_dropped_and_the_others_lose_nothing() {
             });
         }
         let mut publisher = member(address, READERS);
-        for batch in 0..BATCHES {
+        for batch in 0..batches {
             for number in batch * BATCH..(batch + 1) * BATCH {
                 let mut message = vec![b'.'; MESSAGE_BYTES];
                 message[..4].copy_from_slice(&number.to_be_bytes());
@@ -158,11 +161,10 @@ fn a_slow_reader_is_dropped_and_the_others_lose_nothing() {
     assert!(peak - before < 32 * 1024 * 1024, "{} bytes for one slow reader", peak - before);
 }
 
-#[test]
-fn a_reader_without_progress_is_dropped_after_ten_seconds() {
+fn a_reader_without_progress_is_dropped_after_ten_seconds(scheme: Scheme) {
     const MESSAGE_BYTES: usize = 64 * 1024;
-    let server = Server::start(&["--shards", "1", "--admin", "127.0.0.1:0"]);
-    let (address, admin) = (server.address(), server.admin_address());
+    let server = Server::start_for(scheme, &["--shards", "1", "--admin", "127.0.0.1:0"]);
+    let (address, admin) = (server.place(), server.admin_address());
     let mut stalled = RawClient::open(address, "/broadcast");
     let mut publisher = member(address, 0);
     // Once a message is sent to its publisher only, the kernel takes no more for the stalled one.

@@ -8,7 +8,7 @@ mod raw;
 #[path = "common/successor.rs"]
 mod successor;
 
-use common::Server;
+use common::{Place, Scheme, Server, over_both};
 use observed::wait_for_value;
 use raw::{CLOSE, End, PING, PONG, RawClient, TEXT, close_frame, request};
 use rustix::process::Signal;
@@ -23,10 +23,14 @@ use std::thread;
 use std::time::Duration;
 use successor::Successor;
 
+over_both! {
+    a_signal_starts_the_next_server_and_everybody_moves,
+}
+
 const LONG: Duration = Duration::from_secs(30);
 
 /// Waits to be told to go, and comes back.
-fn come_back(address: SocketAddr, mut client: RawClient) -> RawClient {
+fn come_back(address: Place, mut client: RawClient) -> RawClient {
     assert_eq!(client.read_close(), Some(1001));
     client.send(&close_frame(1001, ""));
     assert_eq!(client.read_frame(), Err(End::Fin));
@@ -37,7 +41,7 @@ fn come_back(address: SocketAddr, mut client: RawClient) -> RawClient {
 
 /// Connects, is answered and leaves, again and again; returns how often. The farewell of the old
 /// server may cross a message, but nobody is refused or cut off.
-fn come_and_go(address: SocketAddr, is_over: &AtomicBool) -> usize {
+fn come_and_go(address: Place, is_over: &AtomicBool) -> usize {
     let mut visits = 0;
     while !is_over.load(Ordering::Relaxed) {
         let mut client = RawClient::open(address, "/echo");
@@ -56,10 +60,10 @@ fn come_and_go(address: SocketAddr, is_over: &AtomicBool) -> usize {
 
 /// Moves everybody from `old` to the server that `restart` brings.
 fn everybody_moves(old: &Server, restart: impl FnOnce() -> Option<Server>) -> Option<Server> {
-    const CLIENTS: usize = 400;
-    let (address, admin) = (old.address(), old.admin_address());
-    let crowd: Vec<RawClient> = (0..CLIENTS).map(|_| RawClient::open(address, "/echo")).collect();
-    wait_for_value(admin, "connections", CLIENTS as u64);
+    let clients = if old.place().scheme == Scheme::Plain { 400 } else { 100 };
+    let (address, admin) = (old.place(), old.admin_address());
+    let crowd: Vec<RawClient> = (0..clients).map(|_| RawClient::open(address, "/echo")).collect();
+    wait_for_value(admin, "connections", clients);
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
         let visitors: Vec<_> =
@@ -78,16 +82,16 @@ fn everybody_moves(old: &Server, restart: impl FnOnce() -> Option<Server>) -> Op
             assert!(visitor.join().expect("every visitor was served") > 0);
         }
         // The admin listener was handed over, too.
-        wait_for_value(admin, "connections", CLIENTS as u64);
+        wait_for_value(admin, "connections", clients);
         drop(crowd);
         wait_for_value(admin, "connections", 0);
         new
     })
 }
 
-#[test]
-fn a_signal_starts_the_next_server_and_everybody_moves() {
-    let mut first = Server::start(&["--shards", "2", "--admin", "127.0.0.1:0", "--drain", "2s"]);
+fn a_signal_starts_the_next_server_and_everybody_moves(scheme: Scheme) {
+    let mut first =
+        Server::start_for(scheme, &["--shards", "2", "--admin", "127.0.0.1:0", "--drain", "2s"]);
     let mut successor = None;
     everybody_moves(&first, || {
         first.signal(Signal::USR2);

@@ -9,23 +9,33 @@ mod observed;
 #[path = "common/raw.rs"]
 mod raw;
 
-use common::Server;
+use common::{Place, Scheme, Server, over_both};
 use http::Api;
 use observed::{Baseline, Metrics};
 use raw::{BINARY, End, PING, PONG, RawClient, TEXT, TEXT_BEGIN, close_frame, frame, is_served};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
+
+over_both! {
+    silence_is_met_with_pings_and_then_with_a_close,
+    a_drain_lets_everybody_go,
+    a_drain_serves_nobody_new_and_ends_on_time,
+    a_second_signal_ends_the_drain_at_once,
+    a_connection_ends_whatever_its_peer_does,
+    churn_leaves_nothing_behind,
+}
 
 fn seconds(seconds: f32) -> Duration {
     Duration::from_secs_f32(seconds)
 }
 
-#[test]
-fn silence_is_met_with_pings_and_then_with_a_close() {
-    let server = Server::start(&["--shards", "1", "--admin", "127.0.0.1:0", "--heartbeat", "1s"]);
-    let (address, admin) = (server.address(), server.admin_address());
+fn silence_is_met_with_pings_and_then_with_a_close(scheme: Scheme) {
+    let server = Server::start_for(
+        scheme,
+        &["--shards", "1", "--admin", "127.0.0.1:0", "--heartbeat", "1s"],
+    );
+    let (address, admin) = (server.place(), server.admin_address());
     thread::scope(|scope| {
         scope.spawn(move || answer_pings(address));
         scope.spawn(move || ignore_pings(address));
@@ -38,7 +48,7 @@ fn silence_is_met_with_pings_and_then_with_a_close() {
 }
 
 /// Stays silent but for pongs, and lives.
-fn answer_pings(address: SocketAddr) {
+fn answer_pings(address: Place) {
     let mut client = RawClient::open(address, "/echo");
     let start = Instant::now();
     let mut pings = 0;
@@ -57,7 +67,7 @@ fn answer_pings(address: SocketAddr) {
 }
 
 /// Reads but never answers, and is hung up on after two silent intervals.
-fn ignore_pings(address: SocketAddr) {
+fn ignore_pings(address: Place) {
     let mut client = RawClient::open(address, "/echo");
     let start = Instant::now();
     assert_eq!(client.read_frame().map(|frame| frame.first), Ok(PING));
@@ -67,7 +77,7 @@ fn ignore_pings(address: SocketAddr) {
 }
 
 /// Sends often enough never to be silent, and is not pinged for it.
-fn talk_all_the_time(address: SocketAddr) {
+fn talk_all_the_time(address: Place) {
     let mut client = RawClient::open(address, "/echo");
     for _ in 0..20 {
         client.echo("not silent");
@@ -77,19 +87,18 @@ fn talk_all_the_time(address: SocketAddr) {
 }
 
 /// Both ends need a descriptor per connection: `ulimit -n` must allow 10,100.
-#[test]
-fn a_drain_lets_ten_thousand_clients_go() {
-    const CLIENTS: usize = 10_000;
-    let mut server = Server::start(&["--shards", "2", "--drain", "5s"]);
-    let address = server.address();
+fn a_drain_lets_everybody_go(scheme: Scheme) {
+    let clients: usize = if scheme == Scheme::Plain { 10_000 } else { 1000 };
+    let mut server = Server::start_for(scheme, &["--shards", "2", "--drain", "5s"]);
+    let address = server.place();
     let mut crowd: Vec<RawClient> =
-        (0..CLIENTS).map(|_| RawClient::open(address, "/echo")).collect();
+        (0..clients).map(|_| RawClient::open(address, "/echo")).collect();
 
     let start = Instant::now();
     server.terminate();
     thread::scope(|scope| {
         // Answer as the Close frames come, whichever order the server lets its clients go in.
-        for part in crowd.chunks_mut(CLIENTS.div_ceil(8)) {
+        for part in crowd.chunks_mut(clients.div_ceil(8)) {
             scope.spawn(move || {
                 for client in part {
                     assert_eq!(client.read_close(), Some(1001));
@@ -105,10 +114,9 @@ fn a_drain_lets_ten_thousand_clients_go() {
     assert!(elapsed < seconds(10.0), "the drain of 5 s took {elapsed:?}");
 }
 
-#[test]
-fn a_drain_serves_nobody_new_and_ends_on_time() {
-    let mut server = Server::start(&["--shards", "2", "--drain", "1s"]);
-    let address = server.address();
+fn a_drain_serves_nobody_new_and_ends_on_time(scheme: Scheme) {
+    let mut server = Server::start_for(scheme, &["--shards", "2", "--drain", "1s"]);
+    let address = server.place();
     // It never answers the Close frame and so keeps the drain going.
     let mut deaf = RawClient::open(address, "/echo");
     // Nor does this one, which has no room for a Close frame.
@@ -129,7 +137,7 @@ fn a_drain_serves_nobody_new_and_ends_on_time() {
 #[test]
 fn a_signal_behind_the_order_of_an_operator_is_the_first() {
     let server = Server::start(&["--shards", "2", "--admin", "127.0.0.1:0", "--drain", "2s"]);
-    let address = server.address();
+    let address = server.place();
     let clients: Vec<RawClient> = (0..40).map(|_| RawClient::open(address, "/echo")).collect();
     let api = Api::new(server.admin_address());
     let json = "Content-Type: application/json\r\n";
@@ -151,7 +159,7 @@ fn a_drain_goes_on_to_ping() {
     const CLIENTS: usize = 20;
     let args = ["--shards", "1", "--heartbeat", "1s", "--drain", "6s"];
     let server = Server::start(&args);
-    let address = server.address();
+    let address = server.place();
     let clients: Vec<RawClient> = (0..CLIENTS).map(|_| RawClient::open(address, "/echo")).collect();
     server.terminate();
     let pings = thread::scope(|scope| {
@@ -181,11 +189,10 @@ fn answer_until_close(mut client: RawClient) -> usize {
     }
 }
 
-#[test]
-fn a_second_signal_ends_the_drain_at_once() {
-    let mut server = Server::start(&["--shards", "2", "--drain", "60s"]);
+fn a_second_signal_ends_the_drain_at_once(scheme: Scheme) {
+    let mut server = Server::start_for(scheme, &["--shards", "2", "--drain", "60s"]);
     let clients: Vec<RawClient> =
-        (0..20).map(|_| RawClient::open(server.address(), "/echo")).collect();
+        (0..20).map(|_| RawClient::open(server.place(), "/echo")).collect();
     server.terminate();
     // With jitter each client is asked at its own time: the first to be asked is enough.
     wait_for_any(&clients);
@@ -230,7 +237,7 @@ fn ladders() -> Vec<Ladder> {
             Some(client)
         },
         // It ends its direction without a Close frame and keeps the other.
-        |client| {
+        |mut client| {
             client.half_close();
             Some(client)
         },
@@ -264,7 +271,7 @@ fn ladders() -> Vec<Ladder> {
 
 /// A peer that sends and never reads, at the point where the server has stopped reading too: the
 /// kernel takes no more for the peer, and answers wait in the server's memory.
-fn shut_window(address: SocketAddr) -> RawClient {
+fn shut_window(address: Place) -> RawClient {
     let mut client = RawClient::open(address, "/echo");
     let patience = Some(Duration::from_millis(500));
     client.stream().set_write_timeout(patience).expect("a write deadline can be set");
@@ -274,12 +281,11 @@ fn shut_window(address: SocketAddr) -> RawClient {
     client
 }
 
-#[test]
-fn a_connection_ends_whatever_its_peer_does() {
+fn a_connection_ends_whatever_its_peer_does(scheme: Scheme) {
     const TIMES: u64 = 10;
     const WINDOWS: u64 = 3;
-    let server = Server::start(&["--shards", "2", "--admin", "127.0.0.1:0"]);
-    let (address, admin) = (server.address(), server.admin_address());
+    let server = Server::start_for(scheme, &["--shards", "2", "--admin", "127.0.0.1:0"]);
+    let (address, admin) = (server.place(), server.admin_address());
     warm_up(address);
     let baseline = Baseline::of(server.pid(), admin);
 
@@ -299,13 +305,16 @@ fn a_connection_ends_whatever_its_peer_does() {
     let metrics = Metrics::scrape(admin);
     assert_eq!(metrics.closed("client_close"), 32 + TIMES);
     assert_eq!(metrics.closed("protocol_error"), 2 * TIMES);
-    assert_eq!(metrics.closed("peer_gone"), 6 * TIMES);
+    // Who is gone without a word may have been cut off, where there is a way to tell.
+    let gone = [metrics.closed("peer_gone"), metrics.closed("truncated")];
+    let expected = if scheme == Scheme::Plain { [6, 0] } else { [5, 1] };
+    assert_eq!(gone, expected.map(|each| each * TIMES));
     assert_eq!(metrics.closed("slow_reader"), WINDOWS);
     drop(kept);
 }
 
 /// Lets every shard open what it opens once.
-fn warm_up(address: SocketAddr) {
+fn warm_up(address: Place) {
     for _ in 0..32 {
         let mut client = RawClient::open(address, "/echo");
         client.echo("warm");
@@ -324,12 +333,11 @@ impl Choices {
     }
 }
 
-#[test]
-fn churn_leaves_nothing_behind() {
+fn churn_leaves_nothing_behind(scheme: Scheme) {
     const THREADS: u64 = 6;
-    const ROUNDS: usize = 1000;
-    let server = Server::start(&["--shards", "3", "--admin", "127.0.0.1:0"]);
-    let (address, admin) = (server.address(), server.admin_address());
+    let rounds = if scheme == Scheme::Plain { 1000 } else { 100 };
+    let server = Server::start_for(scheme, &["--shards", "3", "--admin", "127.0.0.1:0"]);
+    let (address, admin) = (server.place(), server.admin_address());
     warm_up(address);
     let baseline = Baseline::of(server.pid(), admin);
 
@@ -337,7 +345,7 @@ fn churn_leaves_nothing_behind() {
         for seed in 0..THREADS {
             scope.spawn(move || {
                 let mut choices = Choices(seed);
-                for _ in 0..ROUNDS {
+                for _ in 0..rounds {
                     live_and_leave(address, &mut choices);
                 }
             });
@@ -349,7 +357,7 @@ fn churn_leaves_nothing_behind() {
 }
 
 /// One short life on the server, with an end chosen at random.
-fn live_and_leave(address: SocketAddr, choices: &mut Choices) {
+fn live_and_leave(address: Place, choices: &mut Choices) {
     let path = if choices.below(2) == 0 { "/echo" } else { "/broadcast" };
     let mut client = RawClient::open(address, path);
     for number in 0..choices.below(4) {

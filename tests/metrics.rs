@@ -120,7 +120,7 @@ fn ends(address: SocketAddr, truth: &mut Truth) -> BTreeMap<String, u64> {
         *truth += client.truth;
         expect(reason, &code.to_string());
     }
-    let gone = Client::open(address, "/echo");
+    let mut gone = Client::open(address, "/echo");
     gone.raw.half_close();
     *truth += gone.truth;
     expect("peer_gone", "none");

@@ -12,8 +12,9 @@ mod raw;
 mod reloading;
 
 use api::Api;
-use common::Server;
-use observed::Metrics;
+use common::tls::{HOUSE, session};
+use common::{Scheme, Server};
+use observed::{Metrics, wait_until};
 use raw::{End, RawClient, TEXT, request};
 use reloading::Reloading;
 use serde_json::Value;
@@ -392,4 +393,67 @@ fn who_is_past_its_rate_is_set_apart_as_soon_as_it_is_known() {
     slow.send(&request("/chat", ""));
     slow.expect_switch();
     assert_eq!(peer_of(&server, &mut slow), "203.0.113.3:7", "it came before those");
+}
+
+/// A server that trusts the two and has TLS.
+fn start_tls(more: &[&str]) -> Server {
+    let args = [&["--shards", "2", "--admin", "127.0.0.1:0", "--drain", "1s"], more].concat();
+    Server::start_for(Scheme::Tls, &[&TRUST, &args[..]].concat())
+}
+
+#[test]
+fn fields_of_a_request_count_over_tls_too() {
+    let server = start_tls(&[]);
+    for (source, list, expected) in [
+        (PROXY, "203.0.113.1", Some("203.0.113.1")),
+        (FRONT, "198.51.100.1, 203.0.113.1:7", Some("203.0.113.1:7")),
+        (STRANGER, "203.0.113.1", None),
+    ] {
+        let mut client = RawClient::connect_from(source, server.place());
+        client.send(&forwarded(list));
+        client.expect_switch();
+        let expected = expected.map_or_else(|| local(&client), str::to_owned);
+        assert_eq!(peer_of(&server, &mut client), expected);
+    }
+}
+
+#[test]
+fn a_proxy_header_comes_in_front_of_tls() {
+    let server = start_tls(&["--proxy-protocol"]);
+    let header = line("TCP4 203.0.113.1 203.0.113.9 7 8");
+    // Apart from the hello, cut, and in one piece with it.
+    for place in [header.len(), 1, header.len() + 40, usize::MAX] {
+        let mut client = RawClient::connect_from(PROXY, server.address());
+        let mut session = session(&HOUSE.client, "localhost");
+        let mut bytes = header.clone();
+        session.write_tls(&mut bytes).expect("memory takes all");
+        let (first, second) = bytes.split_at(place.min(bytes.len()));
+        client.send(first);
+        client.send(second);
+        client.secure(session).unwrap_or_else(|error| panic!("cut at {place}: {error}"));
+        client.upgrade("/chat");
+        assert_eq!(peer_of(&server, &mut client), "203.0.113.1:7", "cut at {place}");
+    }
+    // A stranger has nothing to announce, and a proxy that does not is hung up on.
+    let mut stranger = RawClient::connect_from(STRANGER, server.place());
+    stranger.upgrade("/chat");
+    assert_eq!(peer_of(&server, &mut stranger), local(&stranger));
+    let mut silent = RawClient::connect_from(PROXY, server.address());
+    let mut hello = Vec::new();
+    session(&HOUSE.client, "localhost").write_tls(&mut hello).expect("memory takes all");
+    silent.send(&hello);
+    assert_eq!(silent.read_rest().0, "");
+    assert_eq!(Metrics::scrape(server.admin_address()).handshakes("bad_proxy_header"), 1);
+    // More behind the header than anybody keeps of a hello.
+    let mut endless = RawClient::connect_from(PROXY, server.address());
+    endless.send(&header[..20]);
+    let beginning = [22, 3, 1, 0, 4, 1, 0, 0xff, 0xff];
+    let records = [22, 3, 1, 0, 1, 1].repeat(64 * 1024 / 6 + 1);
+    drop(endless.try_send(&[&header[20..], &beginning, &records].concat()));
+    endless.read_rest();
+    drop(endless);
+    wait_until(Duration::from_secs(20), || {
+        let failed = Metrics::scrape(server.admin_address()).handshakes("tls_failed");
+        (failed == 1).then_some(()).ok_or_else(|| format!("{failed} failed"))
+    });
 }

@@ -21,7 +21,8 @@ use crate::limits::{TLS_RECORD_BYTES, TLS_RECORD_OVERHEAD};
 #[derive(Debug)]
 pub struct Session {
     side: Side,
-    /// The beginning of a record that is not whole.
+    /// The beginning of a record or a handshake message that is not whole. The library remembers
+    /// where in it the parts of a message are: it must be there in every call.
     carry: Vec<u8>,
     /// Records that the socket has not taken, and how much of them it has.
     unsent: Vec<u8>,
@@ -29,6 +30,9 @@ pub struct Session {
     /// Bytes of plaintext in `unsent`.
     sealed: usize,
     is_closed: bool,
+    /// What the peer did wrong. The library may still hold on to bytes that are gone: it must not
+    /// be called any more.
+    failure: Option<Error>,
 }
 
 enum Side {
@@ -64,7 +68,15 @@ impl Session {
     }
 
     const fn of(side: Side) -> Self {
-        Self { side, carry: Vec::new(), unsent: Vec::new(), taken: 0, sealed: 0, is_closed: false }
+        Self {
+            side,
+            carry: Vec::new(),
+            unsent: Vec::new(),
+            taken: 0,
+            sealed: 0,
+            is_closed: false,
+            failure: None,
+        }
     }
 
     fn common(&self) -> &CommonState {
@@ -92,7 +104,7 @@ impl Session {
         self.common().handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
-    /// Whether the peer owes the rest of a record.
+    /// Whether the peer owes the rest of a record or of a handshake message.
     #[must_use]
     pub const fn in_record(&self) -> bool {
         !self.carry.is_empty()
@@ -113,9 +125,23 @@ impl Session {
 
     /// Puts the beginning of a record, which came before, in front of what is to be received now;
     /// says how many bytes these are.
-    pub(super) fn begin_receive(&self, buffer: &mut [u8]) -> usize {
-        buffer[..self.carry.len()].copy_from_slice(&self.carry);
-        self.carry.len()
+    ///
+    /// # Errors
+    /// There would be no room behind it: the peer cuts a message into records that are mostly
+    /// headers. The session is over.
+    pub(super) fn begin_receive(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
+        let length = self.carry.len();
+        if length >= buffer.len() {
+            let error = Error::General("a handshake message in too many records".into());
+            return Err(self.fail(error));
+        }
+        buffer[..length].copy_from_slice(&self.carry);
+        Ok(length)
+    }
+
+    fn fail(&mut self, error: Error) -> Error {
+        self.carry = Vec::new();
+        self.failure.insert(error).clone()
     }
 
     /// Works on `wire`: what [`begin_receive`](Self::begin_receive) put there, and what came behind
@@ -124,17 +150,18 @@ impl Session {
     /// # Errors
     /// What the peer did wrong; the alert that tells it waits to be sent. The session is over.
     pub fn open(&mut self, wire: &mut [u8], plain: &mut Vec<u8>) -> Result<(), Error> {
+        if let Some(error) = &self.failure {
+            return Err(error.clone());
+        }
         let Self { side, unsent, is_closed, .. } = self;
         let mut work = Work { plain, records: unsent, is_closed };
         let outcome = match side {
             Side::Server(server) => work.open(server, wire, process_server),
             Side::Client(client) => work.open(client, wire, process_client),
         };
-        self.carry = match &outcome {
-            Ok(used) if *used < wire.len() => wire[*used..].to_vec(),
-            Ok(_) | Err(_) => Vec::new(),
-        };
-        outcome.map(drop)
+        let used = outcome.map_err(|error| self.fail(error))?;
+        self.carry = wire[used..].to_vec();
+        Ok(())
     }
 
     /// Begins the handshake of a client: its hello waits to be sent.
@@ -150,18 +177,21 @@ impl Session {
     /// # Panics
     /// When the handshake is not over.
     pub(super) fn seal(&mut self, plain: &[u8], records: &mut Vec<u8>) {
-        match &mut self.side {
-            Side::Server(server) => write(server, process_server, Words::Data(plain), records),
-            Side::Client(client) => write(client, process_client, Words::Data(plain), records),
-        }
+        self.write(Words::Data(plain), records);
     }
 
     /// Says that nothing more is sent. The alert waits to be sent.
     pub(super) fn close(&mut self) {
-        let records = &mut self.unsent;
-        match &mut self.side {
-            Side::Server(server) => write(server, process_server, Words::Close, records),
-            Side::Client(client) => write(client, process_client, Words::Close, records),
+        let mut records = std::mem::take(&mut self.unsent);
+        self.write(Words::Close, &mut records);
+        self.unsent = records;
+    }
+
+    fn write(&mut self, words: Words<'_>, records: &mut Vec<u8>) {
+        let Self { side, carry, failure: None, .. } = self else { return };
+        match side {
+            Side::Server(server) => write(server, process_server, carry, words, records),
+            Side::Client(client) => write(client, process_client, carry, words, records),
         }
     }
 
@@ -273,15 +303,16 @@ impl Work<'_> {
         Ok(true)
     }
 
-    /// The alert that goes with an error.
+    /// The alert that goes with an error. What was received is not looked at again: the library
+    /// would stumble over the same fault, or over what came behind it.
     fn tell_alert<Data: SideData>(
         &mut self,
         connection: &mut UnbufferedConnectionCommon<Data>,
         process: Process<Data>,
     ) {
-        while let Ok(state @ ConnectionState::EncodeTlsData(_)) = process(connection, &mut []).state
-        {
-            if self.heed(state).is_err() {
+        while connection.wants_write() {
+            let UnbufferedStatus { state, .. } = process(connection, &mut []);
+            if state.and_then(|state| self.heed(state)).is_err() {
                 return;
             }
         }
@@ -295,15 +326,17 @@ enum Words<'a> {
     Close,
 }
 
-/// Appends the records of what one end has to say.
+/// Appends the records of what one end has to say. `carry` is all that the other end has said and
+/// that is not whole.
 fn write<Data: SideData>(
     connection: &mut UnbufferedConnectionCommon<Data>,
     process: Process<Data>,
+    carry: &mut [u8],
     words: Words<'_>,
     records: &mut Vec<u8>,
 ) {
     loop {
-        match process(connection, &mut []).state {
+        match process(connection, carry).state {
             Ok(ConnectionState::WriteTraffic(mut traffic)) => {
                 let length = if let Words::Data(plain) = words { plain.len() } else { 0 };
                 let room = length + (length / TLS_RECORD_BYTES + 2) * TLS_RECORD_OVERHEAD;

@@ -78,7 +78,10 @@ impl Inlet {
         if session.is_closed() {
             return Heard::End;
         }
-        let start = session.begin_receive(&mut self.wire);
+        let start = match session.begin_receive(&mut self.wire) {
+            Ok(start) => start,
+            Err(error) => return Heard::Failed(error),
+        };
         let room = most.saturating_add(start).min(self.wire.len());
         let end = match socket::receive(socket, &mut self.wire[start..room]) {
             Received::Bytes(count) => start + count,

@@ -3,6 +3,8 @@
 // Each test program uses only a part of this module.
 #![allow(dead_code)]
 
+pub(crate) mod tls;
+
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use std::io::{BufRead, BufReader, Read};
@@ -11,17 +13,64 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+use tls::{Files, HOUSE};
 
 /// How long a server may take to print a line it is known to print; far more than it needs, so
 /// that a loaded machine fails no test.
 const PRINT_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Whether clients come over TLS.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Scheme {
+    Plain,
+    Tls,
+}
+
+/// Where to connect, and how.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Place {
+    pub(crate) address: SocketAddr,
+    pub(crate) scheme: Scheme,
+}
+
+/// Without TLS, if nothing else is said.
+impl From<SocketAddr> for Place {
+    fn from(address: SocketAddr) -> Self {
+        Self { address, scheme: Scheme::Plain }
+    }
+}
+
+/// Makes two tests of each function: one without TLS, one with it.
+#[allow(unused_macros)]
+macro_rules! over_both {
+    ($($test:ident,)*) => {
+        mod plain {
+            $(#[test]
+            fn $test() {
+                super::$test(crate::common::Scheme::Plain);
+            })*
+        }
+
+        mod tls {
+            $(#[test]
+            fn $test() {
+                super::$test(crate::common::Scheme::Tls);
+            })*
+        }
+    };
+}
+
+#[allow(unused_imports)]
+pub(crate) use over_both;
 
 /// A running server, killed when dropped. If the test is failing, drop prints what the server said.
 pub(crate) struct Server {
     child: Child,
     output: Arc<Output>,
     readers: Vec<JoinHandle<()>>,
-    address: SocketAddr,
+    place: Place,
+    /// What it shows to those who come over TLS.
+    certificates: Option<Files>,
 }
 
 impl Server {
@@ -34,6 +83,20 @@ impl Server {
     /// When the server ends, or stays silent for 30 seconds, before it listens.
     pub(crate) fn start(args: &[&str]) -> Self {
         Self::start_under(&[], args)
+    }
+
+    /// Like [`Self::start`], for clients that come so.
+    pub(crate) fn start_for(scheme: Scheme, args: &[&str]) -> Self {
+        if scheme == Scheme::Plain {
+            return Self::start(args);
+        }
+        let files = Files::new();
+        let shown = files.show("server", &HOUSE.server);
+        let more = ["--tls-listen", "127.0.0.1:0"].into_iter().chain(shown.iter().map(|x| &**x));
+        let mut server = Self::start(&more.chain(args.iter().copied()).collect::<Vec<_>>());
+        server.certificates = Some(files);
+        server.place = Place { address: server.tls_address(), scheme };
+        server
     }
 
     /// Like [`Self::start`], under a program that ends by becoming the server: `prlimit …`.
@@ -53,9 +116,15 @@ impl Server {
             output.collect(Stream::Stdout, child.stdout.take().expect("stdout is piped")),
             output.collect(Stream::Stderr, child.stderr.take().expect("stderr is piped")),
         ];
-        let mut server = Self { child, output, readers, address: SocketAddr::from(([0; 4], 0)) };
+        let mut server = Self {
+            child,
+            output,
+            readers,
+            place: SocketAddr::from(([0; 4], 0)).into(),
+            certificates: None,
+        };
         let address = server.wait_for_line(|line| address_after(line, "ws://"));
-        server.address = address.expect("the server prints a line with its address");
+        server.place = address.expect("the server prints a line with its address").into();
         server
     }
 
@@ -65,9 +134,23 @@ impl Server {
         self.output.wait_for(find)
     }
 
-    /// Where the first WebSocket listener is.
+    /// Where the first WebSocket listener is for clients of the kind that it was started for.
     pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+        self.place.address
+    }
+
+    /// The same, and how to connect.
+    pub(crate) fn place(&self) -> Place {
+        self.place
+    }
+
+    /// Where the first listener with TLS is.
+    ///
+    /// # Panics
+    /// When the server was started without one.
+    pub(crate) fn tls_address(&self) -> SocketAddr {
+        self.wait_for_line(|line| address_after(line, "wss://"))
+            .expect("the server printed no address for TLS: start it with --tls-listen")
     }
 
     /// Where the admin listener is.

@@ -102,13 +102,19 @@ pub(crate) fn wait_until_still(admin: SocketAddr, name: &str) -> u64 {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Baseline {
     descriptors: usize,
+    connections: u64,
 }
 
 impl Baseline {
     /// Notes the state of a server that has no connections.
     pub(crate) fn of(pid: u32, admin: SocketAddr) -> Self {
-        wait_for_value(admin, "connections", 0);
-        Self { descriptors: settled_descriptors(pid) }
+        Self::of_all_but(0, pid, admin)
+    }
+
+    /// The same, with so many connections that stay.
+    pub(crate) fn of_all_but(connections: u64, pid: u32, admin: SocketAddr) -> Self {
+        wait_for_value(admin, "connections", connections);
+        Self { descriptors: settled_descriptors(pid), connections }
     }
 
     /// Waits until no connection and no handshake is left, every descriptor is given back, and the
@@ -122,7 +128,8 @@ impl Baseline {
                 metrics.value("connections_closed_total"),
                 descriptors(pid),
             );
-            let expected = (0, 0, metrics.value("connections_opened_total"), self.descriptors);
+            let closed = metrics.value("connections_opened_total") - self.connections;
+            let expected = (self.connections, 0, closed, self.descriptors);
             let state = format!(
                 "(connections, handshakes, closed, descriptors) are {found:?}, not {expected:?}"
             );

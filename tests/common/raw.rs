@@ -3,6 +3,9 @@
 // Each test program uses only a part of this module.
 #![allow(dead_code)]
 
+use super::common::tls::{HOUSE, session};
+use super::common::{Place, Scheme};
+use rustls::{AlertDescription, ClientConnection};
 use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -50,54 +53,85 @@ impl Frame {
 /// How the server ended the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// With a FIN after everything it had to say.
+    /// With a FIN after everything it had to say; over TLS, it said before that this was all.
     Fin,
+    /// With a FIN in the middle of a TLS session, as if somebody had cut the stream.
+    Cut,
+    /// With an alert of TLS.
+    Alert(AlertDescription),
     /// With a RST.
     Reset,
 }
 
-/// One TCP connection to the server, with the bytes it has sent and nobody has looked at.
+/// One connection to the server, over TCP or over TLS, with the bytes it has sent and nobody has
+/// looked at.
 pub(crate) struct RawClient {
     stream: TcpStream,
+    tls: Option<Box<ClientConnection>>,
     received: Vec<u8>,
     taken: usize,
 }
 
 impl RawClient {
     /// Connects; every write leaves at once in a segment of its own.
-    pub(crate) fn connect(address: SocketAddr) -> Self {
-        Self::over(TcpStream::connect(address).expect("the server accepts a connection"))
+    pub(crate) fn connect(place: impl Into<Place>) -> Self {
+        let place = place.into();
+        let stream = TcpStream::connect(place.address).expect("the server accepts a connection");
+        Self::over(stream, place)
     }
 
     /// Connects from `source`, an address of 127.0.0.0/8, to spread many connections over ports.
-    pub(crate) fn connect_from(source: [u8; 4], address: SocketAddr) -> Self {
-        let socket = tcp_socket();
+    pub(crate) fn connect_from(source: [u8; 4], place: impl Into<Place>) -> Self {
+        let (socket, place) = (tcp_socket(), place.into());
         socket.bind(&SocketAddr::from((source, 0)).into()).expect("a loopback address binds");
-        socket.connect(&address.into()).expect("the server accepts a connection");
-        Self::over(socket.into())
+        socket.connect(&place.address.into()).expect("the server accepts a connection");
+        Self::over(socket.into(), place)
     }
 
     /// Connects with the smallest receive buffer the kernel grants, set before the handshake so
     /// that the window is small from the start.
-    pub(crate) fn connect_narrow(address: SocketAddr) -> Self {
-        let socket = tcp_socket();
+    pub(crate) fn connect_narrow(place: impl Into<Place>) -> Self {
+        let (socket, place) = (tcp_socket(), place.into());
         socket.set_recv_buffer_size(2048).expect("SO_RCVBUF can be set");
-        socket.connect(&address.into()).expect("the server accepts a connection");
-        Self::over(socket.into())
+        socket.connect(&place.address.into()).expect("the server accepts a connection");
+        Self::over(socket.into(), place)
     }
 
     /// Connects and upgrades on `path`.
-    pub(crate) fn open(address: SocketAddr, path: &str) -> Self {
-        let mut client = Self::connect(address);
+    pub(crate) fn open(place: impl Into<Place>, path: &str) -> Self {
+        let mut client = Self::connect(place);
         client.upgrade(path);
         client
     }
 
-    fn over(stream: TcpStream) -> Self {
+    fn over(stream: TcpStream, place: Place) -> Self {
+        let mut client = Self::untold(stream);
+        if place.scheme == Scheme::Tls {
+            client.secure(session(&HOUSE.client, "localhost")).expect("TLS comes up");
+        }
+        client
+    }
+
+    /// A client without TLS, on a stream that may have been written to.
+    pub(crate) fn untold(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("TCP_NODELAY can be set");
         stream.set_read_timeout(Some(PROGRESS_DEADLINE)).expect("a read deadline can be set");
         stream.set_write_timeout(Some(PROGRESS_DEADLINE)).expect("a write deadline can be set");
-        Self { stream, received: Vec::new(), taken: 0 }
+        Self { stream, tls: None, received: Vec::new(), taken: 0 }
+    }
+
+    /// Goes on over TLS, once the handshake is over.
+    pub(crate) fn secure(&mut self, mut session: ClientConnection) -> io::Result<()> {
+        while session.is_handshaking() {
+            session.complete_io(&mut self.stream)?;
+        }
+        self.tls = Some(Box::new(session));
+        Ok(())
+    }
+
+    /// The session of a client that came over TLS.
+    pub(crate) fn tls(&mut self) -> &mut ClientConnection {
+        self.tls.as_mut().expect("this client came over TLS")
     }
 
     /// Asks for the upgrade and expects 101.
@@ -120,7 +154,18 @@ impl RawClient {
 
     /// Sends bytes to a server that may have hung up.
     pub(crate) fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.write_all(bytes)
+        let Some(session) = &mut self.tls else { return self.stream.write_all(bytes) };
+        session.writer().write_all(bytes)?;
+        self.flush()
+    }
+
+    /// Sends what the session has to say, if there is one.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        let Some(session) = &mut self.tls else { return Ok(()) };
+        while session.wants_write() {
+            session.write_tls(&mut self.stream)?;
+        }
+        Ok(())
     }
 
     /// Sends one masked frame.
@@ -211,7 +256,16 @@ impl RawClient {
     }
 
     /// Ends the sending direction without a Close frame.
-    pub(crate) fn half_close(&self) {
+    pub(crate) fn half_close(&mut self) {
+        if let Some(session) = &mut self.tls {
+            session.send_close_notify();
+            self.flush().expect("the server takes what is sent");
+        }
+        self.cut();
+    }
+
+    /// Ends the sending direction without a word, not even of TLS.
+    pub(crate) fn cut(&self) {
         self.stream.shutdown(Shutdown::Write).expect("the socket is connected");
     }
 
@@ -226,6 +280,15 @@ impl RawClient {
         &self.stream
     }
 
+    fn read_exact(&mut self, bytes: &mut [u8]) -> io::Result<()> {
+        match &mut self.tls {
+            None => self.stream.read_exact(bytes),
+            Some(session) => {
+                rustls::Stream::new(&mut **session, &mut self.stream).read_exact(bytes)
+            }
+        }
+    }
+
     /// Reads once, after forgetting what was taken.
     fn fill(&mut self) -> Result<(), End> {
         if self.taken == self.received.len() {
@@ -236,15 +299,51 @@ impl RawClient {
             self.taken = 0;
         }
         let mut chunk = [0; 32 * 1024];
-        match self.stream.read(&mut chunk) {
+        let read = match &mut self.tls {
+            None => self.stream.read(&mut chunk),
+            Some(session) => read_through(&mut self.stream, session, &mut chunk),
+        };
+        match read {
             Ok(0) => Err(End::Fin),
             Ok(size) => {
                 self.received.extend_from_slice(&chunk[..size]);
                 Ok(())
             }
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => Err(End::Reset),
-            Err(error) => panic!("nothing came from the server: {error}"),
+            Err(error) => Err(end_of(&error)),
         }
+    }
+}
+
+/// Reads what comes next over TLS; 0 where both TLS and TCP have ended.
+fn read_through(
+    stream: &mut TcpStream,
+    session: &mut ClientConnection,
+    chunk: &mut [u8],
+) -> io::Result<usize> {
+    loop {
+        match session.reader().read(chunk) {
+            // It has said that this was all: now it has to hang up, too.
+            Ok(0) => return stream.read(&mut chunk[..1]),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            other => return other,
+        }
+        session.read_tls(stream)?;
+        session.process_new_packets().map_err(io::Error::other)?;
+        // The new keys of one end are answered by those of the other.
+        while session.wants_write() {
+            session.write_tls(stream)?;
+        }
+    }
+}
+
+/// How a connection has ended that cannot be read any more.
+fn end_of(error: &io::Error) -> End {
+    let alert = error.get_ref().and_then(|inner| inner.downcast_ref());
+    match (error.kind(), alert) {
+        (ErrorKind::ConnectionReset, _) => End::Reset,
+        (ErrorKind::UnexpectedEof, _) => End::Cut,
+        (_, Some(&rustls::Error::AlertReceived(alert))) => End::Alert(alert),
+        _ => panic!("nothing came from the server: {error}"),
     }
 }
 
@@ -253,12 +352,18 @@ fn tcp_socket() -> Socket {
 }
 
 /// Whether the server upgrades a client that comes now, and that has a second of patience.
-pub(crate) fn is_served(address: SocketAddr) -> bool {
-    let Ok(mut stream) = TcpStream::connect(address) else { return false };
-    stream.set_read_timeout(Some(Duration::from_secs(1))).expect("a read deadline can be set");
+pub(crate) fn is_served(place: impl Into<Place>) -> bool {
+    let place = place.into();
+    let Ok(stream) = TcpStream::connect(place.address) else { return false };
+    let mut client = RawClient::untold(stream);
+    let patience = Some(Duration::from_secs(1));
+    client.stream.set_read_timeout(patience).expect("a read deadline can be set");
+    if place.scheme == Scheme::Tls && client.secure(session(&HOUSE.client, "localhost")).is_err() {
+        return false;
+    }
     let mut status = [0; 12];
-    stream.write_all(&upgrade_request("/echo")).is_ok()
-        && stream.read_exact(&mut status).is_ok()
+    client.try_send(&upgrade_request("/echo")).is_ok()
+        && client.read_exact(&mut status).is_ok()
         && &status == b"HTTP/1.1 101"
 }
 

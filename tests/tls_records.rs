@@ -1,0 +1,219 @@
+//! TLS behind the upgrade, over real sockets: records of every size, how streams end, faults, and
+//! new keys.
+
+mod common;
+#[path = "common/forging.rs"]
+mod forging;
+#[path = "common/observed.rs"]
+mod observed;
+#[path = "common/raw.rs"]
+mod raw;
+
+use common::tls::session;
+use common::{Scheme, Server};
+use observed::{Baseline, Metrics, cpu_time, wait_for_value, wait_until};
+use raw::{BINARY, CLOSE, End, Frame, PING, PONG, RawClient, TEXT, close_frame, frame};
+use rustls::{AlertDescription, ContentType};
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// Bounds a failure; measures nothing.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Much more than any of this takes, and much less than what grows with the square of it.
+const CPU_MAX: Duration = Duration::from_secs(4);
+
+fn start() -> Server {
+    Server::start_for(Scheme::Tls, &["--shards", "1", "--admin", "127.0.0.1:0"])
+}
+
+/// An upgraded client that can send records of any kind.
+fn forger(address: SocketAddr) -> RawClient {
+    let stream = TcpStream::connect(address).expect("the server accepts a connection");
+    let mut client = RawClient::untold(stream);
+    client.secure(session(&forging::CLIENT, "localhost")).expect("TLS comes up");
+    client.upgrade("/echo");
+    client
+}
+
+/// Seals each of `parts` as a record, and sends all of them at once.
+fn send_records<'a>(client: &mut RawClient, parts: impl IntoIterator<Item = &'a [u8]>) {
+    for part in parts {
+        client.tls().writer().write_all(part).expect("memory takes all");
+    }
+    client.flush().expect("the server takes what is sent");
+}
+
+#[test]
+fn a_message_in_records_of_a_byte_costs_little() {
+    let server = start();
+    let mut client = RawClient::open(server.place(), "/echo");
+    let payload: Vec<u8> = (0..16 * 1024_u32).map(|number| (number % 251) as u8).collect();
+    let message = frame(BINARY, &payload);
+    let before = cpu_time(server.pid());
+    send_records(&mut client, message.chunks(1));
+    assert!(client.read_frame() == Ok(Frame::new(BINARY, &payload)), "the echo is another");
+    let spent = cpu_time(server.pid()) - before;
+    assert!(spent < CPU_MAX, "{spent:?} for {} records", message.len());
+    client.close();
+}
+
+#[test]
+fn empty_records_are_nothing_and_too_many_are_an_end() {
+    let server = start();
+    let admin = server.admin_address();
+    let empty = forging::record(ContentType::ApplicationData, b"");
+    let mut client = forger(server.address());
+    let hello = frame(TEXT, b"between nothing");
+    for byte in &hello {
+        send_records(&mut client, [&empty[..], &[*byte], &empty]);
+    }
+    assert_eq!(client.read_frame(), Ok(Frame::new(TEXT, b"between nothing")));
+
+    let before = cpu_time(server.pid());
+    send_records(&mut client, std::iter::repeat_n(&empty[..], 10_000));
+    let end = client.read_to_end();
+    let spent = cpu_time(server.pid()) - before;
+    assert!(matches!(end, End::Alert(_) | End::Cut | End::Reset), "{end:?}");
+    assert!(spent < CPU_MAX, "{spent:?} for nothing");
+    drop(client);
+    wait_for_value(admin, "connections", 0);
+    assert_eq!(Metrics::scrape(admin).closed("tls_error"), 1);
+}
+
+/// A handshake message that is never whole must not disturb what the server sends meanwhile.
+#[test]
+fn half_a_handshake_message_behind_the_upgrade_harms_nobody() {
+    let server = start();
+    let admin = server.admin_address();
+    let handshake = |payload: &[u8]| forging::record(ContentType::Handshake, payload);
+    // A new session ticket, as only a server may send it; and new keys.
+    for message in [&[4, 0, 0, 9][..], &[24, 0, 0, 1], &[24, 0, 0], &[24]] {
+        // In one read with a frame, whose echo is sealed when half of the message is there.
+        let mut client = forger(server.address());
+        send_records(&mut client, [&frame(TEXT, b"first")[..], &handshake(message)]);
+        assert_eq!(client.read_frame(), Ok(Frame::new(TEXT, b"first")));
+        // What follows has no place in the middle of it.
+        send_records(&mut client, [&frame(TEXT, b"second")[..]]);
+        assert!(matches!(client.read_to_end(), End::Alert(_) | End::Cut | End::Fin));
+
+        // It hangs up in the middle.
+        let mut client = forger(server.address());
+        send_records(&mut client, [&frame(TEXT, b"first")[..], &handshake(message)]);
+        assert_eq!(client.read_frame(), Ok(Frame::new(TEXT, b"first")));
+        client.cut();
+        client.read_to_end();
+
+        // It leaves properly, with half a message in the same read.
+        let mut client = forger(server.address());
+        send_records(&mut client, [&close_frame(1000, "")[..], &handshake(message)]);
+        assert_eq!(client.read_close(), Some(1000));
+        client.read_to_end();
+    }
+    // A message that is whole, in records of a byte; and others behind a bad one.
+    let mut client = forger(server.address());
+    let records: Vec<Vec<u8>> = [24, 0, 0, 1, 1].iter().map(|byte| handshake(&[*byte])).collect();
+    send_records(&mut client, records.iter().map(Vec::as_slice));
+    let pair = handshake(&[4, 0, 0, 0, 24, 0, 0, 1, 1]);
+    send_records(&mut client, [&pair[..], &frame(TEXT, b"too late")]);
+    assert!(matches!(client.read_to_end(), End::Alert(_) | End::Cut));
+    wait_for_value(admin, "connections", 0);
+    let metrics = Metrics::scrape(admin);
+    let expected = [("tls_error", 5), ("truncated", 4), ("client_close", 4)];
+    assert_eq!(expected.map(|(reason, _)| (reason, metrics.closed(reason))), expected);
+}
+
+#[test]
+fn a_stream_that_is_cut_is_told_from_one_that_ends() {
+    let server = start();
+    let admin = server.admin_address();
+    let baseline = Baseline::of(server.pid(), admin);
+    let open = || RawClient::open(server.place(), "/echo");
+    let closed = |reason: &str, count: u64| {
+        wait_until(PATIENCE, || {
+            let found = Metrics::scrape(admin).closed(reason);
+            (found == count).then_some(()).ok_or_else(|| format!("{found} times {reason}"))
+        });
+    };
+    let mut cut = open();
+    cut.cut();
+    cut.read_to_end();
+    closed("truncated", 1);
+    // In the middle of a record it is the same.
+    let mut cut = open();
+    cut.tls().writer().write_all(b"more than a header").expect("memory takes all");
+    let mut record = Vec::new();
+    cut.tls().write_tls(&mut record).expect("memory takes all");
+    cut.stream().write_all(&record[..record.len() - 1]).expect("the server reads");
+    cut.cut();
+    cut.read_to_end();
+    closed("truncated", 2);
+    let mut ended = open();
+    ended.half_close();
+    assert_eq!(ended.read_to_end(), End::Fin);
+    closed("peer_gone", 1);
+    open().reset();
+    closed("peer_gone", 2);
+    // Its end is clean by what both have said.
+    open().close();
+    closed("client_close", 1);
+    let mut failed = open();
+    failed.send_frame(0x83, b"");
+    failed.expect_failure(1002, "a reserved opcode");
+    drop(failed);
+    closed("protocol_error", 1);
+    let mut last = open();
+    last.send_frame(CLOSE, b"");
+    assert_eq!(last.read_close(), None);
+    assert_eq!(last.read_frame(), Err(End::Fin));
+    closed("client_close", 2);
+    baseline.wait(server.pid(), admin, PATIENCE);
+    assert_eq!(Metrics::scrape(admin).closed("truncated"), 2);
+}
+
+#[test]
+fn a_record_that_was_changed_on_its_way_ends_the_connection() {
+    let server = start();
+    let admin = server.admin_address();
+    let mut probe = RawClient::open(server.place(), "/echo");
+    for place in [5, 20, usize::MAX] {
+        let mut client = RawClient::open(server.place(), "/echo");
+        client.echo("before");
+        let message = frame(TEXT, b"never read by anybody");
+        client.tls().writer().write_all(&message).expect("memory takes all");
+        let mut record = Vec::new();
+        client.tls().write_tls(&mut record).expect("memory takes all");
+        let place = place.min(record.len() - 1);
+        record[place] ^= 1;
+        client.stream().write_all(&record).expect("the server reads");
+        let end = client.read_frame();
+        assert_eq!(end, Err(End::Alert(AlertDescription::BadRecordMac)), "byte {place}");
+        drop(client);
+    }
+    probe.echo("unharmed");
+    wait_until(PATIENCE, || {
+        let found = Metrics::scrape(admin).closed("tls_error");
+        (found == 3).then_some(()).ok_or_else(|| format!("{found} errors"))
+    });
+    probe.close();
+    wait_for_value(admin, "tls_connections", 0);
+}
+
+#[test]
+fn a_conversation_goes_on_with_new_keys() {
+    let server = start();
+    let mut client = RawClient::open(server.place(), "/echo");
+    for round in 0..3 {
+        client.echo(&format!("round {round}"));
+        client.tls().refresh_traffic_keys().expect("TLS 1.3 has new keys");
+        // In front of a frame, and alone.
+        client.send_frame(PING, b"?");
+        assert_eq!(client.read_frame(), Ok(Frame::new(PONG, b"?")));
+        client.tls().refresh_traffic_keys().expect("TLS 1.3 has new keys");
+        client.flush().expect("the server takes what is sent");
+    }
+    client.echo(&"a long message".repeat(5000));
+    client.close();
+    assert_eq!(Metrics::scrape(server.admin_address()).closed("tls_error"), 0);
+}
