@@ -104,6 +104,11 @@ impl Session {
         self.common().handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
+    /// What the peer did wrong, if it did: nothing is received from it any more.
+    pub(super) const fn failure(&self) -> Option<&Error> {
+        self.failure.as_ref()
+    }
+
     /// Whether the peer owes the rest of a record or of a handshake message.
     #[must_use]
     pub const fn in_record(&self) -> bool {

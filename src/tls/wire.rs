@@ -10,11 +10,12 @@ use std::os::fd::OwnedFd;
 use rustls::Error;
 
 use super::Session;
-use crate::limits::TLS_SEAL_BYTES;
+use crate::limits::{TLS_RECORD_BYTES, TLS_SEAL_BYTES};
 use crate::ring::socket::{self, Received, Sent};
 
-/// Where the connections of a thread receive to.
-#[derive(Debug)]
+/// Where the connections of a thread receive to. The default takes nothing: it stands in for one
+/// that is lent.
+#[derive(Default, Debug)]
 pub struct Inlet {
     wire: Box<[u8]>,
     plain: Vec<u8>,
@@ -45,9 +46,10 @@ pub enum Heard<'a> {
 }
 
 impl Inlet {
-    /// Takes up to `bytes` at once.
+    /// Takes up to `bytes` at once: several records of TLS.
     #[must_use]
     pub fn new(bytes: usize) -> Self {
+        assert!(bytes >= 2 * TLS_RECORD_BYTES, "a record that is not whole leaves room for more");
         Self { wire: vec![0; bytes].into(), plain: Vec::new() }
     }
 
@@ -78,6 +80,14 @@ impl Inlet {
         if session.is_closed() {
             return Heard::End;
         }
+        if let Some(error) = session.failure() {
+            // What came is thrown away.
+            return match socket::receive(socket, &mut self.wire) {
+                Received::End => Heard::End,
+                Received::Broken => Heard::Broken,
+                _ => Heard::Failed(error.clone()),
+            };
+        }
         let start = match session.begin_receive(&mut self.wire) {
             Ok(start) => start,
             Err(error) => return Heard::Failed(error),
@@ -95,6 +105,10 @@ impl Inlet {
             Ok(()) => {
                 let has_more = end == room || session.is_closed();
                 Heard::Bytes { bytes: &mut self.plain, has_more }
+            }
+            // The failure is told with the next call: these bytes came before it.
+            Err(_) if !self.plain.is_empty() => {
+                Heard::Bytes { bytes: &mut self.plain, has_more: true }
             }
             Err(error) => Heard::Failed(error),
         }
@@ -214,7 +228,8 @@ pub fn shut_down_write(socket: &OwnedFd, session: Option<&mut Session>) {
     socket::shut_down(socket, Shutdown::Write);
 }
 
-/// Says that nothing more is sent, before the socket is closed.
+/// Says that nothing more is sent, before the socket is closed. What was sealed goes with it if
+/// there is room, and must not be given to the session again.
 pub fn say_goodbye(socket: &OwnedFd, session: &mut Session) {
     session.close();
     // Whatever becomes of it, nothing more is done for this peer.

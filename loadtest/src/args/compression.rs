@@ -58,7 +58,7 @@ impl CompressionArguments {
 
     /// How hard messages are compressed.
     pub(crate) fn level(&self) -> u32 {
-        self.compression_level.unwrap_or(DEFLATE_LEVEL_DEFAULT.into())
+        self.compression_level.unwrap_or_else(|| DEFLATE_LEVEL_DEFAULT.into())
     }
 
     /// Bytes of a message that is compressed, at least.

@@ -1,7 +1,7 @@
 //! What arrives: bytes into frames, frames to the scenario.
 
 use ringwire::protocol::{Event, Input, Limits, OpCode, encode_masked_frame};
-use ringwire::tls::{Heard, Inlet};
+use ringwire::tls::Heard;
 
 use super::Connections;
 use crate::client::State;
@@ -60,7 +60,7 @@ impl Connections {
         let client = &mut self.clients[index as usize];
         let socket = client.socket.as_ref().filter(|_| client.state != State::Draining)?;
         let (hung_up, broken) = (client.hung_up, client.broken);
-        let mut inlet = std::mem::replace(&mut self.inlet, Inlet::new(0));
+        let mut inlet = std::mem::take(&mut self.inlet);
         let heard = inlet.receive_some(socket, client.session.as_deref_mut(), most);
         let (read, ended) = match heard {
             Heard::Bytes { bytes, has_more } => {

@@ -191,15 +191,35 @@ struct Template {
     kind: MessageKind,
 }
 
+/// What does not compress.
+fn noise(size: usize) -> Vec<u8> {
+    (0..size as u64).map(|position| mix(position) as u8).collect()
+}
+
+/// What compresses as JSON does: the names come again and again, the values do not.
+fn records(size: usize) -> Vec<u8> {
+    let mut text = String::with_capacity(size + 128);
+    for number in 0.. {
+        if text.len() >= size {
+            break;
+        }
+        let value = mix(number);
+        let (id, price, volume) = (value >> 40, value % 100_000, (value >> 20) % 1000);
+        let side = if value & 1 == 0 { "buy" } else { "sell" };
+        text.push_str(&format!(
+            "{{\"id\":{id},\"price\":{}.{:02},\"volume\":{volume},\"side\":\"{side}\"}},",
+            price / 100,
+            price % 100
+        ));
+    }
+    text.truncate(size);
+    text.into_bytes()
+}
+
 impl Template {
     fn new(size: usize, text: bool) -> Self {
         let kind = if text { MessageKind::Text } else { MessageKind::Binary };
-        let payload: Vec<u8> = (0..size as u64)
-            .map(|position| {
-                let noise = mix(position) as u8;
-                if text { b'A' + noise % 26 } else { noise }
-            })
-            .collect();
+        let payload = if text { records(size) } else { noise(size) };
         let (head, head_size) = header(true, OpCode::from(kind), size, Some(MASKING_KEY));
         let mut frame = head[..head_size].to_vec();
         frame.extend_from_slice(&payload);
