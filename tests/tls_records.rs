@@ -267,6 +267,25 @@ fn a_record_that_was_changed_on_its_way_ends_the_connection() {
 }
 
 #[test]
+fn a_fault_in_front_of_the_request_is_told_of() {
+    let server = start();
+    let admin = server.admin_address();
+    let mut client = RawClient::connect(server.place());
+    client.tls().writer().write_all(b"GET /echo HTTP/1.1\r\n").expect("memory takes all");
+    let mut record = Vec::new();
+    client.tls().write_tls(&mut record).expect("memory takes all");
+    record[20] ^= 1;
+    client.stream().write_all(&record).expect("the server reads");
+    assert_eq!(client.read_to_end(), End::Alert(AlertDescription::BadRecordMac));
+    drop(client);
+    wait_until(PATIENCE, || {
+        let failed = Metrics::scrape(admin).handshakes("tls_failed");
+        (failed == 1).then_some(()).ok_or_else(|| format!("{failed} failed"))
+    });
+    wait_for_value(admin, "handshakes_in_progress", 0);
+}
+
+#[test]
 fn a_conversation_goes_on_with_new_keys() {
     let server = start();
     let mut client = RawClient::open(server.place(), "/echo");
