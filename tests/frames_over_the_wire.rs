@@ -407,9 +407,7 @@ fn every_close_code_is_answered_by_the_table(scheme: Scheme) {
 
 /// Whether the codes next to this one are treated otherwise, or it stands for many.
 fn is_telling(code: u16) -> bool {
-    matches!(code, 998..=1017 | 2998..=3001 | 4998..=5001)
-        || code.is_multiple_of(251)
-        || code == u16::MAX
+    matches!(code, 998..=1017 | 2998..=3001 | 4998..=5001 | u16::MAX) || code.is_multiple_of(251)
 }
 
 fn check_close_code(code: u16, source: [u8; 4], place: Place) {

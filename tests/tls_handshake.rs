@@ -14,7 +14,7 @@ use raw::{End, RawClient};
 use rustls::client::Resumption;
 use rustls::version::{TLS12, TLS13};
 use rustls::{AlertDescription, CertificateError, ClientConfig, ClientConnection, Error};
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -339,6 +339,42 @@ fn openssl_comes_with_both_versions_and_comes_back() {
         assert_eq!(metrics.labelled("tls_handshakes_total", &label), 1, "{version}");
     }
     assert_eq!(metrics.handshakes("static"), 4);
+}
+
+#[test]
+fn a_session_is_not_negotiated_anew() {
+    let server = Server::start_for(Scheme::Tls, &["--shards", "1", "--admin", "127.0.0.1:0"]);
+    let files = Files::new();
+    let authority = files.write("ca.pem", &HOUSE.ca);
+    for upgrades in [false, true] {
+        let mut command = Command::new("openssl");
+        command
+            .args(["s_client", "-tls1_2", "-connect", &server.address().to_string()])
+            .args(["-CAfile", &authority, "-servername", "localhost"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().expect("openssl is there: scripts/test installs it");
+        let mut stdin = child.stdin.take().expect("stdin is piped");
+        let mut stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
+        let mut line = String::new();
+        if upgrades {
+            stdin.write_all(&raw::upgrade_request("/echo")).expect("it reads");
+            while !line.starts_with("HTTP/1.1 101 ") {
+                line.clear();
+                assert!(stdout.read_line(&mut line).expect("it prints text") > 0, "no answer");
+            }
+        }
+        stdin.write_all(b"R\n").expect("it reads");
+        // It takes the refusal for an end, though its own input goes on.
+        let output = child.wait_with_output().expect("it ends");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("RENEGOTIATING") && said.contains("no renegotiation"), "{said}");
+        drop(stdin);
+    }
+    wait_for_value(server.admin_address(), "connections", 0);
+    wait_for_value(server.admin_address(), "handshakes_in_progress", 0);
+    RawClient::open(server.place(), "/echo").close();
 }
 
 #[test]

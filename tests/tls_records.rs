@@ -172,6 +172,72 @@ fn a_stream_that_is_cut_is_told_from_one_that_ends() {
     assert_eq!(Metrics::scrape(admin).closed("truncated"), 2);
 }
 
+/// Payloads of many sizes, around those of records and of what is sealed at once.
+fn payloads() -> Vec<Vec<u8>> {
+    let sizes = [1, 16_383, 16_384, 16_385, 65_535, 65_536, 100_000, 0, 40_000, 70, 131_072, 7];
+    let fill = |(number, size): (usize, &usize)| vec![number as u8; *size];
+    sizes.iter().enumerate().map(fill).collect()
+}
+
+/// Rounds of payloads in which the kernel is known to be full.
+const ROUNDS_MAX: u64 = 200;
+
+fn expect_payloads(client: &mut RawClient, rounds: u64) {
+    for _ in 0..rounds {
+        for payload in payloads() {
+            let heard = client.read_frame();
+            assert!(heard == Ok(Frame::new(BINARY, &payload)), "{}", payload.len());
+        }
+    }
+}
+
+#[test]
+fn answers_that_waited_for_a_slow_reader_come_whole() {
+    let server = start();
+    let admin = server.admin_address();
+    let mut client = RawClient::connect_narrow(server.place());
+    client.upgrade("/echo");
+    let all: Vec<u8> = payloads().iter().flat_map(|payload| frame(BINARY, payload)).collect();
+    let mut rounds = 0;
+    while Metrics::scrape(admin).value("slow_readers") == 0 {
+        client.send(&all);
+        rounds += 1;
+        assert!(rounds < ROUNDS_MAX, "the kernel takes whatever nobody reads");
+        wait_until(PATIENCE, || {
+            let metrics = Metrics::scrape(admin);
+            let received = metrics.value("bytes_received_total");
+            let is_over =
+                metrics.value("slow_readers") > 0 || received == rounds * all.len() as u64;
+            is_over.then_some(()).ok_or_else(|| format!("{received} bytes after {rounds} rounds"))
+        });
+    }
+    expect_payloads(&mut client, rounds);
+    client.echo("nothing is left");
+    client.close();
+}
+
+#[test]
+fn publications_that_waited_for_a_slow_reader_come_whole() {
+    let server = start();
+    let admin = server.admin_address();
+    let mut slow = RawClient::connect_narrow(server.place());
+    slow.upgrade("/broadcast");
+    let mut publisher = RawClient::open(server.place(), "/broadcast");
+    wait_for_value(admin, "audience_members", 2);
+    let all: Vec<u8> = payloads().iter().flat_map(|payload| frame(BINARY, payload)).collect();
+    let mut rounds = 0;
+    // A round is less than what drops a reader.
+    while Metrics::scrape(admin).value("slow_readers") == 0 {
+        publisher.send(&all);
+        expect_payloads(&mut publisher, 1);
+        rounds += 1;
+        assert!(rounds < ROUNDS_MAX, "the kernel takes whatever nobody reads");
+    }
+    expect_payloads(&mut slow, rounds);
+    slow.echo("nothing is left");
+    slow.close();
+}
+
 #[test]
 fn a_record_that_was_changed_on_its_way_ends_the_connection() {
     let server = start();
@@ -198,6 +264,25 @@ fn a_record_that_was_changed_on_its_way_ends_the_connection() {
     });
     probe.close();
     wait_for_value(admin, "tls_connections", 0);
+}
+
+#[test]
+fn a_fault_in_front_of_the_request_is_told_of() {
+    let server = start();
+    let admin = server.admin_address();
+    let mut client = RawClient::connect(server.place());
+    client.tls().writer().write_all(b"GET /echo HTTP/1.1\r\n").expect("memory takes all");
+    let mut record = Vec::new();
+    client.tls().write_tls(&mut record).expect("memory takes all");
+    record[20] ^= 1;
+    client.stream().write_all(&record).expect("the server reads");
+    assert_eq!(client.read_to_end(), End::Alert(AlertDescription::BadRecordMac));
+    drop(client);
+    wait_until(PATIENCE, || {
+        let failed = Metrics::scrape(admin).handshakes("tls_failed");
+        (failed == 1).then_some(()).ok_or_else(|| format!("{failed} failed"))
+    });
+    wait_for_value(admin, "handshakes_in_progress", 0);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::clock::unix_time;
 use super::desk::{Adoption, Desk};
 use super::guest::Guest;
 use super::secure::{NotSecured, secure};
-use super::stream::{answer, pause_starved};
+use super::stream::{answer, await_end, pause_starved, send_records};
 use crate::app::Endpoint;
 use crate::observe::{HandshakeResult, RefusedStatus, SocketCall};
 use crate::protocol::deflate::Agreement;
@@ -34,6 +34,8 @@ enum Verdict {
     },
     /// Nothing: a proxy does not speak as was agreed.
     HangUp,
+    /// An alert: it broke the rules of TLS.
+    Alert,
 }
 
 /// What an upgrade gets. Its ticket must not be lost.
@@ -77,6 +79,12 @@ pub(super) async fn receive_guest(
             HandshakeResult::Refused
         }
         Some((Verdict::HangUp, _)) => HandshakeResult::BadProxyHeader,
+        Some((Verdict::Alert, _)) => {
+            if send_records(&mut guest).await {
+                await_end(&mut guest).await;
+            }
+            HandshakeResult::TlsFailed
+        }
         _ if desk.is_late(guest.place) => {
             tracing::debug!(peer = %guest.peer(), "handshake not finished in time");
             HandshakeResult::Timeout
@@ -117,7 +125,13 @@ async fn read_request(guest: &mut Guest, mut earlier: Vec<u8>) -> Option<(Verdic
         match part {
             Part::Whole(verdict, leftover) => return Some((verdict, leftover)),
             Part::Left => return None,
-            Part::More => poll_once(&guest.socket, Interest::Read).await.ok()?,
+            Part::More => {
+                // TLS itself may have to answer, and the rest of the request may be far.
+                if !send_records(guest).await {
+                    return None;
+                }
+                poll_once(&guest.socket, Interest::Read).await.ok()?;
+            }
             Part::Again => {}
             Part::Starved => pause_starved(&guest.desk, SocketCall::Receive).await,
         }
@@ -149,7 +163,11 @@ fn read_part(guest: &mut Guest, progress: &mut Progress, earlier: &mut Vec<u8>) 
         Heard::Bytes { bytes, has_more } => (bytes, has_more),
         Heard::Nothing => return Part::More,
         Heard::Starved => return Part::Starved,
-        Heard::End | Heard::Cut | Heard::Broken | Heard::Failed(_) => return Part::Left,
+        Heard::End | Heard::Cut | Heard::Broken => return Part::Left,
+        Heard::Failed(error) => {
+            tracing::info!(peer = %guest.peer(), %error, "TLS failed in front of the request");
+            return Part::Whole(Verdict::Alert, Vec::new());
+        }
     };
     let in_parts = !earlier.is_empty();
     if in_parts {

@@ -138,3 +138,70 @@ fn a_shorter_heartbeat_leaves_everybody_time_to_answer() {
     assert_eq!(rig.step(), Step::Abort);
     assert_eq!(rig.connection.reason(), CloseReason::Heartbeat);
 }
+
+#[test]
+fn a_record_has_the_time_of_a_message() {
+    let mut rig = Rig::new();
+    rig.workshop.heartbeat = 10 * MESSAGE_TICKS_MAX;
+    rig.now = 20;
+    rig.connection.on_record(rig.now, true, false);
+    for now in (70..MESSAGE_TICKS_MAX + 20).step_by(50) {
+        rig.timer_at(now);
+        // A byte more, and still not whole.
+        rig.connection.on_record(now, true, false);
+        assert_eq!((rig.step(), rig.deadline()), (Step::Wait, MESSAGE_TICKS_MAX + 20));
+    }
+    rig.frames();
+    rig.timer_at(MESSAGE_TICKS_MAX + 20);
+    assert_eq!(rig.frames(), [close_frame(1008, "message not finished in time")]);
+    assert_eq!(rig.connection.reason(), CloseReason::MessageDeadline);
+    assert_eq!(rig.step(), Step::ShutWrite);
+}
+
+#[test]
+fn records_that_follow_each_other_have_their_own_time() {
+    let mut rig = Rig::new();
+    rig.workshop.heartbeat = 10 * MESSAGE_TICKS_MAX;
+    for now in (100..=10 * MESSAGE_TICKS_MAX).step_by(100) {
+        rig.timer_at(now);
+        rig.receive(text("whole"));
+        rig.connection.on_record(now, true, true);
+        assert_eq!((rig.step(), rig.deadline()), (Step::Wait, now + MESSAGE_TICKS_MAX));
+    }
+    rig.connection.on_record(rig.now + 1, false, true);
+    assert_eq!(rig.deadline(), rig.now + rig.workshop.heartbeat);
+}
+
+#[test]
+fn records_that_are_whole_give_a_message_no_more_time() {
+    let mut rig = Rig::new();
+    rig.receive(fragment(false, OpCode::Text, b"a"));
+    for now in (50..MESSAGE_TICKS_MAX).step_by(50) {
+        rig.now = now;
+        // One byte of the rest of the message, and the beginning of the next record.
+        rig.receive(vec![]);
+        rig.connection.on_record(now, now % 100 == 0, true);
+        assert_eq!(rig.deadline(), MESSAGE_TICKS_MAX);
+    }
+    rig.timer_at(MESSAGE_TICKS_MAX);
+    assert_eq!(rig.connection.reason(), CloseReason::MessageDeadline);
+}
+
+#[test]
+fn a_stream_without_an_end_is_cut_and_a_fault_is_told_of() {
+    let mut rig = Rig::new();
+    rig.connection.on_cut();
+    assert_eq!((rig.step(), rig.connection.reason()), (Step::Close, CloseReason::Truncated));
+
+    // Behind the closing handshake nothing is missing.
+    let mut rig = Rig::new();
+    rig.receive(masked(OpCode::Close, &1000_u16.to_be_bytes()));
+    rig.connection.on_cut();
+    assert_eq!((rig.step(), rig.connection.reason()), (Step::Close, CloseReason::ClientClose));
+
+    let mut rig = Rig::new();
+    rig.connection.on_tls_error(5);
+    assert_eq!(rig.connection.reason(), CloseReason::TlsError);
+    assert_eq!((rig.step(), rig.deadline()), (Step::ShutWrite, 5 + CLOSE_TICKS_MAX));
+    assert_eq!(rig.frames(), []);
+}
