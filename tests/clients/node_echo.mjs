@@ -24,6 +24,8 @@ const MESSAGES = {
   "1 MiB text": "aß語😀".repeat(Math.floor(MEBIBYTE / 10)) + "filler",
 };
 
+/** As long as half of the largest window, and not like itself: said twice, it refers to far before. */
+const VARIED_TEXT = Array.from({ length: 3000 }, (_, index) => (index * 7919) % 10_007).join(" ");
 /** Where the form of a length changes. */
 const SIZES = [0, 1, 125, 126, 65_535, 65_536];
 /** Offers, and what the server answers to them; `null`: it declines. */
@@ -93,7 +95,8 @@ async function echoesSizes(socket) {
       await echoes(socket, text);
       await echoes(socket, Buffer.from(text).subarray(0, size));
       const third = Math.floor(size / 3);
-      await echoesFragments(socket, [text.slice(0, third), text.slice(third, 2 * third), text.slice(2 * third)]);
+      const parts = [[0, third], [third, 2 * third], [2 * third]];
+      await echoesFragments(socket, parts.map(([from, to]) => text.slice(from, to)));
     }
   }
 }
@@ -112,7 +115,9 @@ async function takesOffer(offer, answer) {
     assert.deepEqual(parameters.sort(), settled(answer));
   }
   await echoesSizes(socket);
-  await echoes(socket, MESSAGES["1 MiB text"]);
+  for (const message of [VARIED_TEXT, Buffer.from(VARIED_TEXT), MESSAGES.text, VARIED_TEXT]) {
+    await echoes(socket, message);
+  }
   socket.terminate();
 }
 

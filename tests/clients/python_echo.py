@@ -28,6 +28,8 @@ MESSAGES = {
     "1 MiB binary": bytes(range(256)) * (MEBIBYTE // 256),
     "1 MiB text": LONG_TEXT,
 }
+# As long as half of the largest window, and not like itself: said twice, it refers to far before.
+VARIED_TEXT = " ".join(str(number * 7919 % 10007) for number in range(3000))
 # Where the form of a length changes.
 SIZES = (0, 1, 125, 126, 65535, 65536)
 # Offers, and what the server answers to them in each of its manners.
@@ -101,7 +103,8 @@ async def takes_offer(server, offer, answer, mode):
     async with connect(server, compression=None, extensions=[factory]) as socket:
         expect(parameters(socket), None if mode == "off" else settled(answer, mode))
         await echoes_sizes(socket)
-        await echoes(socket, LONG_TEXT)
+        for message in (VARIED_TEXT, VARIED_TEXT.encode(), VARIED_TEXT[::-1], VARIED_TEXT):
+            await echoes(socket, message)
 
 
 def parameters(socket):
