@@ -279,7 +279,7 @@ fn lives_under(profile: &Path) {
     let mut server = start_under_profile(profile, &[&arguments[..], &to_files].concat());
     let (address, admin) = (server.address(), server.admin_address());
     let python = project_file(".deps/venv/bin/python");
-    assert_eq!(program::run(&python, "python_echo.py", &[&address.to_string()]), 28);
+    assert_eq!(program::run(&python, "python_echo.py", &[&format!("ws://{address}")]), 36);
     let url = format!("ws://{address}/");
     let (printed, _) = program::output(&python, "python_conversation.py", &[&url]);
     assert!(printed.contains("\"ok\": true"), "{printed}");

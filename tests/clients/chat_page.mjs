@@ -14,12 +14,24 @@ export async function launch() {
   });
 }
 
-/** A page of its own browser context; what a page must not do becomes a text in `faults`. */
-export async function open(browser, at, who, faults) {
-  const context = await browser.newContext({ viewport: DESK, colorScheme: "light" });
+/**
+ * The page at an origin, in a browser context of its own; any certificate will do. What a page must
+ * not do becomes a text in `faults`.
+ */
+export async function open(browser, origin, who, faults) {
+  const { host, protocol } = new URL(origin);
+  const look = { viewport: DESK, colorScheme: "light" };
+  const context = await browser.newContext({ ...look, ignoreHTTPSErrors: true });
   context.setDefaultTimeout(WAIT_MILLISECONDS);
   await context.addInitScript(() => {
     window.violations = [];
+    window.sockets = [];
+    window.WebSocket = class extends WebSocket {
+      constructor(...given) {
+        super(...given);
+        window.sockets.push(this);
+      }
+    };
     document.addEventListener("securitypolicyviolation", (event) => {
       window.violations.push(`${event.violatedDirective}: ${event.blockedURI}`);
     });
@@ -32,14 +44,16 @@ export async function open(browser, at, who, faults) {
     if (!isRefusal && !isQuiet) fault(message.text());
   });
   page.on("pageerror", (error) => fault(String(error)));
-  const isForeign = (url) => url.host !== `127.0.0.1:${at}` && url.protocol !== "data:";
+  const own = [protocol, protocol.replace("http", "ws"), "data:"];
+  const isForeign = (url) =>
+    !own.includes(url.protocol) || (url.host !== host && url.protocol !== "data:");
   const watch = (request) => isForeign(new URL(request.url())) && fault(`asks ${request.url()}`);
   page.on("request", watch);
   page.on("websocket", watch);
   page.on("response", (response) => {
     if (response.status() >= 400) fault(`${response.status()} for ${response.url()}`);
   });
-  await page.goto(`http://127.0.0.1:${at}/`);
+  await page.goto(`${origin}/`);
   return page;
 }
 
@@ -49,6 +63,11 @@ export async function enterRoom(page, name, room) {
   await page.getByRole("button", { name: "Join" }).click();
   await page.getByText("Connected", { exact: true }).waitFor();
   await page.getByRole("heading", { name: room }).waitFor();
+}
+
+/** What was agreed to on the connection that the page has now. */
+export function extensions(page) {
+  return page.evaluate(() => window.sockets.at(-1).extensions);
 }
 
 export async function say(page, text) {

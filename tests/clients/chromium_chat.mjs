@@ -2,22 +2,22 @@
 // server is killed.
 //
 // Usage: node chromium_chat.mjs PROGRAM [ARGUMENT...]: the command line of the server, to which
-// `--listen HOST:PORT` is added; the server is started, killed and started again. Prints one JSON
-// object: which checks passed, which failed and why. CHROMIUM names the browser's program,
+// `--listen HOST:PORT` is added, or `--tls-listen` if it names a certificate; the server is started,
+// killed and started again. NODE_EXTRA_CA_CERTS names the authority that vouches for it. Prints one
+// JSON object: which checks passed, which failed and why. CHROMIUM names the browser's program,
 // /usr/bin/chromium unless set. SCREENSHOTS names a folder for pictures.
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { on, once } from "node:events";
-import { mkdirSync, readFileSync } from "node:fs";
+import { once } from "node:events";
+import { mkdirSync } from "node:fs";
 import net from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import {
   DESK,
-  WAIT_MILLISECONDS,
   agree,
   enterRoom,
+  extensions,
   launch,
   open,
   say,
@@ -25,6 +25,7 @@ import {
   staysClean,
   texts,
 } from "./chat_page.mjs";
+import { ServerProcess, freePort } from "./server_process.mjs";
 
 const CUT_MILLISECONDS = 5000;
 const MARKUP = [
@@ -33,37 +34,6 @@ const MARKUP = [
   `<svg onload="window.ran = 'svg'"></svg><b>&amp;</b>`,
 ];
 const PHONE = { width: 360, height: 740 };
-
-/** The server as a process of its own. */
-class ServerProcess {
-  #command;
-  #child;
-
-  constructor(command, port) {
-    this.#command = [...command, "--listen", `127.0.0.1:${port}`];
-  }
-
-  /** Returns once it listens. */
-  async start() {
-    const [program, ...args] = this.#command;
-    this.#child = spawn(program, args, { stdio: ["ignore", "pipe", "inherit"] });
-    let printed = "";
-    const deadline = AbortSignal.timeout(WAIT_MILLISECONDS);
-    for await (const [part] of on(this.#child.stdout, "data", { signal: deadline })) {
-      printed += part;
-      if (printed.includes("ws://")) break;
-    }
-    this.#child.stdout.resume();
-  }
-
-  async kill() {
-    const child = this.#child;
-    if (!child || child.exitCode !== null || child.signalCode !== null) return;
-    const ended = once(child, "exit");
-    child.kill("SIGKILL");
-    await ended;
-  }
-}
 
 /** A line to the server that can be cut: a TCP proxy. */
 class Line {
@@ -119,10 +89,14 @@ try {
 }
 console.log(JSON.stringify(verdict));
 
+function origin(at) {
+  return `${server.scheme}://127.0.0.1:${at}`;
+}
+
 async function chat() {
   // Ada's line can be cut; Grace's is direct.
-  const ada = await open(browser, line.port, "Ada", faults);
-  const grace = await open(browser, port, "Grace", faults);
+  const ada = await open(browser, origin(line.port), "Ada", faults);
+  const grace = await open(browser, origin(port), "Grace", faults);
   const both = [ada, grace];
   const checks = [
     ["headers of the page", () => hasHeaders()],
@@ -163,7 +137,7 @@ async function chat() {
 async function hasHeaders() {
   const kinds = { "/": "html", "/page.css": "css", "/page.js": "javascript" };
   for (const [path, kind] of Object.entries({ ...kinds, "/client.js": "javascript" })) {
-    const response = await fetch(`http://127.0.0.1:${port}${path}`);
+    const response = await fetch(`${origin(port)}${path}`);
     assert.equal(response.status, 200, path);
     assert.equal(response.headers.get("content-type"), `text/${kind}; charset=utf-8`);
     assert.equal(response.headers.get("x-content-type-options"), "nosniff");
@@ -186,6 +160,7 @@ async function joins(ada, grace) {
   for (const page of [ada, grace]) {
     await page.getByText("2 here", { exact: true }).waitFor();
     assert.equal(new URL(page.url()).hash, "#room=lobby");
+    assert.match(await extensions(page), /^permessage-deflate/);
   }
 }
 
@@ -208,7 +183,7 @@ async function chats(ada, grace) {
 
 async function showsMarkup(ada, grace) {
   const name = `<i onclick=ran>Eve</i>`;
-  const eve = await open(browser, port, "Eve", faults);
+  const eve = await open(browser, origin(port), "Eve", faults);
   await enterRoom(eve, name, "lobby");
   const before = await texts(ada);
   for (const text of MARKUP) await say(eve, text);
@@ -402,20 +377,4 @@ async function shoot(page, name) {
     }
   }
   await page.setViewportSize(DESK);
-}
-
-/** A port below those that the kernel gives to clients: one of them might take it meanwhile. */
-async function freePort() {
-  const range = readFileSync("/proc/sys/net/ipv4/ip_local_port_range", "utf8");
-  const end = Math.min(Number.parseInt(range, 10), 32_768);
-  for (let attempt = 0; attempt < 100; attempt += 1) {
-    const candidate = 10_000 + Math.floor(Math.random() * (end - 10_000));
-    const probe = net.createServer();
-    const isFree = await new Promise((resolve) => {
-      probe.once("error", () => resolve(false));
-      probe.listen(candidate, "127.0.0.1", () => probe.close(() => resolve(true)));
-    });
-    if (isFree) return candidate;
-  }
-  throw new Error("no port is free");
 }

@@ -44,8 +44,8 @@ console.log(JSON.stringify(verdict));
 async function chat() {
   const { port } = cluster.facts.nginx;
   const [first, second] = cluster.facts.nodes;
-  const ada = await open(browser, port, "Ada", faults);
-  const grace = await open(browser, port, "Grace", faults);
+  const ada = await open(browser, `http://127.0.0.1:${port}`, "Ada", faults);
+  const grace = await open(browser, `http://127.0.0.1:${port}`, "Grace", faults);
   const both = [ada, grace];
   const checks = [
     ["two nodes", () => settles(ada, first, grace, second)],

@@ -1,7 +1,9 @@
 // Puts a WebSocket server to the test with the WebSocket API of a page in headless Chromium.
 //
-// Usage: node chromium_echo.mjs HOST:PORT. Prints one JSON object: which checks passed, which
-// failed and why. CHROMIUM names the browser's program, /usr/bin/chromium unless set.
+// Usage: node chromium_echo.mjs URL [COMPRESSION]. The URL is one of ws: or wss:, without a path;
+// any certificate will do. COMPRESSION is what the server was told: `off`, `shared` (as it does by
+// itself) or `dedicated`. Prints one JSON object: which checks passed, which failed and why.
+// CHROMIUM names the browser's program, /usr/bin/chromium unless set.
 
 import { chromium } from "playwright-core";
 
@@ -15,29 +17,34 @@ const BROWSER_FLAGS = [
   "--disable-sync",
 ];
 
-const server = process.argv[2];
+const [server, mode = "shared"] = process.argv.slice(2);
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
   headless: true,
   args: BROWSER_FLAGS,
 });
 try {
-  const page = await browser.newPage();
-  const opened = await page.goto(`http://${server}/`);
+  const page = await browser.newPage({ ignoreHTTPSErrors: true });
+  const said = [];
+  page.on("console", (message) => said.push(message.text()));
+  page.on("pageerror", (error) => said.push(String(error)));
+  const opened = await page.goto(`${server.replace("ws", "http")}/`);
   const text = await page.evaluate(() => `${document.title} ${document.body.innerText}`);
   // The page is the server's own, so its sockets carry the origin that a real user's carry.
-  const verdict = await page.evaluate(checksInPage, `ws://${server}/echo`);
+  const verdict = await page.evaluate(checksInPage, [`${server}/echo`, mode]);
   verdict.client = `Chromium ${browser.version()}`;
   const served = opened.status() === 200 && text.includes("WebSocket server running");
   if (served) verdict.passed.push("GET /");
   else verdict.failed["GET /"] = `status ${opened.status()}, page ${text.slice(0, 200)}`;
+  if (said.length === 0) verdict.passed.push("a quiet console");
+  else verdict.failed["a quiet console"] = said.join("; ");
   console.log(JSON.stringify(verdict));
 } finally {
   await browser.close();
 }
 
 /** Runs inside the page, so it can use nothing from this file but its arguments. */
-async function checksInPage(url) {
+async function checksInPage([url, mode]) {
   const CHECK_MILLISECONDS = 30_000;
   const MEBIBYTE = 1024 * 1024;
   const verdict = { passed: [], failed: {} };
@@ -57,6 +64,13 @@ async function checksInPage(url) {
       await check(name, () => echoes(socket, message));
     }
     await check("200 messages in order", () => keepsOrder(socket));
+    await check("sizes", () => echoesSizes(socket));
+    await check("what was agreed to", async () => {
+      const [name, ...parameters] = socket.extensions.split(/; */);
+      const takeover = ["server_no_context_takeover", "client_no_context_takeover"];
+      expectSame(name, mode === "off" ? "" : "permessage-deflate");
+      for (const one of takeover) expectSame(parameters.includes(one), mode === "shared");
+    });
     socket.close();
   });
   await check("no subprotocol", async () => {
@@ -76,6 +90,17 @@ async function checksInPage(url) {
       expectSame(data, message);
     } else {
       expectSame(new Uint8Array(data).join(), message.join());
+    }
+  }
+
+  /** Text and binary, each unlike the one before and, in the second round, like one of the first. */
+  async function echoesSizes(socket) {
+    for (const turn of ["once", "again"]) {
+      for (const size of [0, 1, 125, 126, 65_535, 65_536]) {
+        const text = `${turn}, größer und größer `.repeat(Math.ceil(size / 20)).slice(0, size);
+        await echoes(socket, text);
+        await echoes(socket, new TextEncoder().encode(text).subarray(0, size));
+      }
     }
   }
 

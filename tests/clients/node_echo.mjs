@@ -1,12 +1,15 @@
 // Puts a WebSocket server to the test with Node's `ws` client.
 //
-// Usage: node node_echo.mjs HOST:PORT. Prints one JSON object: which checks passed, which failed
-// and why.
+// Usage: node node_echo.mjs URL [COMPRESSION [MEBIBYTES]]. The URL is one of ws: or wss:, without a
+// path; NODE_EXTRA_CA_CERTS names the authority that vouches for the server. COMPRESSION is what the
+// server was told: `off`, `shared` (as it does by itself) or `dedicated`. MEBIBYTES is the size of
+// the largest message. Prints one JSON object: which checks passed, which failed and why.
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createRequire } from "node:module";
 import http from "node:http";
+import https from "node:https";
 import WebSocket from "ws";
 
 const CHECK_MILLISECONDS = 30_000;
@@ -21,13 +24,38 @@ const MESSAGES = {
   "1 MiB text": "aß語😀".repeat(Math.floor(MEBIBYTE / 10)) + "filler",
 };
 
-const server = process.argv[2];
+/** As long as half of the largest window, and not like itself: said twice, it refers to far before. */
+const VARIED_TEXT = Array.from({ length: 3000 }, (_, index) => (index * 7919) % 10_007).join(" ");
+/** Where the form of a length changes. */
+const SIZES = [0, 1, 125, 126, 65_535, 65_536];
+/** Offers, and what the server answers to them; `null`: it declines. */
+const OFFERS = [
+  [{ serverNoContextTakeover: true }, "server_no_context_takeover; client_max_window_bits=15"],
+  [{ clientNoContextTakeover: true }, "client_no_context_takeover; client_max_window_bits=15"],
+  [
+    { serverNoContextTakeover: true, clientNoContextTakeover: true },
+    "server_no_context_takeover; client_no_context_takeover; client_max_window_bits=15",
+  ],
+  [{ serverMaxWindowBits: 10 }, "server_max_window_bits=10; client_max_window_bits=15"],
+  [{ clientMaxWindowBits: 10 }, "client_max_window_bits=10"],
+  [
+    { serverMaxWindowBits: 9, clientMaxWindowBits: 8, serverNoContextTakeover: true },
+    "server_no_context_takeover; server_max_window_bits=9; client_max_window_bits=8",
+  ],
+  [{ serverMaxWindowBits: 8 }, null],
+];
+
+const [server, mode = "shared", largest = "1"] = process.argv.slice(2);
+const site = server.replace("ws", "http");
 const verdict = { client: clientName(), passed: [], failed: {} };
 
 for (const perMessageDeflate of [false, true]) {
   const label = perMessageDeflate ? "compression offered" : "no compression";
   // The whole connection is a check too: a refused upgrade is reported like any failure.
   await check(`one connection, ${label}`, () => echoChecks(perMessageDeflate, label));
+}
+for (const [offer, answer] of OFFERS) {
+  await check(`offer: ${JSON.stringify(offer)}`, () => takesOffer(offer, answer));
 }
 await check("no subprotocol", selectsNoSubprotocol);
 await check("close 1000", () => closes(1000, ""));
@@ -42,6 +70,8 @@ process.exit(0);
 
 async function echoChecks(perMessageDeflate, label) {
   const socket = await connect({ perMessageDeflate });
+  const expected = perMessageDeflate && mode !== "off" ? "permessage-deflate" : "";
+  assertSame(socket.extensions, expected);
   for (const [name, message] of Object.entries(MESSAGES)) {
     await check(`${name}, ${label}`, () => echoes(socket, message));
   }
@@ -51,7 +81,55 @@ async function echoChecks(perMessageDeflate, label) {
   await check(`fragmented binary, ${label}`, () => echoesFragments(socket, binaries));
   await check(`pings, ${label}`, () => answersPings(socket));
   await check(`200 messages in order, ${label}`, () => keepsOrder(socket));
+  await check(`sizes, ${label}`, () => echoesSizes(socket));
+  const big = Buffer.alloc(MEBIBYTE * Number(largest), "fedcba9876543210.");
+  await check(`the largest, ${label}`, () => echoes(socket, big));
   socket.terminate();
+}
+
+/** Text and binary, each unlike the one before and, in the second round, like one of the first. */
+async function echoesSizes(socket) {
+  for (const turn of ["once", "again"]) {
+    for (const size of SIZES) {
+      const text = `${turn}, größer und größer `.repeat(Math.ceil(size / 20)).slice(0, size);
+      await echoes(socket, text);
+      await echoes(socket, Buffer.from(text).subarray(0, size));
+      const third = Math.floor(size / 3);
+      const parts = [[0, third], [third, 2 * third], [2 * third]];
+      await echoesFragments(socket, parts.map(([from, to]) => text.slice(from, to)));
+    }
+  }
+}
+
+/** All that is offered is answered; what the server never does with it is told beside it. */
+async function takesOffer(offer, answer) {
+  // Without a threshold all messages are compressed, the shortest too.
+  const socket = await connect({ perMessageDeflate: { ...offer, threshold: 0 } });
+  const [name, ...parameters] = (socket.granted ?? "").split("; ");
+  if (answer === null || mode === "off") {
+    assertSame(socket.granted, undefined);
+    assertSame(socket.extensions, "");
+  } else {
+    assertSame(name, "permessage-deflate");
+    assertSame(socket.extensions, name);
+    assert.deepEqual(parameters.sort(), settled(answer));
+  }
+  await echoesSizes(socket);
+  for (const message of [VARIED_TEXT, Buffer.from(VARIED_TEXT), MESSAGES.text, VARIED_TEXT]) {
+    await echoes(socket, message);
+  }
+  socket.terminate();
+}
+
+function settled(answer) {
+  const parameters = new Set(answer.split("; "));
+  if (mode === "shared") {
+    parameters.add("server_no_context_takeover").add("client_no_context_takeover");
+  } else if (parameters.delete("client_max_window_bits=15")) {
+    // With a history each, windows are of 4 KiB.
+    parameters.add("client_max_window_bits=12");
+  }
+  return [...parameters].sort();
 }
 
 async function echoes(socket, message) {
@@ -107,7 +185,7 @@ async function closes(code, reason) {
 }
 
 async function answersHttp(path, status, text) {
-  const response = await fetch(`http://${server}${path}`);
+  const response = await fetch(site + path);
   assertSame(response.status, status);
   const body = await response.text();
   assert.ok(body.includes(text), `${text} is not in the body ${body.slice(0, 200)}`);
@@ -121,14 +199,16 @@ async function refusesBadVersion() {
     "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
     "Sec-WebSocket-Version": "12",
   };
-  const [response] = await once(http.get(`http://${server}/echo`, { headers }), "response");
+  const { get } = site.startsWith("https:") ? https : http;
+  const [response] = await once(get(`${site}/echo`, { headers }), "response");
   response.resume();
   assertSame(response.statusCode, 426);
   assertSame(response.headers["sec-websocket-version"], "13");
 }
 
 async function connect(options) {
-  const socket = new WebSocket(`ws://${server}/echo`, options);
+  const socket = new WebSocket(`${server}/echo`, options);
+  socket.on("upgrade", ({ headers }) => (socket.granted = headers["sec-websocket-extensions"]));
   await once(socket, "open");
   return socket;
 }

@@ -1,15 +1,20 @@
 """Puts a WebSocket server to the test with Python's `websockets` client.
 
-Usage: python_echo.py HOST:PORT. Prints one JSON object: which checks passed, which failed and why.
+Usage: python_echo.py URL [COMPRESSION [MEBIBYTES]]. The URL is one of ws: or wss:, without a path;
+SSL_CERT_FILE names the authority that vouches for the server. COMPRESSION is what the server was told:
+`off`, `shared` (as it does by itself) or `dedicated`. MEBIBYTES is the size of the largest message.
+Prints one JSON object: which checks passed, which failed and why.
 """
 
 import asyncio
-import http.client
 import json
 import sys
+import urllib.error
+import urllib.request
 
 import websockets
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import connect as connect_to
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
 CHECK_SECONDS = 30
 MEBIBYTE = 1024 * 1024
@@ -23,6 +28,34 @@ MESSAGES = {
     "1 MiB binary": bytes(range(256)) * (MEBIBYTE // 256),
     "1 MiB text": LONG_TEXT,
 }
+# As long as half of the largest window, and not like itself: said twice, it refers to far before.
+VARIED_TEXT = " ".join(str(number * 7919 % 10007) for number in range(3000))
+# Where the form of a length changes.
+SIZES = (0, 1, 125, 126, 65535, 65536)
+# Offers, and what the server answers to them in each of its manners.
+OFFERS = {
+    "as by itself": (
+        {"server_max_window_bits": 12, "client_max_window_bits": 12},
+        "server_max_window_bits=12; client_max_window_bits=12",
+    ),
+    "no server takeover": (
+        {"server_no_context_takeover": True, "client_max_window_bits": 12},
+        "server_no_context_takeover; client_max_window_bits=12",
+    ),
+    "no client takeover": (
+        {"client_no_context_takeover": True},
+        "client_no_context_takeover; client_max_window_bits=15",
+    ),
+    "small windows": (
+        {"server_max_window_bits": 9, "client_max_window_bits": 9},
+        "server_max_window_bits=9; client_max_window_bits=9",
+    ),
+}
+
+
+def connect(url, **options):
+    """A connection on which messages may be of any size."""
+    return connect_to(f"{url}/echo", max_size=None, **options)
 
 
 async def echoes(socket, message):
@@ -54,15 +87,57 @@ async def keeps_order(socket):
     expect([await socket.recv() for _ in messages], messages)
 
 
+async def echoes_sizes(socket):
+    """Text and binary, each unlike the one before and, in the second round, like one of the first."""
+    for turn in (0, 1):
+        for size in SIZES:
+            text = f"{turn}, größer und größer " * (size // 20 + 1)
+            await echoes(socket, text.encode()[:size])
+            await echoes(socket, text[:size])
+            await echoes_fragments(socket, [text[: size // 3], text[size // 3 : size]])
+
+
+async def takes_offer(server, offer, answer, mode):
+    """All that is offered is answered; what the server never does with it is told beside it."""
+    factory = ClientPerMessageDeflateFactory(**offer)
+    async with connect(server, compression=None, extensions=[factory]) as socket:
+        expect(parameters(socket), None if mode == "off" else settled(answer, mode))
+        await echoes_sizes(socket)
+        for message in (VARIED_TEXT, VARIED_TEXT.encode(), VARIED_TEXT[::-1], VARIED_TEXT):
+            await echoes(socket, message)
+
+
+def parameters(socket):
+    """What the server has granted."""
+    fields = socket.response.headers.get_all("Sec-WebSocket-Extensions")
+    expect(len(fields), len(socket.protocol.extensions))
+    name, *rest = fields[0].split("; ") if fields else [None]
+    if name not in (None, "permessage-deflate"):
+        raise AssertionError(f"{name} was not offered")
+    return sorted(rest) if name else None
+
+
+def settled(answer, mode):
+    found = set(answer.split("; "))
+    if mode == "shared":
+        found |= {"server_no_context_takeover", "client_no_context_takeover"}
+    # With a history each, windows are of 4 KiB.
+    elif "client_max_window_bits=15" in found:
+        found ^= {"client_max_window_bits=15", "client_max_window_bits=12"}
+    return sorted(found)
+
+
 async def closes(server, code, reason):
-    async with connect(f"ws://{server}/echo") as socket:
+    async with connect(server) as socket:
         await socket.close(code, reason)
         received = socket.protocol.close_rcvd
         expect((received.code, received.reason), (code, reason))
 
 
-async def echo_checks(verdict, server, compression, label):
-    async with connect(f"ws://{server}/echo", compression=compression) as socket:
+async def echo_checks(verdict, server, compression, label, mode, largest):
+    async with connect(server, compression=compression) as socket:
+        is_compressed = parameters(socket) is not None
+        expect(is_compressed, compression is not None and mode != "off")
         for name, message in MESSAGES.items():
             await verdict.check(f"{name}, {label}", echoes(socket, message))
         fragments = ["frag", "men", "", "ted"]
@@ -71,19 +146,24 @@ async def echo_checks(verdict, server, compression, label):
         await verdict.check(f"fragmented binary, {label}", echoes_fragments(socket, fragments))
         await verdict.check(f"pings, {label}", answers_pings(socket))
         await verdict.check(f"200 messages in order, {label}", keeps_order(socket))
+        await verdict.check(f"sizes, {label}", echoes_sizes(socket))
+        await verdict.check(f"the largest, {label}", echoes(socket, MESSAGES["1 MiB binary"] * largest))
 
 
 async def selects_no_subprotocol(server):
-    async with connect(f"ws://{server}/echo") as socket:
+    async with connect(server) as socket:
         expect(socket.subprotocol, None)
 
 
 async def answers_http(server, path, status, text):
     def get():
-        connection = http.client.HTTPConnection(server, timeout=CHECK_SECONDS)
-        connection.request("GET", path)
-        response = connection.getresponse()
-        return response.status, response.read().decode()
+        url = server.replace("ws", "http", 1) + path
+        try:
+            response = urllib.request.urlopen(url, timeout=CHECK_SECONDS)
+        except urllib.error.HTTPError as refusal:
+            response = refusal
+        with response:
+            return response.status, response.read().decode()
 
     received_status, body = await asyncio.to_thread(get)
     expect(received_status, status)
@@ -116,12 +196,14 @@ def excerpt(value):
     return whole if len(whole) <= 200 else f"{whole[:200]}… ({len(value)} long)"
 
 
-async def main(server):
+async def main(server, mode="shared", largest="1"):
     verdict = Verdict()
     for compression, label in ((None, "no compression"), ("deflate", "compression offered")):
         # The whole connection is a check too: a refused upgrade is reported like any failure.
-        checks = echo_checks(verdict, server, compression, label)
+        checks = echo_checks(verdict, server, compression, label, mode, int(largest))
         await verdict.check(f"one connection, {label}", checks)
+    for name, (offer, answer) in OFFERS.items():
+        await verdict.check(f"offer: {name}", takes_offer(server, offer, answer, mode))
     await verdict.check("no subprotocol", selects_no_subprotocol(server))
     await verdict.check("close 1000", closes(server, 1000, ""))
     await verdict.check("close 3000 with a reason", closes(server, 3000, "bis später"))
@@ -132,4 +214,4 @@ async def main(server):
     print(json.dumps({"client": client, "passed": verdict.passed, "failed": verdict.failed}))
 
 
-asyncio.run(main(sys.argv[1]))
+asyncio.run(main(*sys.argv[1:]))

@@ -176,10 +176,19 @@ pub(crate) fn descriptors(pid: u32) -> usize {
 
 /// Resident memory of a process, in bytes.
 pub(crate) fn resident_bytes(pid: u32) -> u64 {
+    status_bytes(pid, "VmRSS:")
+}
+
+/// The most memory that was ever resident of a process, in bytes.
+pub(crate) fn peak_resident_bytes(pid: u32) -> u64 {
+    status_bytes(pid, "VmHWM:")
+}
+
+fn status_bytes(pid: u32, name: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
     let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
-    kibibytes.and_then(|number| number.parse::<u64>().ok()).expect("VmRSS is in kB") * 1024
+    kibibytes.and_then(|number| number.parse::<u64>().ok()).expect("it is in kB") * 1024
 }
 
 /// Processor time a process has used, in user space and in the kernel.

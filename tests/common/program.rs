@@ -12,6 +12,9 @@ use std::process::Command;
 /// How long one program may take in all; each takes a few seconds, the longest half a minute.
 const PROGRAM_SECONDS: &str = "180";
 
+/// Where Node and Python look for authorities.
+const CA_VARIABLES: [&str; 2] = ["NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE"];
+
 /// What a program prints.
 #[derive(Debug, Deserialize)]
 struct Verdict {
@@ -26,7 +29,20 @@ struct Verdict {
 /// # Panics
 /// When a check failed, or the program could not run to its end.
 pub(crate) fn run(interpreter: &Path, program: &str, arguments: &[&str]) -> usize {
-    let (printed, errors) = output(interpreter, program, arguments);
+    run_trusting(None, interpreter, program, arguments)
+}
+
+/// As [`run`], with an authority that vouches for servers.
+///
+/// # Panics
+/// When a check failed, or the program could not run to its end.
+pub(crate) fn run_trusting(
+    ca: Option<&Path>,
+    interpreter: &Path,
+    program: &str,
+    arguments: &[&str],
+) -> usize {
+    let (printed, errors) = output_trusting(ca, interpreter, program, arguments);
     let verdict: Verdict = serde_json::from_str(&printed)
         .unwrap_or_else(|error| panic!("{program} printed no verdict ({error}):\n{printed}"));
     for (check, failure) in &verdict.failed {
@@ -46,8 +62,19 @@ pub(crate) fn run(interpreter: &Path, program: &str, arguments: &[&str]) -> usiz
 /// # Panics
 /// When it could not run to its end.
 pub(crate) fn output(interpreter: &Path, program: &str, arguments: &[&str]) -> (String, String) {
+    output_trusting(None, interpreter, program, arguments)
+}
+
+/// As [`output`], with an authority that vouches for servers.
+fn output_trusting(
+    ca: Option<&Path>,
+    interpreter: &Path,
+    program: &str,
+    arguments: &[&str],
+) -> (String, String) {
     // timeout(1) ends the program's whole process group, a browser included.
     let output = Command::new("timeout")
+        .envs(ca.into_iter().flat_map(|ca| CA_VARIABLES.map(|name| (name, ca))))
         .args(["--kill-after=5", PROGRAM_SECONDS].map(OsStr::new))
         .args([interpreter.as_os_str(), project_file("tests/clients").join(program).as_os_str()])
         .args(arguments)
@@ -66,11 +93,20 @@ pub(crate) fn output(interpreter: &Path, program: &str, arguments: &[&str]) -> (
 
 /// Runs a program that drives Chromium: see [`run`].
 pub(crate) fn run_in_chromium(program: &str, arguments: &[&str]) -> usize {
+    run_in_chromium_trusting(None, program, arguments)
+}
+
+/// As [`run_in_chromium`], with an authority for what Node itself asks of servers.
+pub(crate) fn run_in_chromium_trusting(
+    ca: Option<&Path>,
+    program: &str,
+    arguments: &[&str],
+) -> usize {
     require(&project_file("tests/clients/node_modules/playwright-core"));
     require(
         &std::env::var_os("CHROMIUM").map_or_else(|| "/usr/bin/chromium".into(), PathBuf::from),
     );
-    run("node".as_ref(), program, arguments)
+    run_trusting(ca, "node".as_ref(), program, arguments)
 }
 
 /// # Panics
