@@ -30,6 +30,8 @@ pub struct Session {
     /// Bytes of plaintext in `unsent`.
     sealed: usize,
     is_closed: bool,
+    /// Nothing more is sent.
+    is_silent: bool,
     /// What the peer did wrong. The library may still hold on to bytes that are gone: it must not
     /// be called any more.
     failure: Option<Error>,
@@ -75,6 +77,7 @@ impl Session {
             taken: 0,
             sealed: 0,
             is_closed: false,
+            is_silent: false,
             failure: None,
         }
     }
@@ -121,6 +124,13 @@ impl Session {
     #[must_use]
     pub const fn is_closed(&self) -> bool {
         self.is_closed
+    }
+
+    /// Whether nothing more can be said: what the peer still says matters to nobody, and the
+    /// library would take it for its own fault that it has to refuse it.
+    #[must_use]
+    pub const fn is_over(&self) -> bool {
+        self.is_silent || self.failure.is_some()
     }
 
     /// Puts the beginning of a record, which came before, in front of what is to be received now;
@@ -185,10 +195,12 @@ impl Session {
         let mut records = std::mem::take(&mut self.unsent);
         self.write(Words::Close, &mut records);
         self.unsent = records;
+        self.carry = Vec::new();
+        self.is_silent = true;
     }
 
     fn write(&mut self, words: Words<'_>, records: &mut Vec<u8>) {
-        let Self { side, carry, failure: None, .. } = self else { return };
+        let Self { side, carry, is_silent: false, failure: None, .. } = self else { return };
         match side {
             Side::Server(server) => write(server, process_server, carry, words, records),
             Side::Client(client) => write(client, process_client, carry, words, records),

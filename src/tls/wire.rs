@@ -63,20 +63,16 @@ impl Inlet {
         session: Option<&mut Session>,
         most: usize,
     ) -> Heard<'_> {
-        let Some(session) = session else {
-            let room = most.min(self.wire.len());
-            return match socket::receive(socket, &mut self.wire[..room]) {
-                Received::Bytes(count) => {
-                    Heard::Bytes { bytes: &mut self.wire[..count], has_more: count == room }
-                }
-                Received::Nothing => Heard::Nothing,
-                Received::Starved => Heard::Starved,
-                Received::End => Heard::End,
-                Received::Broken => Heard::Broken,
-            };
-        };
+        let Some(session) = session else { return self.receive_plain(socket, most) };
         if session.is_closed() {
             return Heard::End;
+        }
+        if session.is_over() {
+            let mut heard = self.receive_plain(socket, most);
+            if let Heard::Bytes { bytes, .. } = &mut heard {
+                *bytes = &mut [];
+            }
+            return heard;
         }
         let start = match session.begin_receive(&mut self.wire) {
             Ok(start) => start,
@@ -97,6 +93,19 @@ impl Inlet {
                 Heard::Bytes { bytes: &mut self.plain, has_more }
             }
             Err(error) => Heard::Failed(error),
+        }
+    }
+
+    fn receive_plain(&mut self, socket: &OwnedFd, most: usize) -> Heard<'_> {
+        let room = most.min(self.wire.len());
+        match socket::receive(socket, &mut self.wire[..room]) {
+            Received::Bytes(count) => {
+                Heard::Bytes { bytes: &mut self.wire[..count], has_more: count == room }
+            }
+            Received::Nothing => Heard::Nothing,
+            Received::Starved => Heard::Starved,
+            Received::End => Heard::End,
+            Received::Broken => Heard::Broken,
         }
     }
 }
