@@ -9,13 +9,18 @@ mod observed;
 #[path = "common/raw.rs"]
 mod raw;
 
-use common::tls::session;
+use common::tls::{HOUSE, session};
 use common::{Scheme, Server};
 use observed::{Baseline, Metrics, cpu_time, wait_for_value, wait_until};
 use raw::{BINARY, CLOSE, End, Frame, PING, PONG, RawClient, TEXT, close_frame, frame};
-use rustls::{AlertDescription, ContentType};
+use ringwire::tls::{Inlet, Outlet, Session, flush, say_goodbye};
+use rustls::crypto::aws_lc_rs;
+use rustls::{AlertDescription, ContentType, ServerConfig};
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Bounds a failure; measures nothing.
@@ -301,4 +306,88 @@ fn a_conversation_goes_on_with_new_keys() {
     client.echo(&"a long message".repeat(5000));
     client.close();
     assert_eq!(Metrics::scrape(server.admin_address()).closed("tls_error"), 0);
+}
+
+/// A fixed sequence (xorshift), so that a failure repeats.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % bound as u64) as usize
+    }
+
+    /// The beginning or the whole of a handshake message, or more than one, or neither.
+    fn words(&mut self) -> Vec<u8> {
+        let kind = [1, 4, 11, 20, 24, 255][self.below(6)];
+        let length = [0, 1, 2, 40, 255][self.below(5)];
+        let message = [&[kind, 0, 0, length][..], &vec![self.below(2) as u8; length.into()]];
+        let messages = message.concat().repeat(1 + self.below(3));
+        messages[..self.below(messages.len() + 1)].to_vec()
+    }
+}
+
+/// Has a session of the server and a client do what they like, in any order.
+fn converse(random: &mut Random, config: &Arc<ServerConfig>, inlet: &mut Inlet) -> bool {
+    let (ours, theirs) = UnixStream::pair().expect("there are descriptors");
+    for stream in [&ours, &theirs] {
+        stream.set_nonblocking(true).expect("a socket can be set so");
+    }
+    let ours = OwnedFd::from(ours);
+    let mut server = Session::server(Arc::clone(config)).expect("the configuration is good");
+    let mut client = session(&forging::CLIENT, "localhost");
+    let mut outlet = Outlet::default();
+    let honest_for = random.below(12);
+    let mut was_up = false;
+    for step in 0..24 {
+        let choice = if step < honest_for { [0, 1, 2][step % 3] } else { random.below(8) };
+        match choice {
+            0 => while client.wants_write() && client.write_tls(&mut &theirs).is_ok() {},
+            1 => drop(inlet.receive(&ours, Some(&mut server))),
+            2 => {
+                let _ = flush(&ours, &mut server);
+                if client.read_tls(&mut &theirs).is_ok() {
+                    drop(client.process_new_packets());
+                }
+            }
+            3 | 4 if !client.is_handshaking() => {
+                let kind = [20, 21, 22, 22, 23, 24][random.below(6)];
+                let forged = forging::record(kind.into(), &random.words());
+                // It may have heard an alert.
+                drop(client.writer().write_all(&forged));
+            }
+            3 | 4 => {
+                let words = random.words();
+                let kind = [20, 21, 22, 22, 23, 24][random.below(6)];
+                let length = u16::try_from(words.len()).expect("words are short").to_be_bytes();
+                drop((&theirs).write_all(&[&[kind, 3, 3], &length[..], &words].concat()));
+            }
+            5 if server.sealed() == 0 && !server.is_handshaking() => {
+                let _ = outlet.send(&ours, Some(&mut server), b"what the server has to say");
+            }
+            6 if random.below(4) == 0 => say_goodbye(&ours, &mut server),
+            7 if random.below(4) == 0 => drop((&theirs).write_all(&[random.below(256) as u8])),
+            _ => {}
+        }
+        was_up |= !server.is_handshaking();
+    }
+    was_up
+}
+
+/// A panic would end the server of everybody.
+#[test]
+fn nothing_that_a_peer_says_makes_a_session_panic() {
+    let house = &HOUSE.server;
+    let config = ServerConfig::builder_with_provider(aws_lc_rs::default_provider().into())
+        .with_safe_default_protocol_versions()
+        .expect("the provider knows them")
+        .with_no_client_auth()
+        .with_single_cert(vec![house.certificate()], house.private_key())
+        .expect("the key is for the certificate");
+    let (config, mut inlet) = (Arc::new(config), Inlet::new(64 * 1024));
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let talks = (0..1000).filter(|_| converse(&mut random, &config, &mut inlet)).count();
+    assert!((100..900).contains(&talks), "{talks} of 1,000 had TLS up");
 }

@@ -30,9 +30,13 @@ pub struct Session {
     /// Bytes of plaintext in `unsent`.
     sealed: usize,
     is_closed: bool,
+    /// Nothing more is sent.
+    is_silent: bool,
     /// What the peer did wrong. The library may still hold on to bytes that are gone: it must not
     /// be called any more.
     failure: Option<Error>,
+    /// The owner has yet to hear of it.
+    is_untold: bool,
 }
 
 enum Side {
@@ -75,7 +79,9 @@ impl Session {
             taken: 0,
             sealed: 0,
             is_closed: false,
+            is_silent: false,
             failure: None,
+            is_untold: false,
         }
     }
 
@@ -104,9 +110,14 @@ impl Session {
         self.common().handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
-    /// What the peer did wrong, if it did: nothing is received from it any more.
-    pub(super) const fn failure(&self) -> Option<&Error> {
-        self.failure.as_ref()
+    /// What the peer did wrong is told when what came before it was worked on.
+    pub(super) const fn tell_later(&mut self) {
+        self.is_untold = true;
+    }
+
+    /// What the peer did wrong, if that is to be told now.
+    pub(super) fn take_untold(&mut self) -> Option<Error> {
+        if std::mem::take(&mut self.is_untold) { self.failure.clone() } else { None }
     }
 
     /// Whether the peer owes the rest of a record or of a handshake message.
@@ -126,6 +137,13 @@ impl Session {
     #[must_use]
     pub const fn is_closed(&self) -> bool {
         self.is_closed
+    }
+
+    /// Whether nothing more can be said: what the peer still says matters to nobody, and the
+    /// library would take it for its own fault that it has to refuse it.
+    #[must_use]
+    pub const fn is_over(&self) -> bool {
+        self.is_silent || self.failure.is_some()
     }
 
     /// Puts the beginning of a record, which came before, in front of what is to be received now;
@@ -190,10 +208,12 @@ impl Session {
         let mut records = std::mem::take(&mut self.unsent);
         self.write(Words::Close, &mut records);
         self.unsent = records;
+        self.carry = Vec::new();
+        self.is_silent = true;
     }
 
     fn write(&mut self, words: Words<'_>, records: &mut Vec<u8>) {
-        let Self { side, carry, failure: None, .. } = self else { return };
+        let Self { side, carry, is_silent: false, failure: None, .. } = self else { return };
         match side {
             Side::Server(server) => write(server, process_server, carry, words, records),
             Side::Client(client) => write(client, process_client, carry, words, records),

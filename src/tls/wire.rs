@@ -65,28 +65,19 @@ impl Inlet {
         session: Option<&mut Session>,
         most: usize,
     ) -> Heard<'_> {
-        let Some(session) = session else {
-            let room = most.min(self.wire.len());
-            return match socket::receive(socket, &mut self.wire[..room]) {
-                Received::Bytes(count) => {
-                    Heard::Bytes { bytes: &mut self.wire[..count], has_more: count == room }
-                }
-                Received::Nothing => Heard::Nothing,
-                Received::Starved => Heard::Starved,
-                Received::End => Heard::End,
-                Received::Broken => Heard::Broken,
-            };
-        };
+        let Some(session) = session else { return self.receive_plain(socket, most) };
         if session.is_closed() {
             return Heard::End;
         }
-        if let Some(error) = session.failure() {
-            // What came is thrown away.
-            return match socket::receive(socket, &mut self.wire) {
-                Received::End => Heard::End,
-                Received::Broken => Heard::Broken,
-                _ => Heard::Failed(error.clone()),
-            };
+        if let Some(error) = session.take_untold() {
+            return Heard::Failed(error);
+        }
+        if session.is_over() {
+            let mut heard = self.receive_plain(socket, most);
+            if let Heard::Bytes { bytes, .. } = &mut heard {
+                *bytes = &mut [];
+            }
+            return heard;
         }
         let start = match session.begin_receive(&mut self.wire) {
             Ok(start) => start,
@@ -106,11 +97,25 @@ impl Inlet {
                 let has_more = end == room || session.is_closed();
                 Heard::Bytes { bytes: &mut self.plain, has_more }
             }
-            // The failure is told with the next call: these bytes came before it.
+            // These bytes came before it.
             Err(_) if !self.plain.is_empty() => {
+                session.tell_later();
                 Heard::Bytes { bytes: &mut self.plain, has_more: true }
             }
             Err(error) => Heard::Failed(error),
+        }
+    }
+
+    fn receive_plain(&mut self, socket: &OwnedFd, most: usize) -> Heard<'_> {
+        let room = most.min(self.wire.len());
+        match socket::receive(socket, &mut self.wire[..room]) {
+            Received::Bytes(count) => {
+                Heard::Bytes { bytes: &mut self.wire[..count], has_more: count == room }
+            }
+            Received::Nothing => Heard::Nothing,
+            Received::Starved => Heard::Starved,
+            Received::End => Heard::End,
+            Received::Broken => Heard::Broken,
         }
     }
 }
