@@ -40,11 +40,22 @@ pub(crate) fn words(length: usize, seed: u64) -> Vec<u8> {
     text
 }
 
-/// Text that resembles nothing but itself, and still becomes a third shorter.
+/// Text that resembles nothing but itself, and still becomes shorter.
 pub(crate) fn unique(seed: u64) -> Vec<u8> {
-    let noise = noise(1000, seed);
-    let digits = noise.iter().map(|byte| b"0123456789abcdef"[usize::from(byte & 15)]);
-    digits.chain(std::iter::repeat_n(b'-', 500)).collect()
+    [digits(1000, seed), vec![b'-'; 500]].concat()
+}
+
+/// Text that comes twice, further apart than a window of so many bits: whoever looks back further
+/// makes it half as long.
+pub(crate) fn twofold(window_bits: u8, seed: u64) -> Vec<u8> {
+    let digits = digits((1 << window_bits) * 5 / 4, seed);
+    [&digits[..], &digits, &[b'-'; 500]].concat()
+}
+
+/// Nothing in it comes twice, but by chance.
+fn digits(length: usize, seed: u64) -> Vec<u8> {
+    let noise = noise(length, seed);
+    noise.iter().map(|byte| b"0123456789abcdef"[usize::from(byte & 15)]).collect()
 }
 
 /// Bytes that do not compress.
@@ -96,40 +107,36 @@ impl Sender {
     }
 }
 
-/// One that inflates messages with no more than the window that was agreed to.
+/// One that inflates messages, whatever window they need: zlib in Rust takes any reference as far
+/// as the largest window goes.
 pub(crate) struct Reader {
     stream: Decompress,
-    window_bits: u8,
+    /// What was agreed to.
+    pub(crate) window_bits: u8,
     takes_over: bool,
 }
 
 impl Reader {
     pub(crate) fn new(window_bits: u8, takes_over: bool) -> Self {
-        let stream = Decompress::new_with_window_bits(false, window_bits);
-        Self { stream, window_bits, takes_over }
+        Self { stream: Decompress::new(false), window_bits, takes_over }
     }
 
     pub(crate) fn inflate(&mut self, compressed: &[u8]) -> Vec<u8> {
         if !self.takes_over {
-            // A reset would bring the largest window back.
-            self.stream = Decompress::new_with_window_bits(false, self.window_bits);
+            self.stream.reset(false);
         }
-        // In one piece zlib would see all that it has made of it, however small its window is.
-        let piece = (1 << self.window_bits) / 8;
         let bytes = [compressed, &TAIL].concat();
-        let (mut rest, mut out) = (&bytes[..], Vec::new());
+        let (mut rest, mut out) = (&bytes[..], Vec::with_capacity(16 * 1024));
         loop {
-            let mut part = Vec::with_capacity(piece);
             let before = self.stream.total_in();
-            let status = self.stream.decompress_vec(rest, &mut part, FlushDecompress::Sync);
-            let status = status.expect("the server sends DEFLATE within the window");
+            let status = self.stream.decompress_vec(rest, &mut out, FlushDecompress::Sync);
+            assert_ne!(status.expect("it is DEFLATE"), Status::StreamEnd, "no stream ends");
             rest = &rest[(self.stream.total_in() - before) as usize..];
-            out.extend_from_slice(&part);
-            assert_ne!(status, Status::StreamEnd, "the server ends no stream");
-            if part.len() < part.capacity() {
+            if out.len() < out.capacity() {
                 assert!(rest.is_empty(), "{} bytes are left", rest.len());
                 return out;
             }
+            out.reserve(out.len());
         }
     }
 }
@@ -138,7 +145,7 @@ impl Reader {
 pub(crate) struct Deflating {
     pub(crate) raw: RawClient,
     pub(crate) sender: Sender,
-    reader: Reader,
+    pub(crate) reader: Reader,
 }
 
 impl Deflating {
