@@ -38,7 +38,7 @@ impl Default for CompressionConfig {
             mode: CompressionMode::Shared,
             level: limits::DEFLATE_LEVEL_DEFAULT,
             min_bytes: limits::COMPRESSION_BYTES_MIN,
-            window_bits: limits::DEFLATE_WINDOW_BITS_MAX,
+            window_bits: limits::DEFLATE_WINDOW_BITS_DEFAULT,
         }
     }
 }
@@ -47,16 +47,11 @@ impl CompressionConfig {
     pub(super) fn of(settings: &Settings) -> Result<Self, String> {
         let default = Self::default();
         let mode = settings.compression.unwrap_or(default.mode);
-        let window = match mode {
-            // What each connection keeps grows with its window.
-            CompressionMode::Dedicated => limits::DEDICATED_WINDOW_BITS_DEFAULT,
-            CompressionMode::Off | CompressionMode::Shared => default.window_bits,
-        };
         let compression = Self {
             mode,
             level: settings.compression_level.unwrap_or(default.level),
             min_bytes: settings.compression_min.map_or(default.min_bytes, |ByteSize(bytes)| bytes),
-            window_bits: settings.compression_window.unwrap_or(window),
+            window_bits: settings.compression_window.unwrap_or(default.window_bits),
         };
         let (fastest, smallest) = limits::COMPRESSION_LEVELS;
         within("compression-level", compression.level, fastest, smallest)?;

@@ -36,5 +36,7 @@ pub const DEFLATE_FINAL_BLOCKS_MAX: usize = 256;
 /// `--compression-level`, as zlib counts them: least and most.
 pub const COMPRESSION_LEVELS: (u8, u8) = (1, 9);
 
-/// Bits of the window where each connection keeps its own: 4 KiB to look back instead of 32 KiB.
-pub const DEDICATED_WINDOW_BITS_DEFAULT: u8 = 12;
+/// Bits of the window: 4 KiB to look back. Small messages gain nothing from more; clients that ask
+/// for a window often ask for this one, so that one copy serves them and browsers; and it is what a
+/// connection with context takeover keeps for each direction.
+pub const DEFLATE_WINDOW_BITS_DEFAULT: u8 = 12;

@@ -30,13 +30,13 @@ const VARIED_TEXT = Array.from({ length: 3000 }, (_, index) => (index * 7919) % 
 const SIZES = [0, 1, 125, 126, 65_535, 65_536];
 /** Offers, and what the server answers to them; `null`: it declines. */
 const OFFERS = [
-  [{ serverNoContextTakeover: true }, "server_no_context_takeover; client_max_window_bits=15"],
-  [{ clientNoContextTakeover: true }, "client_no_context_takeover; client_max_window_bits=15"],
+  [{ serverNoContextTakeover: true }, "server_no_context_takeover; client_max_window_bits=12"],
+  [{ clientNoContextTakeover: true }, "client_no_context_takeover; client_max_window_bits=12"],
   [
     { serverNoContextTakeover: true, clientNoContextTakeover: true },
-    "server_no_context_takeover; client_no_context_takeover; client_max_window_bits=15",
+    "server_no_context_takeover; client_no_context_takeover; client_max_window_bits=12",
   ],
-  [{ serverMaxWindowBits: 10 }, "server_max_window_bits=10; client_max_window_bits=15"],
+  [{ serverMaxWindowBits: 10 }, "server_max_window_bits=10; client_max_window_bits=12"],
   [{ clientMaxWindowBits: 10 }, "client_max_window_bits=10"],
   [
     { serverMaxWindowBits: 9, clientMaxWindowBits: 8, serverNoContextTakeover: true },
@@ -125,9 +125,6 @@ function settled(answer) {
   const parameters = new Set(answer.split("; "));
   if (mode === "shared") {
     parameters.add("server_no_context_takeover").add("client_no_context_takeover");
-  } else if (parameters.delete("client_max_window_bits=15")) {
-    // With a history each, windows are of 4 KiB.
-    parameters.add("client_max_window_bits=12");
   }
   return [...parameters].sort();
 }

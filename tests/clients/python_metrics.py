@@ -74,7 +74,7 @@ def values_are_numbers_that_fit_their_kind(_kind, _text, families):
 
 def histograms_are_cumulative(_kind, _text, families):
     histograms = [family for family in families if family.type == "histogram"]
-    expect(len(histograms), 5)
+    expect(len(histograms), 6)
     for family in histograms:
         buckets = [one for one in family.samples if one.name == f"{family.name}_bucket"]
         bounds = [float(one.labels["le"]) for one in buckets]
