@@ -69,4 +69,4 @@ impl Slot {
     }
 }
 
-const _: () = assert!(size_of::<Slot>() <= 128, "an idle connection is cheap");
+const _: () = assert!(size_of::<Slot>() <= 120, "an idle connection is cheap");

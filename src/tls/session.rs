@@ -167,7 +167,7 @@ impl Session {
         self.failure.insert(error).clone()
     }
 
-    /// Works on `wire`: what [`begin_receive`](Self::begin_receive) put there, and what came behind
+    /// Works on `wire`: what was kept of what came before, and what came behind
     /// it. Plaintext is appended to `plain`; what has to be answered waits to be sent.
     ///
     /// # Errors
