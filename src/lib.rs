@@ -4,7 +4,7 @@
 //!
 //! | folder | what it is | may use |
 //! |---|---|---|
-//! | [`protocol`] | RFC 6455 without I/O | `limits` |
+//! | [`protocol`] | RFC 6455 and RFC 7692 without I/O | `limits` |
 //! | [`collections`] | slab, wheel, queue | nothing |
 //! | [`connection`] | one connection's life, without I/O | `protocol`, `collections` |
 //! | [`hub`] | rooms: members, order, history, the plan of a fan-out | `protocol`, `collections` |

@@ -374,5 +374,5 @@ fn alerts_and_dashboard_ask_for_what_the_server_tells() {
         .map(|path| text_of(&path).to_owned());
     let url = format!("http://{}/metrics", server.admin_address());
     let checks = program::run(&python, "monitoring.py", &[&rules, &board, &url]);
-    assert_eq!(checks, 91);
+    assert_eq!(checks, 104);
 }
