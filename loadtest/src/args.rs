@@ -244,7 +244,7 @@ pub(crate) struct MessageArguments {
     /// Bytes of payload: one size, a range as 16..1024, or sizes with weights as 64:80,4KiB:20
     #[arg(long, value_name = "BYTES", default_value = "64")]
     pub(crate) size: Sizes,
-    /// Sends text, records of JSON behind the stamp, instead of binary messages, which are noise
+    /// Sends text, records like JSON behind the stamp, instead of binary messages, which are noise
     #[arg(long)]
     pub(crate) text: bool,
     /// Does not compare what comes back with what was sent; the report says so

@@ -196,7 +196,8 @@ fn noise(size: usize) -> Vec<u8> {
     (0..size as u64).map(|position| mix(position) as u8).collect()
 }
 
-/// What compresses as JSON does: the names come again and again, the values do not.
+/// What compresses as JSON does: the names come again and again, the values do not. Without quotes,
+/// so that it can be a string of JSON as it is.
 fn records(size: usize) -> Vec<u8> {
     let mut text = String::with_capacity(size + 128);
     for number in 0.. {
@@ -207,7 +208,7 @@ fn records(size: usize) -> Vec<u8> {
         let (id, price, volume) = (value >> 40, value % 100_000, (value >> 20) % 1000);
         let side = if value & 1 == 0 { "buy" } else { "sell" };
         text.push_str(&format!(
-            "{{\"id\":{id},\"price\":{}.{:02},\"volume\":{volume},\"side\":\"{side}\"}},",
+            "{{id:{id},price:{}.{:02},volume:{volume},side:{side}}},",
             price / 100,
             price % 100
         ));
