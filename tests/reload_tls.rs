@@ -119,7 +119,8 @@ fn listeners_need_a_restart_and_certificates_with_them() {
 fn compression_follows() {
     let site = Reloading::start("compression", "", &["--shards", "1"]);
     site.reload_changes("compression = 'off'\n", "compression");
-    let all = "compression = 'dedicated'\ncompression-level = 6\ncompression-min = 1024\n";
+    let all = "compression = 'dedicated'\ncompression-level = 6\ncompression-min = 1024\n\
+               compression-window = 15\n";
     let names = "compression, compression-level, compression-min, compression-window";
     site.reload_changes(all, names);
 }
