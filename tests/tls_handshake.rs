@@ -333,6 +333,7 @@ fn openssl_comes_with_both_versions_and_comes_back() {
         assert!(first.contains("ALPN protocol: http/1.1"), "{first}");
         assert!(again.contains("No ALPN negotiated"), "{again}");
     }
+    wait_for_value(server.admin_address(), "handshakes_in_progress", 0);
     let metrics = Metrics::scrape(server.admin_address());
     for version in ["1.2", "1.2_resumed", "1.3", "1.3_resumed"] {
         let label = format!("version=\"{version}\"");
@@ -457,8 +458,11 @@ fn clients_show_certificates_where_they_are_asked() {
             assert_eq!(come(None), refused, "{auth}, {version:?}");
             failures += 1 + u64::from(!may_have_none);
         }
-        let metrics = Metrics::scrape(server.admin_address());
-        assert_eq!(metrics.handshakes("tls_failed"), failures, "{auth}");
+        // Their end is seen before it is counted.
+        wait_until(PATIENCE, || {
+            let failed = Metrics::scrape(server.admin_address()).handshakes("tls_failed");
+            (failed == failures).then_some(()).ok_or_else(|| format!("{auth}: {failed} failed"))
+        });
     }
 }
 
