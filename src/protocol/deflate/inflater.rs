@@ -86,10 +86,13 @@ impl Inflater {
         limit: usize,
     ) -> Result<(), ProtocolError> {
         let mut rest = compressed;
-        for _ in 0..=DEFLATE_FINAL_BLOCKS_MAX {
+        for ended in 0..=DEFLATE_FINAL_BLOCKS_MAX {
             self.begin(dictionary)?;
             if !self.feed(&mut rest, limit)? {
                 return self.finish();
+            }
+            if ended == DEFLATE_FINAL_BLOCKS_MAX {
+                break;
             }
             // The next stream begins at the next byte. Where none follows the message is complete,
             // though its sender owes us the empty block (RFC 7692 section 7.2.3.4).
