@@ -175,8 +175,7 @@ impl Desk {
     }
 
     /// Replaces who may come, with which certificates, how messages are compressed, and how many
-    /// connections the shard takes.
-    /// Who is here may stay.
+    /// connections the shard takes. Who is here may stay.
     pub fn replace(
         &self,
         access: Arc<Access>,

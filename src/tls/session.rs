@@ -7,8 +7,8 @@ use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use rustls::pki_types::ServerName;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{
-    ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedConnectionCommon,
-    UnbufferedStatus,
+    ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError,
+    UnbufferedConnectionCommon, UnbufferedStatus,
 };
 use rustls::{
     ClientConfig, CommonState, Error, HandshakeKind, ProtocolVersion, ServerConfig, SideData,
@@ -167,8 +167,8 @@ impl Session {
         self.failure.insert(error).clone()
     }
 
-    /// Works on `wire`: what was kept of what came before, and what came behind
-    /// it. Plaintext is appended to `plain`; what has to be answered waits to be sent.
+    /// Works on `wire`: what was kept of what came before, and what came behind it. Plaintext is
+    /// appended to `plain`; what has to be answered waits to be sent.
     ///
     /// # Errors
     /// What the peer did wrong; the alert that tells it waits to be sent. The session is over.
@@ -195,10 +195,7 @@ impl Session {
         self.open(&mut [], &mut Vec::new())
     }
 
-    /// Appends the records of `plain` to `records`. To be called when the handshake is over.
-    ///
-    /// # Panics
-    /// When the handshake is not over.
+    /// Appends the records of `plain` to `records`: none, if the session is over or not yet there.
     pub(super) fn seal(&mut self, plain: &[u8], records: &mut Vec<u8>) {
         self.write(Words::Data(plain), records);
     }
@@ -308,14 +305,7 @@ impl Work<'_> {
                     self.plain.extend_from_slice(record?.payload);
                 }
             }
-            ConnectionState::EncodeTlsData(mut data) => {
-                append(self.records, TLS_RECORD_BYTES, |room| {
-                    data.encode(room).map_err(|error| match error {
-                        EncodeError::InsufficientSize(size) => size,
-                        EncodeError::AlreadyEncoded => unreachable!("it is encoded once"),
-                    })
-                });
-            }
+            ConnectionState::EncodeTlsData(data) => encode(data, self.records),
             // Records go out in the order in which they are appended.
             ConnectionState::TransmitTlsData(data) => data.done(),
             ConnectionState::PeerClosed => *self.is_closed = true,
@@ -379,20 +369,23 @@ fn write<Data: SideData>(
                 });
                 return;
             }
-            Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                append(records, TLS_RECORD_BYTES, |room| {
-                    data.encode(room).map_err(|error| match error {
-                        EncodeError::InsufficientSize(size) => size,
-                        EncodeError::AlreadyEncoded => unreachable!("it is encoded once"),
-                    })
-                });
-            }
+            Ok(ConnectionState::EncodeTlsData(data)) => encode(data, records),
             Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
             Ok(ConnectionState::PeerClosed) => {}
             // The session has failed, is closed, or not yet there: nobody would understand it.
             Ok(_) | Err(_) => return,
         }
     }
+}
+
+/// Appends a record of the library's own.
+fn encode<Data>(mut data: EncodeTlsData<'_, Data>, records: &mut Vec<u8>) {
+    append(records, TLS_RECORD_BYTES, |room| {
+        data.encode(room).map_err(|error| match error {
+            EncodeError::InsufficientSize(size) => size,
+            EncodeError::AlreadyEncoded => unreachable!("it is encoded once"),
+        })
+    });
 }
 
 /// Appends what `encode` puts into the room that it has: as much as it needs, if `room` is too
