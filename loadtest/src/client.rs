@@ -136,7 +136,6 @@ impl Client {
             match outlet.send(socket, self.session.as_deref_mut(), bytes) {
                 Outcome::Taken { sent, .. } if sent == bytes.len() => return true,
                 Outcome::Taken { sent, .. } => taken = sent,
-                Outcome::Starved => {}
                 Outcome::Broken => return false,
             }
         }
@@ -181,11 +180,10 @@ impl Client {
         let Some(socket) = &self.socket else { return true };
         let records = match &mut self.session {
             Some(session) => tls::flush(socket, session),
-            None => Outcome::Taken { sent: 0, sealed: 0, has_moved: false },
+            None => Outcome::Taken { sent: 0, sealed: 0, has_moved: false, is_starved: false },
         };
         let (gone, sealed) = match records {
             Outcome::Taken { sent, sealed, .. } => (sent, sealed),
-            Outcome::Starved => return true,
             Outcome::Broken => return false,
         };
         let Some(rest) = &mut self.rest else { return true };
@@ -201,7 +199,6 @@ impl Client {
                         return true;
                     }
                 }
-                Outcome::Starved => return true,
                 Outcome::Broken => return false,
             }
         }

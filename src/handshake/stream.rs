@@ -27,22 +27,23 @@ async fn send_all(guest: &mut Guest, mut bytes: &[u8]) -> bool {
         let outcome = match session {
             // These bytes were counted as sent when they were sealed.
             Some(session) if session.has_unsent() => match tls::flush(socket, session) {
-                Outcome::Taken { has_moved, .. } => {
-                    Outcome::Taken { sent: 0, sealed: 0, has_moved }
+                Outcome::Taken { has_moved, is_starved, .. } => {
+                    Outcome::Taken { sent: 0, sealed: 0, has_moved, is_starved }
                 }
-                other => other,
+                Outcome::Broken => return false,
             },
             _ if bytes.is_empty() => return true,
             session => desk.outlet().borrow_mut().send(socket, session, bytes),
         };
         match outcome {
-            Outcome::Taken { sent, sealed, has_moved } => {
+            Outcome::Taken { sent, sealed, has_moved, is_starved } => {
                 bytes = &bytes[sent + sealed..];
-                if !has_moved && poll_once(socket, Interest::Write).await.is_err() {
+                if is_starved {
+                    pause_starved(desk, SocketCall::Send).await;
+                } else if !has_moved && poll_once(socket, Interest::Write).await.is_err() {
                     return false;
                 }
             }
-            Outcome::Starved => pause_starved(desk, SocketCall::Send).await,
             Outcome::Broken => return false,
         }
     }

@@ -253,13 +253,12 @@ impl Exchange {
     /// Counts what was taken; `None`: the connection is broken.
     pub(super) fn taken(&mut self, key: Key, sent: Sent) -> Option<Taken> {
         match sent {
-            Sent::Taken { sent, sealed, .. } => {
+            Sent::Taken { sent, sealed, is_starved, .. } => {
                 self.counters().bytes_sent.add(sent as u64);
+                if is_starved {
+                    self.on_starved(key, SocketCall::Send);
+                }
                 Some(Taken { sent, sealed })
-            }
-            Sent::Starved => {
-                self.on_starved(key, SocketCall::Send);
-                Some(Taken::default())
             }
             Sent::Broken => None,
         }

@@ -174,6 +174,7 @@ impl Shard {
                 self.flush_backlog(key);
             } else {
                 self.mark_readable(key);
+                self.flush_records(key);
             }
         }
     }

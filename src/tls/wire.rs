@@ -139,9 +139,9 @@ pub enum Outcome {
         sealed: usize,
         /// The socket took something, be it a part of a record.
         has_moved: bool,
+        /// The kernel had no memory for the rest: to be tried again, for nobody calls.
+        is_starved: bool,
     },
-    /// The kernel has no memory for it: nothing was taken.
-    Starved,
     /// The connection is broken.
     Broken,
 }
@@ -186,42 +186,36 @@ impl Outlet {
                 rest = slices.next();
             }
             match send_sealed(&mut self.records, socket, session, &self.gathered) {
-                Outcome::Taken { sent, sealed, has_moved: moved } => {
+                Outcome::Taken { sent, sealed, has_moved: moved, is_starved } => {
                     all += sent;
                     has_moved |= moved;
                     if sent < self.gathered.len() {
-                        return Outcome::Taken { sent: all, sealed, has_moved };
+                        return Outcome::Taken { sent: all, sealed, has_moved, is_starved };
                     }
                 }
-                Outcome::Starved if all > 0 => break,
-                other => return other,
+                Outcome::Broken => return Outcome::Broken,
             }
         }
-        Outcome::Taken { sent: all, sealed: 0, has_moved }
+        Outcome::Taken { sent: all, sealed: 0, has_moved, is_starved: false }
     }
 }
 
 /// Sends the records that wait. Says how many bytes of plaintext have gone by that: all that were
 /// sealed, or none.
 pub fn flush(socket: &OwnedFd, session: &mut Session) -> Outcome {
-    let mut has_moved = false;
-    while !session.unsent().is_empty() {
+    let (mut sent, mut has_moved, mut is_starved) = (0, false, false);
+    while !session.unsent().is_empty() && !is_starved {
         match socket::send(socket, session.unsent()) {
-            Sent::Bytes(0) => {
-                return Outcome::Taken { sent: 0, sealed: session.sealed(), has_moved };
-            }
+            Sent::Bytes(0) => break,
             Sent::Bytes(count) => {
                 has_moved = true;
-                let sent = session.advance(count);
-                if session.unsent().is_empty() {
-                    return Outcome::Taken { sent, sealed: 0, has_moved };
-                }
+                sent = session.advance(count);
             }
-            Sent::Starved => return Outcome::Starved,
+            Sent::Starved => is_starved = true,
             Sent::Broken => return Outcome::Broken,
         }
     }
-    Outcome::Taken { sent: 0, sealed: 0, has_moved }
+    Outcome::Taken { sent, sealed: session.sealed(), has_moved, is_starved }
 }
 
 /// Ends the sending direction. A session says so first, if its socket has room for that: who takes
@@ -243,8 +237,10 @@ pub fn say_goodbye(socket: &OwnedFd, session: &mut Session) {
 
 const fn plain(sent: Sent) -> Outcome {
     match sent {
-        Sent::Bytes(sent) => Outcome::Taken { sent, sealed: 0, has_moved: sent > 0 },
-        Sent::Starved => Outcome::Starved,
+        Sent::Bytes(sent) => {
+            Outcome::Taken { sent, sealed: 0, has_moved: sent > 0, is_starved: false }
+        }
+        Sent::Starved => Outcome::Taken { sent: 0, sealed: 0, has_moved: false, is_starved: true },
         Sent::Broken => Outcome::Broken,
     }
 }
@@ -273,17 +269,17 @@ fn send_sealed(
             // The session has failed.
             return Outcome::Broken;
         }
-        let taken = match socket::send(socket, &*records) {
-            Sent::Bytes(taken) => taken,
-            Sent::Starved => 0,
+        let (taken, is_starved) = match socket::send(socket, &*records) {
+            Sent::Bytes(taken) => (taken, false),
+            Sent::Starved => (0, true),
             Sent::Broken => return Outcome::Broken,
         };
         has_moved |= taken > 0;
         if taken < records.len() {
             session.keep(&records[taken..], chunk.len());
-            return Outcome::Taken { sent, sealed: chunk.len(), has_moved };
+            return Outcome::Taken { sent, sealed: chunk.len(), has_moved, is_starved };
         }
         sent += chunk.len();
     }
-    Outcome::Taken { sent, sealed: 0, has_moved }
+    Outcome::Taken { sent, sealed: 0, has_moved, is_starved: false }
 }
