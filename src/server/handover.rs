@@ -20,6 +20,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixListener, UnixStream};
 
+use rustix::io::retry_on_intr;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
@@ -140,10 +141,10 @@ impl Inheritance {
     pub(super) fn take(&mut self) -> io::Result<()> {
         self.stream.set_read_timeout(Some(RELEASE_TIME))?;
         self.stream.write_all(&[READY])?;
-        match self.stream.read(&mut [0])? {
-            0 => Ok(()),
-            _ => Err(io::Error::other("it speaks another protocol")),
-        }
+        let mut said = Vec::new();
+        // A call with a time to end is not taken up again after a signal; this one is.
+        Read::by_ref(&mut self.stream).take(1).read_to_end(&mut said)?;
+        if said.is_empty() { Ok(()) } else { Err(io::Error::other("it speaks another protocol")) }
     }
 
     /// Ends the sockets that nobody took out: the process that had them would keep them open, and
@@ -177,7 +178,9 @@ fn send_sockets(stream: &UnixStream, sockets: &[BorrowedFd<'_>]) -> io::Result<(
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     assert!(ancillary.push(SendAncillaryMessage::ScmRights(sockets)), "there is space for them");
     // Sockets travel with a byte.
-    let sent = sendmsg(stream, &[IoSlice::new(&[0])], &mut ancillary, SendFlags::NOSIGNAL)?;
+    let sent = retry_on_intr(|| {
+        sendmsg(stream, &[IoSlice::new(&[0])], &mut ancillary, SendFlags::NOSIGNAL)
+    })?;
     assert_eq!(sent, 1, "one byte is sent or none");
     Ok(())
 }
@@ -187,7 +190,9 @@ fn receive_sockets(stream: impl AsFd, sockets: &mut Vec<OwnedFd>) -> io::Result<
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let mut byte = [0];
     let flags = RecvFlags::CMSG_CLOEXEC;
-    let received = recvmsg(stream, &mut [IoSliceMut::new(&mut byte)], &mut ancillary, flags)?;
+    let received = retry_on_intr(|| {
+        recvmsg(&stream, &mut [IoSliceMut::new(&mut byte)], &mut ancillary, flags)
+    })?;
     let before = sockets.len();
     for message in ancillary.drain() {
         if let RecvAncillaryMessage::ScmRights(rights) = message {
